@@ -1,0 +1,77 @@
+/**
+ * What the replicated state machine takes and gives. One store to each replica of a group.
+ *
+ * `apply` is total and deterministic: the same batches give the same state, hash and replies on every replica
+ * and every runtime. It reads replicated state and the batch, nothing else.
+ */
+import type { Index, Term } from "../raft/types.ts";
+import type { CommandView } from "../wire/command.ts";
+import type { ReplySink } from "../wire/reply.ts";
+
+/** The state machine's version: which batches this code can apply. Rises by a log entry only. */
+export const STATE_VERSION = 1;
+
+/** Replicated limits; part of the bootstrap, changed by `settings` entries. */
+export type StoreSettings = {
+  /** Most bytes of keys, values and records; writes that grow are refused before they are proposed. */
+  readonly memoryBytesMax: number;
+  /** Most remembered replies of one client id; most in the shard. */
+  readonly sessionRepliesMax: number;
+  readonly sessionsMax: number;
+};
+
+/** Who waits for the replies of a batch. */
+export interface ApplyListener {
+  /** Where the reply of command `ordinal` (0-based in its batch) goes; DISCARD if nobody waits here. */
+  begin(ordinal: number): ReplySink;
+  /** That reply is complete. */
+  end(ordinal: number): void;
+}
+
+export interface Store {
+  /** Applies the entry at `index`; entries come in order without gaps. `batch` = sealed bytes, header included. */
+  apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void;
+  /**
+   * Answers a read from the state as it is. `nowMs` is the leader's time. False: the answer depends on a key whose
+   * deadline has passed by `nowMs` but not in log time; nothing was written to `reply`; ask again after an empty
+   * batch with that time has been applied.
+   */
+  read(command: CommandView, nowMs: number, reply: ReplySink): boolean;
+
+  readonly appliedIndex: Index;
+  readonly appliedTerm: Term;
+  /** Highest batch time applied. */
+  readonly logTimeMs: number;
+  readonly revision: number;
+  /** Additive 64-bit hash over all records, as 16 hex digits; equal on replicas at equal indexes. */
+  stateHash(): string;
+  /** Earliest deadline of a live key or session, or -1. */
+  earliestDeadlineMs(): number;
+  readonly keyCount: number;
+  readonly expiringCount: number;
+  /** Keys and values alone; and everything that is allocated for them. */
+  readonly dataBytes: number;
+  readonly allocatedBytes: number;
+  /** Why a write of this size would be refused for memory, to be asked at the door; null if it would not. */
+  memoryRefusal(command: CommandView): string | null;
+
+  /** Begins an image of the state exactly as it is now; O(1). One at a time. */
+  beginSnapshot(): SnapshotSource;
+  /** Replaces the whole state by an image. Feed all chunks in order, then `finish`. */
+  beginRestore(): SnapshotSink;
+}
+
+/** Gives the image in chunks while writes go on; each call does at most about one ms of work. */
+export interface SnapshotSource {
+  /** The next chunk (owned by the caller), or null at the end. */
+  next(): Uint8Array | null;
+  /** Ends it early or late; copies made for it are freed. */
+  close(): void;
+}
+
+export interface SnapshotSink {
+  /** An error text if the chunk is not what a snapshot may hold. */
+  write(chunk: Uint8Array): string | null;
+  /** Checks counts and hash; an error text, or null: the state is now the image. */
+  finish(): string | null;
+}
