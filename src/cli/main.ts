@@ -19,7 +19,7 @@ await yargs(process.argv.slice(2))
   .help()
   .alias("help", "h")
   .strict()
-  .demandCommand(1, "Say what to do: a verb is missing.")
+  .command("$0", false, {}, () => fail("Say what to do: a verb is missing.", undefined))
   .detectLocale(false)
   .fail(fail)
   .parseAsync();
