@@ -10,7 +10,8 @@
  *     ..  argCount times: u32 length, bytes
  *
  * Arguments are what each op's line below says, in that order; numbers are 8 bytes (i64, two's complement) so
- * that nothing is parsed twice. `key..` means one or more.
+ * that nothing is parsed twice. `key..` means one or more. Doors let through only safe integers (|n| < 2^53),
+ * except for INCRBY's delta and SCAN's cursor, which use all 64 bits: read those with `bigint`.
  */
 import { getU16, getU32, getU64 } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
@@ -22,6 +23,11 @@ export const COMMAND_FLAG_SESSION = 1;
 export const COMMAND_BYTES_MAX = MiB - 64 * KiB;
 export const KEY_BYTES_MAX = 16 * KiB;
 export const ARGS_MAX = 4096;
+/**
+ * Expiries, relative or absolute, lie within +-2^52 ms (140000 years), so that log time (below 2^43) plus a
+ * relative one stays a safe integer. Doors refuse what is above and raise what is below to the bound.
+ */
+export const EXPIRY_MS_MAX = 2 ** 52;
 
 /**
  * Op numbers; part of the storage format: never renumber, never reuse. Below 64: reads, which change nothing and
@@ -75,6 +81,8 @@ export const SET_OPTION = {
   persist: 256, // GETEX PERSIST
   /** Replies [ok 0|1, revision] instead of OK or nil: what CAS callers need. */
   returnRevision: 512,
+  /** Replies 1 or 0 instead of OK or nil: SETNX. Not together with returnOld or returnRevision. */
+  replyInteger: 1024,
 } as const;
 
 export const EXPIRE_OPTION = { relative: 1, onlyIfNone: 2, onlyIfAny: 4, onlyIfLater: 8, onlyIfSooner: 16 } as const;
@@ -117,7 +125,8 @@ export class CommandView {
 
   /** Argument `i` as i64 when it is known to be 8 bytes and inside the safe integers. */
   number(i: number): number {
-    return Number(this.bigint(i));
+    const at = this.argStart(i);
+    return (getU32(this.bytes, at + 4) | 0) * 2 ** 32 + getU32(this.bytes, at);
   }
 
   bigint(i: number): bigint {
