@@ -147,7 +147,13 @@ function judgeLengths(
   return verdicts;
 }
 
-/** A lock file that names a host installs from that host and from nowhere else. */
+type Lock = { packages: Record<string, { optionalDependencies?: Record<string, string> }> };
+
+/**
+ * A lock file that names a host installs from that host and from nowhere else. And it must know the optional
+ * packages of every platform: where one is missing, `npm ci` refuses on all platforms. (`npm install` behind a
+ * registry that lacks some of them leaves them out.)
+ */
 export function judgeLock(text: string): string[] {
   const verdicts: string[] = [];
   const walk = (value: unknown, path: string): void => {
@@ -161,7 +167,16 @@ export function judgeLock(text: string): string[] {
       }
     }
   };
-  walk(JSON.parse(text), "package-lock.json");
+  const lock = JSON.parse(text) as Lock;
+  walk(lock, "package-lock.json");
+  const places = Object.keys(lock.packages);
+  for (const [place, { optionalDependencies = {} }] of Object.entries(lock.packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      if (!places.some((other) => other.endsWith(`node_modules/${name}`))) {
+        verdicts.push(`${place} may need ${name}, which the lock file does not know`);
+      }
+    }
+  }
   return verdicts;
 }
 

@@ -67,6 +67,8 @@ const NAMES: readonly Sample[] = [
     [/Math\.log2/, /\.localeCompare/],
   ],
   ["src/raft/j.ts", "export const n = `" + "$" + "{performance.now()}`;", [/performance/]],
+  ["src/raft/k.ts", "export function f(process: number): number { return process; }", []],
+  ["src/raft/l.ts", "export const f = (): void => { const fetch = 1; };\nfetch();", [/fetch/]],
   ["src/wal/d.ts", "export const p = Promise.resolve();", [/Promise/]],
   ["src/server/i.ts", "export async function f(): Promise<void> {}\nconsole.log(1);", [/console/]],
   ["src/server/j.ts", "export const p = import.meta.url;", [/import\.meta/]],
@@ -130,6 +132,7 @@ t.test("the judge sees hosts in the lock file and loose versions", async (t) => 
   t.equal(lock({ version: "1.0.0", funding: { url: "https://example.org" } }), 0);
   t.equal(lock({ resolved: "https://example.org/a.tgz" }), 1);
   t.equal(lock({ version: "git+ssh://git@example.org/a.git" }), 1);
+  t.equal(lock({ optionalDependencies: { "fs-for-mars": "1.0.0" } }), 1);
   t.equal(judgePins({ dependencies: { a: "1.2.3" }, devDependencies: { b: "1.2.3-rc.1" } }).length, 0);
   t.equal(judgePins({ dependencies: { a: "^1.2.3" }, devDependencies: { b: "*" } }).length, 2);
 });

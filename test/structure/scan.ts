@@ -9,7 +9,11 @@ import { resolve } from "node:path";
 import { type Node, type SourceFile, SyntaxKind } from "typescript/unstable/ast";
 import * as is from "typescript/unstable/ast/is";
 import { createVirtualFileSystem } from "typescript/unstable/fs";
-import { API } from "typescript/unstable/sync";
+import { API, type Checker, SymbolFlags } from "typescript/unstable/sync";
+import { IMPURE_NAMES, RUNTIME_NAMES, WORLD_NAMES } from "./rules.ts";
+
+/** Names worth asking the compiler about: is this the global, or a variable that happens to be called so? */
+const SUSPECTS: ReadonlySet<string> = new Set([...WORLD_NAMES, ...IMPURE_NAMES, ...RUNTIME_NAMES]);
 
 export type ImportFact = { specifier: string; typesOnly: boolean; line: number };
 export type NameFact = { name: string; line: number };
@@ -20,7 +24,7 @@ export type FileFacts = {
   text: string;
   lineCount: number;
   imports: ImportFact[];
-  /** Free names ("Date"), members of them ("Math.random"), any member (".localeCompare"), "async", "await". */
+  /** Suspect globals ("Date"), members of them ("Math.random"), any member (".localeCompare"), "async", "await". */
   names: NameFact[];
   functions: FunctionFact[];
   defaultExports: number[];
@@ -58,14 +62,14 @@ function scan(api: API, root: string): FileFacts[] {
     return project.rootFiles.map((name) => {
       const source = project.program.getSourceFile(name);
       if (source === undefined) throw new Error(`the compiler does not know ${name}`);
-      return scanFile(name.slice(root.length + 1), source);
+      return scanFile(name.slice(root.length + 1), source, project.checker);
     });
   } finally {
     api.close();
   }
 }
 
-function scanFile(path: string, source: SourceFile): FileFacts {
+function scanFile(path: string, source: SourceFile, checker: Checker): FileFacts {
   const facts: FileFacts = {
     path,
     text: source.text,
@@ -78,7 +82,7 @@ function scanFile(path: string, source: SourceFile): FileFacts {
   const visit = (node: Node): void => {
     const line = source.getLineAndCharacterOfPosition(node.getStart(source)).line + 1;
     noteImport(node, line, facts.imports);
-    noteName(node, line, facts.names);
+    noteName(node, line, checker, facts.names);
     if (isDefaultExport(node)) facts.defaultExports.push(line);
     if (isMeasured(node, path)) {
       const end = source.getLineAndCharacterOfPosition(node.getEnd()).line + 1;
@@ -116,9 +120,12 @@ function textOf(node: Node | undefined): string {
   return node !== undefined && is.isStringLiteral(node) ? node.text : "(computed)";
 }
 
-function noteName(node: Node, line: number, to: NameFact[]): void {
-  if (is.isIdentifier(node) && isReference(node)) to.push({ name: node.text, line });
-  else if (is.isPropertyAccessExpression(node)) {
+function noteName(node: Node, line: number, checker: Checker, to: NameFact[]): void {
+  if (is.isIdentifier(node)) {
+    if (SUSPECTS.has(node.text) && isReference(node) && isGlobal(node.text, node, checker)) {
+      to.push({ name: node.text, line });
+    }
+  } else if (is.isPropertyAccessExpression(node)) {
     to.push({ name: `.${node.name.text}`, line });
     if (is.isIdentifier(node.expression))
       to.push({ name: `${node.expression.text}.${node.name.text}`, line });
@@ -136,6 +143,11 @@ function isReference(node: Node): boolean {
   if (is.isQualifiedName(parent)) return parent.left === node;
   const { name, propertyName } = parent as { name?: Node; propertyName?: Node };
   return name !== node && propertyName !== node;
+}
+
+function isGlobal(name: string, at: Node, checker: Checker): boolean {
+  const meaning = SymbolFlags.Value | SymbolFlags.Type;
+  return checker.resolveName(name, meaning, at, true) === undefined;
 }
 
 function isDefaultExport(node: Node): boolean {

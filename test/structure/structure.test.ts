@@ -12,6 +12,7 @@ import {
   judgeSizes,
   judgeText,
 } from "./judge.ts";
+import "./runner.case.ts";
 import "./samples.case.ts";
 import { scanProject } from "./scan.ts";
 
