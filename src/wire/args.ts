@@ -27,8 +27,9 @@ export function argIs(args: Args, i: number, word: string): boolean {
   let at = args.bounds[2 * i] as number;
   if ((args.bounds[2 * i + 1] as number) - at !== word.length) return false;
   for (let k = 0; k < word.length; k++, at++) {
-    // Bit 5 alone tells capital from small, and only letters meet a small letter that way.
-    if (((args.bytes[at] as number) | 0x20) !== word.charCodeAt(k)) return false;
+    const byte = args.bytes[at] as number;
+    const small = byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
+    if (small !== word.charCodeAt(k)) return false;
   }
   return true;
 }

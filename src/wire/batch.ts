@@ -41,7 +41,13 @@ export type BatchHeader = {
   stateVersion: number;
 };
 
-export type BatchError = "short" | "body_size" | "number_range" | "kind_unknown" | "encoding_unknown" | "checksum";
+export type BatchError =
+  | "short"
+  | "body_size"
+  | "number_range"
+  | "kind_unknown"
+  | "encoding_unknown"
+  | "checksum";
 
 /**
  * Writes the header over `bytes[at, at + 48)`; the body must already stand behind it. `bytes[at ..)` is then

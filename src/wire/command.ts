@@ -85,7 +85,13 @@ export const SET_OPTION = {
   replyInteger: 1024,
 } as const;
 
-export const EXPIRE_OPTION = { relative: 1, onlyIfNone: 2, onlyIfAny: 4, onlyIfLater: 8, onlyIfSooner: 16 } as const;
+export const EXPIRE_OPTION = {
+  relative: 1,
+  onlyIfNone: 2,
+  onlyIfAny: 4,
+  onlyIfLater: 8,
+  onlyIfSooner: 16,
+} as const;
 
 export type Session = { client: Uint8Array; seq: number; floor: number; notAfter: number; after: number };
 
