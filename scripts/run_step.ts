@@ -5,13 +5,16 @@
  * that its leaves do not. A step that exits badly, prints broken TAP or none, or outlives its time without a
  * failed assertion to show for it, counts as one failure of its own.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createWriteStream, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 import { Parser, type Result } from "tap-parser";
 import type { Step } from "./suites.ts";
 
 /** The longest step allowed; one that hangs is killed with all its children. */
 const STEP_SECONDS_MAX = 900;
+/** How long the children of a step may take to notice that it has ended. */
+const GRACE_MS = 2000;
 
 export type Failure = { readonly name: string; readonly detail: string };
 export type Report = {
@@ -86,26 +89,37 @@ function describe(diag: unknown): string {
   return lines.join("\n");
 }
 
+/** Ends a step's whole process group. False if nobody was left in it. */
+function killGroup(child: ChildProcess): boolean {
+  try {
+    if (child.pid !== undefined) return process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // ESRCH: the group is empty, as it should be.
+  }
+  return false;
+}
+
 /** `status` is null after a clean exit, else says how it ended. All output goes to the file at `logPath` too. */
 function runCommand(step: Step, logPath: string, onText: (text: string) => void): Promise<Exit> {
   const [program = "", ...args] = step.command;
-  mkdirSync(logPath.slice(0, logPath.lastIndexOf("/")), { recursive: true });
+  mkdirSync(dirname(logPath), { recursive: true });
   const log = createWriteStream(logPath);
   const child = spawn(program, args, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", ...step.environment },
-    detached: true, // its own process group, so that a hung step can be ended whole
+    detached: true, // its own process group, so that it can be ended whole
   });
   let output = "";
   let late = false;
-  const killGroup = (): void => {
-    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-  };
   const timer = setTimeout(() => {
     late = true;
-    killGroup();
+    killGroup(child);
   }, STEP_SECONDS_MAX * 1000);
-  process.once("SIGINT", killGroup);
+  const interrupt = (): void => {
+    killGroup(child);
+    process.exit(130);
+  };
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   const take = (text: string): void => {
     output += text;
     log.write(text);
@@ -118,15 +132,25 @@ function runCommand(step: Step, logPath: string, onText: (text: string) => void)
   return new Promise((resolve) => {
     const finish = (status: string | null): void => {
       clearTimeout(timer);
-      process.off("SIGINT", killGroup);
+      process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
       log.end();
       resolve({ output, status });
     };
+    let left = false;
     child.once("error", (error) => finish(`it did not start: ${error.message}`));
+    // Whoever outlives the step would hold its output open, and disturb the next one.
+    let grace: NodeJS.Timeout | undefined;
+    child.once("exit", () => {
+      grace = setTimeout(() => {
+        left = killGroup(child);
+      }, GRACE_MS);
+    });
     child.once("close", (code, signal) => {
+      clearTimeout(grace);
       if (late) finish(`it took more than ${STEP_SECONDS_MAX} s`);
       else if (signal !== null) finish(`it was ended by ${signal}`);
-      else finish(code === 0 ? null : `it exited with code ${code}`);
+      else if (code !== 0) finish(`it exited with code ${code}`);
+      else finish(left ? "it left processes running" : null);
     });
   });
 }

@@ -90,7 +90,7 @@ export const REAL_PLATFORM_BUILDERS: readonly string[] = ["src/cli/main.ts", "sr
 /** Rooms that compute only: the same inputs give the same outputs on every engine, in every order of events. */
 export const PURE = /^src\/(base|ring|raft|wire|store|wal|console)\//;
 /** Rooms that act, but only through a Platform given to them, so that the simulator can hold the clock. */
-export const STEERED = /^src\/(server|controlplane|client|sim)\//;
+export const STEERED = /^src\/((server|controlplane|client|sim)\/|platform\/(?!node))/;
 
 /** Time, chance and the outer world: forbidden wherever a Platform stands in for them. */
 export const WORLD_NAMES: readonly string[] = [

@@ -43,6 +43,15 @@ t.test("a step that prints no TAP, stops early, or exits badly is a failure", as
   }
 });
 
+t.test("a step that leaves processes running is a failure, and they are ended", async (t) => {
+  // The orphan never ends by itself and holds the output open: that the report comes at all proves its end.
+  const orphan = `spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio: "inherit" })`;
+  const script = `const { spawn } = require("node:child_process"); ${orphan}; ${printing(["ok 1 - x", "1..1"])}
+    process.exit();`;
+  const report = await runScript(t, "tap", script);
+  t.match(report.failures, [{ name: "step", detail: /left processes running/ }]);
+});
+
 t.test("skips are kept apart, with their reasons", async (t) => {
   const report = await runScript(t, "tap", printing(["ok 1 - x # SKIP no such tool", "ok 2 - y", "1..2"]));
   t.match(report, { passed: 1, failures: [], skips: ["x: no such tool"] });
