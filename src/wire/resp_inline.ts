@@ -27,6 +27,12 @@ export class InlineWords {
   bounds: Int32Array = new Int32Array(16);
   count = 0;
   #length = 0;
+  readonly #countMax: number;
+
+  /** Lines of more than `countMax` words are not split to their end. */
+  constructor(countMax: number) {
+    this.#countMax = countMax;
+  }
 
   /** Splits the line `source[start, end)`, which has no line end any more. False: the quotes do not match. */
   split(source: Uint8Array, start: number, end: number): boolean {
@@ -39,7 +45,7 @@ export class InlineWords {
     let at = start;
     while (true) {
       while (at < stop && isBlank(source[at])) at++;
-      if (at >= stop) return true;
+      if (at >= stop || this.count > this.#countMax) return true;
       const from = this.#length;
       at = this.#word(source, at, stop);
       if (at === -1) return false;

@@ -5,14 +5,11 @@
  *     SET k "a b"\r\n                                  inline: what people type (resp_inline.ts)
  *
  * `feed(chunk)`, then `next()` until it says "more". The words of a command lie in `bytes`, at `bounds`: inside
- * the chunk itself as long as commands are whole, else in a buffer where the unfinished tail was carried over.
+ * the chunk itself as long as commands are whole, else in the carry of input.ts.
  *
- *     buffer   | done commands | words of this one | not read yet |      |
- *              0               #start              #at            #end   capacity
- *
- * Memory: nothing is set aside for an announced size. The carry grows by doubling as bytes arrive, up to one
- * command of COMMAND_RAW_BYTES_MAX plus one chunk; a command that announces more is skipped while it arrives
- * and ends as "refused", which costs nothing and leaves the connection usable.
+ * Memory: nothing is set aside for an announced size. The carry grows as bytes arrive, up to one command of
+ * COMMAND_RAW_BYTES_MAX plus one chunk; a command that announces more is skipped while it arrives and ends as
+ * "refused", which costs nothing and leaves the connection usable.
  *
  * Errors: a request that is not RESP ends the stream for good: "error", with Redis's text in `errorText`.
  * Numbers are as strict as there; unlike there, the line ends are checked too, so a lost byte is noticed at
@@ -22,6 +19,8 @@ import { KiB, MiB } from "../base/units.ts";
 import type { Args } from "./args.ts";
 import { ARGS_MAX, COMMAND_BYTES_MAX } from "./command.ts";
 import { parseInteger } from "./decimal.ts";
+import { ERROR } from "./error_text.ts";
+import { Input } from "./input.ts";
 import { InlineWords } from "./resp_inline.ts";
 
 /** Most bytes of an inline command, and of a line that announces a count or size. */
@@ -35,7 +34,6 @@ export const WORDS_MAX = ARGS_MAX + 16;
 export const COMMAND_RAW_BYTES_MAX = COMMAND_BYTES_MAX + 16 * WORDS_MAX;
 /** What an idle connection may keep. */
 const CARRY_KEPT_BYTES_MAX = 64 * KiB;
-const CARRY_BYTES_MIN = 1 * KiB;
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -62,12 +60,7 @@ export class RespParser implements Args {
   bounds: Int32Array = new Int32Array(32);
   errorText = "";
 
-  /** Where input is read from: the last chunk, or `#carry`. */
-  #buffer: Uint8Array = NOTHING;
-  #carry: Uint8Array = NOTHING;
-  #start = 0;
-  #at = 0;
-  #end = 0;
+  readonly #input = new Input(CARRY_KEPT_BYTES_MAX);
   /** Words still to come of the current multibulk; 0 between commands. */
   #wordsLeft = 0;
   /** Size of the word whose header was read; -1 before. */
@@ -77,45 +70,34 @@ export class RespParser implements Args {
   /** The current command is being skipped; `errorText` says why. */
   #skipping = false;
   #broken = false;
-  readonly #inline = new InlineWords();
+  readonly #inline = new InlineWords(WORDS_MAX);
 
-  /** Bytes held for commands that are not complete. */
+  /** Bytes held of a command that is not complete. */
   get bufferedBytes(): number {
-    return this.#end - this.#start;
+    return this.#input.held;
   }
 
-  /** Memory held between commands. */
   get allocatedBytes(): number {
-    return this.#carry.length + this.bounds.byteLength + this.#inline.bytes.length;
+    return this.#input.allocatedBytes + this.bounds.byteLength + this.#inline.bytes.length;
   }
 
   /** Gives the parser more input; it reads `chunk` in place until `next()` says "more". */
   feed(chunk: Uint8Array): void {
     if (this.#broken) return;
-    this.#more(); // what is left, if anything, stands at the front of the carry now
-    const held = this.#end;
-    if (held === 0) {
-      this.#use(chunk, 0, 0, chunk.length);
-      return;
-    }
-    if (this.#carry.length < held + chunk.length) {
-      const grown = new Uint8Array(Math.max(held + chunk.length, 2 * this.#carry.length, CARRY_BYTES_MIN));
-      grown.set(this.#carry.subarray(0, held));
-      this.#carry = grown;
-    }
-    this.#carry.set(chunk, held);
-    this.#use(this.#carry, 0, this.#at, held + chunk.length);
+    this.#more();
+    this.#input.feed(chunk);
   }
 
   next(): RespEvent {
+    const input = this.#input;
     if (this.#broken) return "error";
-    this.bytes = this.#buffer;
+    this.bytes = input.bytes;
     while (true) {
       if (this.#wordsLeft === 0) {
-        this.#start = this.#at;
+        input.start = input.at;
         this.argCount = 0;
-        if (this.#at >= this.#end) return this.#more();
-        if (this.#buffer[this.#at] !== STAR) {
+        if (input.at >= input.end) return this.#more();
+        if (input.bytes[input.at] !== STAR) {
           const event = this.#readInline();
           if (event !== null) return event;
           continue;
@@ -129,15 +111,9 @@ export class RespParser implements Args {
     }
   }
 
-  #use(buffer: Uint8Array, start: number, at: number, end: number): void {
-    this.#buffer = buffer;
-    this.#start = start;
-    this.#at = at;
-    this.#end = end;
-  }
-
   /** Words until the command is complete or input runs out. */
   #readWords(): RespEvent | null {
+    const input = this.#input;
     while (this.#wordsLeft > 0) {
       if (this.#wordSize < 0) {
         const event = this.#readSize();
@@ -147,13 +123,13 @@ export class RespParser implements Args {
         if (!this.#skipWord()) return this.#broken ? "error" : this.#more();
         continue;
       }
-      const wordEnd = this.#at + this.#wordSize;
-      if (wordEnd + 2 > this.#end) return this.#more();
-      if (this.#buffer[wordEnd] !== CR || this.#buffer[wordEnd + 1] !== LF) return this.#badBulkEnd();
-      this.bounds[2 * this.argCount] = this.#at;
+      const wordEnd = input.at + this.#wordSize;
+      if (wordEnd + 2 > input.end) return this.#more();
+      if (input.bytes[wordEnd] !== CR || input.bytes[wordEnd + 1] !== LF) return this.#badBulkEnd();
+      this.bounds[2 * this.argCount] = input.at;
       this.bounds[2 * this.argCount + 1] = wordEnd;
       this.argCount++;
-      this.#at = wordEnd + 2;
+      input.at = wordEnd + 2;
       this.#wordSize = -1;
       this.#wordsLeft--;
     }
@@ -169,26 +145,27 @@ export class RespParser implements Args {
     if (count === null) return this.#broken ? "error" : this.#more();
     if (count > MULTIBULK_COUNT_MAX) return this.#fail("invalid multibulk length");
     if (count <= 0) {
-      this.#start = this.#at;
+      this.#input.start = this.#input.at;
       return null;
     }
     this.#wordsLeft = count;
-    if (count > WORDS_MAX) this.#skip(`ERR command has more than ${ARGS_MAX} arguments`);
+    if (count > WORDS_MAX) this.#skip(ERROR.argCount);
     return null;
   }
 
   /** "$n": sets `#wordSize`, and makes room for the word's bounds. */
   #readSize(): RespEvent | null {
-    if (this.#at >= this.#end) return this.#more();
-    const mark = this.#buffer[this.#at] as number;
+    const input = this.#input;
+    if (input.at >= input.end) return this.#more();
+    const mark = input.bytes[input.at] as number;
     if (mark !== DOLLAR) return this.#fail(`expected '$', got '${printable(mark)}'`);
     const size = this.#readNumber("too big bulk count string", "invalid bulk length");
     if (size === null) return this.#broken ? "error" : this.#more();
     if (size < 0 || size > BULK_BYTES_MAX) return this.#fail("invalid bulk length");
     this.#wordSize = size;
     if (this.#skipping) return null;
-    if (this.#at - this.#start + size + 2 > COMMAND_RAW_BYTES_MAX) {
-      this.#skip(`ERR command is larger than ${COMMAND_BYTES_MAX} bytes`);
+    if (input.at - input.start + size + 2 > COMMAND_RAW_BYTES_MAX) {
+      this.#skip(ERROR.commandSize);
     } else if (this.bounds.length < 2 * (this.argCount + 1)) {
       const grown = new Int32Array(2 * this.bounds.length);
       grown.set(this.bounds);
@@ -198,23 +175,24 @@ export class RespParser implements Args {
   }
 
   /**
-   * The number between the mark at `#at` and its line end, and moves past them. Null: not here yet, or broken.
+   * The number between the mark at `at` and its line end, and moves past them. Null: not here yet, or broken.
    */
   #readNumber(tooBig: string, invalid: string): number | null {
-    const buffer = this.#buffer;
+    const input = this.#input;
+    const buffer = input.bytes;
     let value = 0;
-    let at = this.#at + 1;
+    let at = input.at + 1;
     // Nearly every number is a few digits that are already here.
-    const quickEnd = Math.min(this.#end - 1, at + 8);
+    const quickEnd = Math.min(input.end - 1, at + 8);
     for (; at < quickEnd; at++) {
       const digit = (buffer[at] as number) - ZERO;
       if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
     }
-    const digits = at - this.#at - 1;
-    if (at < this.#end - 1 && buffer[at] === CR && buffer[at + 1] === LF && digits > 0) {
-      if (digits === 1 || buffer[this.#at + 1] !== ZERO) {
-        this.#at = at + 2;
+    const digits = at - input.at - 1;
+    if (at < input.end - 1 && buffer[at] === CR && buffer[at + 1] === LF && digits > 0) {
+      if (digits === 1 || buffer[input.at + 1] !== ZERO) {
+        input.at = at + 2;
         this.#searched = 0;
         return value;
       }
@@ -223,49 +201,52 @@ export class RespParser implements Args {
   }
 
   #readNumberSlowly(tooBig: string, invalid: string): number | null {
+    const input = this.#input;
     const lineEnd = this.#find(CR);
     if (lineEnd === -1) {
-      if (this.#end - this.#at > LINE_BYTES_MAX) this.#fail(tooBig);
+      if (input.end - input.at > LINE_BYTES_MAX) this.#fail(tooBig);
       return null;
     }
-    if (lineEnd + 1 >= this.#end) return null;
-    const value = parseInteger(this.#buffer, this.#at + 1, lineEnd);
-    if (value === null || this.#buffer[lineEnd + 1] !== LF) {
+    if (lineEnd + 1 >= input.end) return null;
+    const value = parseInteger(input.bytes, input.at + 1, lineEnd);
+    if (value === null || input.bytes[lineEnd + 1] !== LF) {
       this.#fail(invalid);
       return null;
     }
-    this.#at = lineEnd + 2;
+    input.at = lineEnd + 2;
     this.#searched = 0;
     return Number(value); // whatever a large one loses does not matter: it is out of every range
   }
 
-  /** Place of `byte` at or after `#at`, or -1; what was searched before is not searched again. */
+  /** Place of `byte` at or after `at`, or -1; what was searched before is not searched again. */
   #find(byte: number): number {
-    const found = this.#buffer.subarray(0, this.#end).indexOf(byte, this.#at + this.#searched);
-    this.#searched = (found === -1 ? this.#end : found) - this.#at;
+    const input = this.#input;
+    const found = input.bytes.subarray(0, input.end).indexOf(byte, input.at + this.#searched);
+    this.#searched = (found === -1 ? input.end : found) - input.at;
     return found;
   }
 
   #readInline(): RespEvent | null {
+    const input = this.#input;
     const lineEnd = this.#find(LF);
     if (lineEnd === -1) {
-      return this.#end - this.#at > LINE_BYTES_MAX ? this.#fail("too big inline request") : this.#more();
+      return input.end - input.at > LINE_BYTES_MAX ? this.#fail("too big inline request") : this.#more();
     }
-    const start = this.#at;
+    const start = input.at;
     this.#searched = 0;
-    this.#at = lineEnd + 1;
-    const stop = lineEnd > start && this.#buffer[lineEnd - 1] === CR ? lineEnd - 1 : lineEnd;
+    input.at = lineEnd + 1;
+    const stop = lineEnd > start && input.bytes[lineEnd - 1] === CR ? lineEnd - 1 : lineEnd;
     if (stop - start > LINE_BYTES_MAX) return this.#fail("too big inline request");
-    if (isHttp(this.#buffer, start, stop)) return this.#break(HTTP_REFUSED);
-    if (!this.#inline.split(this.#buffer, start, stop)) return this.#fail("unbalanced quotes in request");
+    if (isHttp(input.bytes, start, stop)) return this.#break(HTTP_REFUSED);
+    if (!this.#inline.split(input.bytes, start, stop)) return this.#fail("unbalanced quotes in request");
     if (this.#inline.count === 0) {
-      this.#start = this.#at;
+      input.start = input.at;
       return null;
     }
     this.bytes = this.#inline.bytes;
     this.argCount = this.#inline.count;
     if (this.argCount > WORDS_MAX) {
-      this.errorText = `ERR command has more than ${ARGS_MAX} arguments`;
+      this.errorText = ERROR.argCount;
       return "refused";
     }
     if (this.bounds.length < 2 * this.argCount) this.bounds = new Int32Array(4 * this.argCount);
@@ -276,52 +257,36 @@ export class RespParser implements Args {
   #skip(errorText: string): void {
     this.#skipping = true;
     this.errorText = errorText;
-    this.#start = this.#at;
+    this.#input.start = this.#input.at;
     this.argCount = 0;
   }
 
   /** Passes over what is here of the current word and its line end; true when all of it went by. */
   #skipWord(): boolean {
+    const input = this.#input;
     const left = this.#wordSize;
-    const here = Math.min(left, this.#end - this.#at);
-    this.#at += here;
+    const here = Math.min(left, input.end - input.at);
+    input.at += here;
     this.#wordSize = left - here;
-    this.#start = this.#at;
-    if (this.#wordSize > 0 || this.#at + 2 > this.#end) return false;
-    if (this.#buffer[this.#at] !== CR || this.#buffer[this.#at + 1] !== LF) {
+    input.start = input.at;
+    if (this.#wordSize > 0 || input.at + 2 > input.end) return false;
+    if (input.bytes[input.at] !== CR || input.bytes[input.at + 1] !== LF) {
       this.#badBulkEnd();
       return false;
     }
-    this.#at += 2;
-    this.#start = this.#at;
+    input.at += 2;
+    input.start = input.at;
     this.#wordSize = -1;
     this.#wordsLeft--;
     return true;
   }
 
-  /** Input is used up: the unfinished command moves to the front of the carry, the chunk is let go. */
+  /** Input is used up: the unfinished command moves to the carry, and its words with it. */
   #more(): "more" {
-    const held = this.#end - this.#start;
-    if (held === 0) {
-      if (this.#carry.length > CARRY_KEPT_BYTES_MAX) this.#carry = NOTHING;
-      this.#use(NOTHING, 0, 0, 0);
-    } else if (this.#buffer !== this.#carry) {
-      if (this.#carry.length < held) this.#carry = new Uint8Array(Math.max(held, CARRY_BYTES_MIN));
-      this.#carry.set(this.#buffer.subarray(this.#start, this.#end));
-      this.#rebase();
-    } else if (this.#start > 0) {
-      this.#carry.copyWithin(0, this.#start, this.#end);
-      this.#rebase();
-    }
-    this.bytes = this.#buffer;
-    return "more";
-  }
-
-  /** The bytes from `#start` on now stand at the front of the carry. */
-  #rebase(): void {
-    const shift = this.#start;
+    const shift = this.#input.settle();
     if (shift > 0) for (let i = 0; i < 2 * this.argCount; i++) (this.bounds[i] as number) -= shift;
-    this.#use(this.#carry, 0, this.#at - shift, this.#end - shift);
+    this.bytes = this.#input.bytes;
+    return "more";
   }
 
   #badBulkEnd(): "error" {
@@ -336,8 +301,8 @@ export class RespParser implements Args {
     this.errorText = errorText;
     this.#broken = true;
     this.argCount = 0;
-    this.#carry = NOTHING;
-    this.#use(NOTHING, 0, 0, 0);
+    this.#input.drop();
+    this.bytes = NOTHING;
     return "error";
   }
 }
