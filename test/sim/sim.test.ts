@@ -1,0 +1,5 @@
+/** The simulated world behaves like the real one where it should, lies where it may, and never differs from itself. */
+import "./world.case.ts";
+import "./disk.case.ts";
+import "./net.case.ts";
+import "./platform.case.ts";
