@@ -13,9 +13,9 @@
  *     leader     persisted(lsn), step(append_reply)              a quorum of disks: commit rises
  *                takeReady().commit; the driver applies          and answers its clients
  *
- * Then in this order, each file by itself: state.ts (all there is to know), roles.ts, election.ts, replication.ts
- * and follower.ts (the two sides of an append), reads.ts, membership.ts. Underneath: log.ts, durability.ts,
- * progress.ts, quorum.ts, config.ts.
+ * Then in this order, each file by itself: state.ts (all there is to know), step.ts (where messages go), roles.ts,
+ * election.ts, replication.ts and follower.ts (the two sides of an append), reads.ts, membership.ts. Underneath:
+ * log.ts, durability.ts, progress.ts, quorum.ts, config.ts.
  *
  * Where this departs from the thesis:
  *   - a candidate's own vote, its requests, and every acknowledgement wait for the disk inside the core;
@@ -34,20 +34,10 @@
  */
 import { assert } from "../base/assert.ts";
 import { type ConfigChange, includes } from "./config.ts";
-import {
-  campaign,
-  countOwnVote,
-  isLoyal,
-  onVoteReply,
-  onVoteRequest,
-  refuseVote,
-  sendOwedVote,
-  standForElection,
-} from "./election.ts";
-import { hearLeader, onAppend, onHeartbeat, onSnapshot, sendOwedAck } from "./follower.ts";
+import { campaign, countOwnVote, sendOwedVote } from "./election.ts";
+import { sendOwedAck } from "./follower.ts";
 import {
   advanceMembership,
-  advanceTransfer,
   beginTransfer,
   type ConfigRefusal,
   proposeConfig,
@@ -56,17 +46,10 @@ import {
 } from "./membership.ts";
 import type { Progress, ProgressState } from "./progress.ts";
 import { advanceReads, askRead } from "./reads.ts";
-import {
-  countOwnDisk,
-  onAppendReply,
-  onHeartbeatReply,
-  onSnapshotSent,
-  sendAppends,
-  sendCommits,
-  sendHeartbeats,
-} from "./replication.ts";
+import { countOwnDisk, onSnapshotSent, sendAppends, sendCommits, sendHeartbeats } from "./replication.ts";
 import { appendOwn, becomeFollower } from "./roles.ts";
 import { RaftState } from "./state.ts";
+import { settle, step } from "./step.ts";
 import {
   type AppendRequest,
   ENTRY_KIND,
@@ -256,86 +239,7 @@ export class RaftCore {
 
   /** A message arrived. */
   step(message: Message): void {
-    const s = this.#s;
-    if (message.to !== s.self || message.from === s.self || message.from === 0) {
-      s.rejectedMessages++;
-    } else if (message.term < s.term) {
-      this.#stepLowerTerm(message);
-    } else if (message.term === s.term || this.#raisesTerm(message)) {
-      this.#dispatch(message);
-      this.#settle();
-    }
-  }
-
-  /** A higher term: follow it, unless the message only asks what would happen. False if it is to be ignored. */
-  #raisesTerm(m: Message): boolean {
-    const s = this.#s;
-    if (m.kind === "vote" || m.kind === "prevote") {
-      if (!m.transfer && isLoyal(s)) return false;
-      if (m.kind === "prevote") return true;
-    }
-    if (m.kind === "prevote_reply" && m.granted) return m.term === s.term + 1;
-    becomeFollower(s, m.term, 0);
-    return true;
-  }
-
-  /** A lower term: whoever waits for an answer learns ours from it; all else is late and ignored. */
-  #stepLowerTerm(m: Message): void {
-    const s = this.#s;
-    switch (m.kind) {
-      case "vote":
-      case "prevote":
-        refuseVote(s, m);
-        return;
-      case "append":
-      case "heartbeat":
-      case "snapshot":
-        // Also frees a replica whose term ran ahead of a leader that the others are loyal to.
-        s.send({ kind: "heartbeat_reply", from: s.self, to: m.from, term: s.term, round: 0 });
-        return;
-      default:
-        return;
-    }
-  }
-
-  #dispatch(m: Message): void {
-    const s = this.#s;
-    switch (m.kind) {
-      case "vote":
-      case "prevote":
-        onVoteRequest(s, m);
-        return;
-      case "vote_reply":
-      case "prevote_reply":
-        onVoteReply(s, m);
-        return;
-      case "append":
-        if (hearLeader(s, m.from)) onAppend(s, m);
-        return;
-      case "heartbeat":
-        if (hearLeader(s, m.from)) onHeartbeat(s, m);
-        return;
-      case "snapshot":
-        if (hearLeader(s, m.from)) onSnapshot(s, m);
-        return;
-      case "append_reply":
-        if (s.role === "leader") onAppendReply(s, m);
-        return;
-      case "heartbeat_reply":
-        if (s.role === "leader") onHeartbeatReply(s, m);
-        return;
-      case "timeout_now":
-        if (s.role === "follower") standForElection(s, true);
-        return;
-    }
-  }
-
-  /** What an input may have made due. */
-  #settle(): void {
-    const s = this.#s;
-    if (s.role !== "leader") return;
-    advanceTransfer(s);
-    advanceMembership(s);
+    step(this.#s, message);
   }
 
   /** Why a batch of `bytes` cannot be proposed now; null = it can. Ask before sealing (hazard B10). */
@@ -386,7 +290,7 @@ export class RaftCore {
     if (!s.durable.persisted(lsn)) return;
     countOwnVote(s);
     countOwnDisk(s);
-    this.#settle();
+    settle(s);
   }
 
   /** The state machine has applied everything up to `index`. */

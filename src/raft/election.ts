@@ -81,10 +81,15 @@ export function refuseVote(s: RaftState, m: VoteRequest): void {
   s.send({ kind, from: s.self, to: m.from, term: s.term, granted: false });
 }
 
-/** The answer to our own request: one counts from each voter, the first (hazard A10). */
+/**
+ * The answer to our own request: one counts from each voter, the first, and only in the round that asked (hazard
+ * A10). A pre-vote is granted for the term that we would enter; granted for another one, it comes from a former
+ * round.
+ */
 export function onVoteReply(s: RaftState, m: VoteReply): void {
   const awaited = m.kind === "prevote_reply" ? "precandidate" : "candidate";
   if (s.role !== awaited || s.votes.has(m.from)) return;
+  if (s.role === "precandidate" && m.granted && m.term !== s.term + 1) return;
   if (s.role === "candidate" && s.requestsHeld) return; // nobody was asked yet
   s.votes.set(m.from, m.granted);
   const outcome = s.voteOutcome();

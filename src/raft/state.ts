@@ -1,6 +1,7 @@
 /**
  * All that a replica knows: one object, which the files of this room share.
  *
+ *     step.ts         terms, and which message goes where
  *     roles.ts        follower, precandidate, candidate, leader: the four transitions between them
  *     election.ts     votes: asked, granted, counted
  *     replication.ts  the leader's appends and what the replies say; commit by counting
