@@ -100,6 +100,11 @@ export function readBatch(bytes: Uint8Array, at: number, end: number): Entry | B
   return { index: header.index, term: header.term, kind: header.kind, bytes: bytes.subarray(at, end) };
 }
 
+/** The leader's time in a sealed batch that is known to be good. */
+export function batchTimeMs(batch: Uint8Array): number {
+  return getU64(batch, 32);
+}
+
 /** Body of a sealed batch that is known to be good. */
 export function batchBody(batch: Uint8Array): Uint8Array {
   return batch.subarray(BATCH_HEADER_BYTES);

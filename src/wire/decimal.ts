@@ -1,8 +1,9 @@
 /**
- * Decimal integers as Redis writes and reads them: an optional minus, no plus, no leading zero, no blanks, no
- * "-0", 64 bits. No string is made on the way for numbers up to 15 digits.
+ * Numbers as text. Integers are as Redis writes and reads them: an optional minus, no plus, no leading zero, no
+ * blanks, no "-0", 64 bits; no string is made on the way for numbers up to 15 digits.
  */
 import type { Writer } from "../base/bytes.ts";
+import { ERROR } from "./error_text.ts";
 
 const MINUS = 0x2d;
 const ZERO = 0x30;
@@ -76,4 +77,16 @@ export function writeDecimal(writer: Writer, value: number | bigint): void {
     bytes[--at] = ZERO + rest - next * 10;
     rest = next;
   } while (rest !== 0);
+}
+
+/** A decimal number as the store reads it: digits, a point, an exponent; bounded so that summing it is cheap. */
+export const FLOAT_BYTES_MAX = 64;
+const FLOAT = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+const INFINITE = /^[+-]?inf(?:inity)?$/i;
+
+/** What is wrong with `text` as an increment, or null. */
+export function floatError(text: string): string | null {
+  if (INFINITE.test(text)) return ERROR.nanOrInfinity;
+  if (text.length > FLOAT_BYTES_MAX || !FLOAT.test(text)) return ERROR.notFloat;
+  return Number.isFinite(Number(text)) ? null : ERROR.nanOrInfinity;
 }

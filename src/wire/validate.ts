@@ -15,7 +15,7 @@ import {
   type Op,
   SET_OPTION,
 } from "./command.ts";
-import { FLOAT_BYTES_MAX, floatError } from "./command_translate.ts";
+import { FLOAT_BYTES_MAX, floatError } from "./decimal.ts";
 import { ERROR } from "./error_text.ts";
 
 const SHAPES: Readonly<Record<Op, string>> = {
