@@ -6,8 +6,8 @@
  * log starts by itself. `onSynced(lsn)` then vouches for every byte below `lsn`.
  */
 import type { Task } from "../base/task.ts";
-import type { Entry, HardState, Index, Lsn, ReplicaId, Term } from "../raft/types.ts";
 import type { Disk, Log } from "../platform/platform.ts";
+import type { Entry, HardState, Index, Lsn, ReplicaId, Term } from "../raft/types.ts";
 
 /** A group's number: 53 random bits, so that it is exact as a JS number. */
 export type GroupId = number;

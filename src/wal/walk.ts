@@ -1,0 +1,268 @@
+/**
+ * The walk over all segments, oldest first, that rebuilds the log's image and collects the facts of the recovery
+ * table. Pure: the caller reads the files and hands over their bytes.
+ *
+ * A segment's records end where its successor's checkpoint says; until that checkpoint is on the disk, the
+ * closing mark says it, and until that is, the segment is the log's tail. Records are taken into the image up to
+ * the first bad stretch; if that turns out to be the cut, the image is complete.
+ */
+import { assert, present } from "../base/assert.ts";
+import type { Lsn } from "../raft/types.ts";
+import {
+  batchSize,
+  decodeSegmentHeader,
+  entryKindAt,
+  NO_EPOCH,
+  RECORD_HEAD_BYTES,
+  RECORD_KIND,
+  type RecordHead,
+  readCheckpointBody,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  type SegmentPlace,
+  sameEpoch,
+  segmentPlace,
+} from "./format.ts";
+import { Image } from "./image.ts";
+import { type Bad, judge, type Scan, scanSegment, type Verdict } from "./recovery.ts";
+import type { WalDamage } from "./types.ts";
+
+/** A segment file as the directory shows it, before its records are read. */
+export type SegmentFacts = {
+  readonly name: string;
+  readonly base: Lsn;
+  readonly size: number;
+  /** The first block, or less if the file is shorter. */
+  readonly block: Uint8Array;
+};
+
+/** A segment that belongs to the log. */
+export type ChainSegment = {
+  readonly name: string;
+  readonly header: SegmentHeader;
+  readonly place: SegmentPlace;
+};
+
+/** What the headers alone say. */
+export type Chain = {
+  /** Oldest first. */
+  readonly segments: readonly ChainSegment[];
+  /** Older ones that predecessor links do not reach: freed, but their removal was lost in a crash. */
+  readonly unreached: readonly string[];
+  readonly anySegment: boolean;
+  readonly sizesRight: boolean;
+  readonly headersReadable: boolean;
+  readonly versionKnown: boolean;
+  readonly linksRight: boolean;
+  readonly damage: readonly WalDamage[];
+};
+
+/** Orders the segments and checks all that can be checked before reading records. */
+export function readChain(files: readonly SegmentFacts[], segmentBytes: number): Chain {
+  const damage: WalDamage[] = [];
+  const harm = (file: string, offset: number, reason: string): false => {
+    damage.push({ file, offset, reason, groups: [] });
+    return false;
+  };
+  const segments: ChainSegment[] = [];
+  const chain = { anySegment: files.length > 0, sizesRight: true, headersReadable: true, versionKnown: true };
+  const unreached: string[] = [];
+  let linksRight = true;
+  let next: SegmentHeader | null = null;
+  for (const file of [...files].sort((a, b) => b.base - a.base)) {
+    const header = decodeSegmentHeader(file.block);
+    if (header === "version_unknown") chain.versionKnown = false;
+    else if (header === "unreadable") {
+      if (file.size >= SEGMENT_HEADER_BYTES)
+        chain.headersReadable = harm(file.name, 0, "its header is unreadable");
+      else chain.sizesRight = harm(file.name, file.size, `it has ${file.size} bytes`);
+    } else {
+      if (header.base !== file.base)
+        linksRight = harm(file.name, 32, `its header is that of LSN ${header.base}`);
+      if (file.size !== header.segmentBytes) {
+        chain.sizesRight = harm(
+          file.name,
+          Math.min(file.size, header.segmentBytes),
+          `it has ${file.size} bytes`,
+        );
+      }
+      if (next !== null && header.base !== next.base - segmentBytes) unreached.push(file.name);
+      else {
+        if (next !== null && !sameEpoch(header.epoch, next.predecessor)) {
+          linksRight = harm(file.name, 24, "its successor follows another segment");
+        }
+        segments.unshift({ name: file.name, header, place: segmentPlace(header) });
+        next = header;
+      }
+    }
+  }
+  return { ...chain, segments, unreached, linksRight, damage };
+}
+
+/** Where a sound log ends. */
+export type Tail = {
+  /** The chain's segment that the fresh one replaces. */
+  readonly segment: ChainSegment;
+  readonly predecessorEnd: Lsn;
+  readonly cut: Lsn;
+  /** Bytes behind the cut, up to the last record of which anything is left. */
+  readonly tornBytes: number;
+};
+
+export class Walk {
+  readonly image = new Image();
+  readonly #chain: Chain;
+  readonly #damage: WalDamage[];
+  readonly #scans: Scan[] = [];
+  /** By segment: what its own checkpoint says of the predecessor; null if it does not verify. */
+  readonly #predecessorEnds: (Lsn | null)[] = [];
+  #bads: Bad[] = [];
+  #dMax: Lsn = 0;
+  #contradicted = false;
+  records = 0;
+
+  constructor(chain: Chain) {
+    this.#chain = chain;
+    this.#damage = [...chain.damage];
+  }
+
+  /** The next segment of the chain, whole. */
+  add(bytes: Uint8Array): void {
+    const segment = present(this.#chain.segments[this.#scans.length], "no more segments than the chain has");
+    this.#predecessorEnds.push(null);
+    this.#dMax = Math.max(this.#dMax, segment.header.syncedLsn);
+    const scan = scanSegment(bytes, segment.place, (head, own) => this.#take(bytes, segment, head, own));
+    this.#scans.push(scan);
+    this.#bads.push(...scan.bads);
+    this.#dMax = Math.max(this.#dMax, scan.dMax);
+    this.records += scan.records;
+  }
+
+  finish(): { readonly verdict: Verdict; readonly label: string; readonly damage: readonly WalDamage[] } {
+    const { versionKnown } = this.#chain;
+    const read = this.#scans.length === this.#chain.segments.length;
+    assert(read || this.#damage.length > 0 || !versionKnown, "a sound chain was read whole");
+    const { anySegment, sizesRight, headersReadable } = this.#chain;
+    const chainWhole = this.#chain.linksRight && this.#endsWhole();
+    const below = this.#bads.filter((bad) => bad.lsn < this.#dMax);
+    for (const bad of below) this.#report(bad);
+    const gaps = chainWhole && below.length === 0 ? this.image.groupsWithGaps() : [];
+    if (gaps.length > 0) {
+      const file = this.#chain.segments[0]?.name ?? "";
+      this.#damage.push({ file, offset: 0, reason: "a segment before it is missing", groups: gaps });
+    }
+    const row = judge({
+      anySegment,
+      sizesRight,
+      headersReadable,
+      versionKnown: versionKnown && this.#scans.every((scan) => scan.unknown === null),
+      chainWhole,
+      badBelowSynced: below.length > 0,
+      entriesWhole: gaps.length === 0 && !this.#contradicted,
+      recordsBehindCut: this.#lastEnd() > (this.#cut() ?? Number.POSITIVE_INFINITY),
+    });
+    return { verdict: row.verdict, label: row.label, damage: this.#damage };
+  }
+
+  /** After a verdict of clean or torn. */
+  tail(): Tail {
+    const cut = present(this.#cut(), "a sound log has an end");
+    const { segments } = this.#chain;
+    const at = segments.findIndex(
+      ({ header }) => cut >= header.base && cut < header.base + header.segmentBytes,
+    );
+    const segment = present(segments[at], "the cut lies in a segment");
+    const predecessorEnd = this.#predecessorEnds[at] ?? this.#scans[at - 1]?.closedEnd ?? 0;
+    return { segment, predecessorEnd, cut, tornBytes: Math.max(0, this.#lastEnd() - cut) };
+  }
+
+  /** The name and place of a record of an unknown kind. */
+  unknownRecord(): { readonly file: string; readonly offset: number; readonly kind: number } | null {
+    for (const [i, scan] of this.#scans.entries()) {
+      const segment = this.#chain.segments[i] as ChainSegment;
+      if (scan.unknown === null) continue;
+      return { file: segment.name, offset: scan.unknown.lsn - segment.header.base, kind: scan.unknown.kind };
+    }
+    return null;
+  }
+
+  #take(bytes: Uint8Array, segment: ChainSegment, head: RecordHead, scan: Scan): void {
+    const at = head.lsn - segment.header.base;
+    let broken: string | null = null;
+    if (head.kind === RECORD_KIND.checkpoint) {
+      const checkpoint = readCheckpointBody(bytes, at + RECORD_HEAD_BYTES, head.bodySize);
+      if (checkpoint === null) broken = "its checkpoint contradicts itself";
+      else {
+        this.#predecessorEnds[this.#scans.length] = checkpoint.predecessorEnd;
+        this.#bads = this.#bads.filter((bad) => bad.lsn < checkpoint.predecessorEnd);
+        if (this.#isWhole(scan)) broken = this.image.checkpoint(checkpoint);
+      }
+    } else if (this.#isWhole(scan)) broken = applyRecord(this.image, bytes, at, head);
+    if (broken === null) return;
+    this.#contradicted = true;
+    this.#damage.push({ file: segment.name, offset: at, reason: broken, groups: [head.group] });
+  }
+
+  #isWhole(scan: Scan): boolean {
+    return this.#bads.length === 0 && scan.bads.length === 0 && scan.unknown === null && !this.#contradicted;
+  }
+
+  #cut(): Lsn | null {
+    return this.#bads.find((bad) => bad.lsn >= this.#dMax)?.lsn ?? null;
+  }
+
+  #lastEnd(): Lsn {
+    return this.#scans.reduce((last, scan) => Math.max(last, scan.lastEnd), 0);
+  }
+
+  /** The first segment stands alone or has its checkpoint, and the last one is not closed. */
+  #endsWhole(): boolean {
+    const { segments } = this.#chain;
+    const last = this.#scans.length - 1;
+    if (last < 0) return true;
+    const first = segments[0] as ChainSegment;
+    if (!sameEpoch(first.header.predecessor, NO_EPOCH) && this.#predecessorEnds[0] === null) {
+      this.#damage.push({
+        file: first.name,
+        offset: SEGMENT_HEADER_BYTES,
+        reason: "its checkpoint is damaged",
+        groups: [],
+      });
+      return false;
+    }
+    const newest = segments[last] as ChainSegment;
+    if (this.#scans[last]?.closedEnd === null) return true;
+    const reason = "the segment after it is missing";
+    this.#damage.push({ file: newest.name, offset: newest.header.segmentBytes, reason, groups: [] });
+    return false;
+  }
+
+  #report(bad: Bad): void {
+    const segment = this.#chain.segments.findLast(({ header }) => header.base <= bad.lsn) as ChainSegment;
+    const what =
+      bad.reason === "bad_head" ? "no record" : bad.reason === "bad_body" ? "a damaged record" : "a wrong D";
+    this.#damage.push({
+      file: segment.name,
+      offset: bad.lsn - segment.header.base,
+      reason: `${what} in ${bad.end - bad.lsn} bytes that were synced`,
+      groups: bad.group === null ? [] : [bad.group],
+    });
+  }
+}
+
+/** Takes one verifying record into the image; the rule it breaks, or null. */
+function applyRecord(image: Image, bytes: Uint8Array, at: number, head: RecordHead): string | null {
+  const { replica, group, term, index, extra, lsn, end } = head;
+  switch (head.kind) {
+    case RECORD_KIND.entry:
+      return image.entry(replica, group, index, term, lsn, end, batchSize(head), entryKindAt(bytes, at));
+    case RECORD_KIND.hardState:
+      return image.hardState(replica, group, { term, vote: extra, commit: index });
+    case RECORD_KIND.snapshotMark:
+      return image.snapshotMark(replica, group, index, term, extra === 1, end);
+    case RECORD_KIND.tombstone:
+      return image.tombstone(replica, group, end);
+    default:
+      return null;
+  }
+}
