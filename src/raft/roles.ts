@@ -121,7 +121,7 @@ function trackMembers(s: RaftState): void {
   s.outgoingProgress = outgoing.map(track);
   learners.forEach(track);
   // A leader that is being removed goes on leading, without a vote, until that is committed (hazard E6).
-  track({ replica: s.self, node: "" });
+  track({ replica: s.self, node: "" }).state = "replicate";
 }
 
 /** As if just heard: a new member, like all members of a new leader, gets one election timeout to answer. */
