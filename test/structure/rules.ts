@@ -31,7 +31,8 @@ export const ROOMS: Readonly<Record<string, readonly Allowance[]>> = {
   store: [
     ...whole("base", "ring"),
     { room: "raft", typesOnly: true, files: /^types\.ts$/ },
-    { room: "wire", files: /^(batch|command\w*|reply)\.ts$/ },
+    // Frames and replies, and the words both doors and store answer with: decimals and error texts.
+    { room: "wire", files: /^(batch|command\w*|reply|native_reply|decimal|error_text)\.ts$/ },
   ],
   client: whole("base", "wire", "ring", "platform"),
   console: [],

@@ -1,0 +1,204 @@
+/**
+ * The state machine: takes sealed batches in the order of the log and answers reads from the state between them.
+ *
+ * Time in here is log time alone, the highest batch time so far: relative deadlines count from it and a key is gone
+ * when its deadline is not after it. Records past their deadline leave only inside `apply`, a bounded number after
+ * each batch, in (deadline, revision) order; so every replica drops the same keys at the same index.
+ *
+ * Errors: a batch is validated before it is sealed, so a frame that cannot be read is answered with an error and
+ * the rest of its batch too, on every replica alike; nothing in a batch can throw. Only a batch of a newer state
+ * version stops the replica: NucleusError "state_version".
+ */
+import { assert } from "../base/assert.ts";
+import { getU16, getU32, getU64, Reader } from "../base/bytes.ts";
+import { NucleusError } from "../base/errors.ts";
+import type { ENTRY_KIND, Index, Term } from "../raft/types.ts";
+import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import type { ReplySink } from "../wire/reply.ts";
+import { argumentError, keyArgumentOf, keyCountOf } from "./commands/arguments.ts";
+import { execute } from "./commands/execute.ts";
+import { STORE_ERROR } from "./errors.ts";
+import { Execution } from "./execution.ts";
+import { Keyspace } from "./keyspace.ts";
+import { readSettings } from "./settings.ts";
+import { SLAB_BYTES_MAX } from "./slab.ts";
+import {
+  type ApplyListener,
+  type SnapshotSink,
+  type SnapshotSource,
+  STATE_VERSION,
+  type Store,
+  type StoreSettings,
+} from "./types.ts";
+
+/** The values of raft's ENTRY_KIND; the compiler keeps them equal. */
+const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3, settings: 4 };
+
+/** Live expired records that a batch removes: this many, or twice its commands if that is more. */
+const EXPIRED_PER_BATCH_MIN = 64;
+/** Refs reach 32 GiB; a quarter of that is left for what fragments. */
+const ENGINE_BYTES_MAX = 0.75 * SLAB_BYTES_MAX;
+
+/** Ops that can make the store larger: refused at the memory cap. All others go on. */
+const GROWING_OPS = new Set<number>([
+  OP.set,
+  OP.getSet,
+  OP.append,
+  OP.setRange,
+  OP.incrBy,
+  OP.incrByFloat,
+  OP.mset,
+  OP.msetNx,
+  OP.copy,
+]);
+
+export class KeyValueStore implements Store {
+  appliedIndex: Index = 0;
+  appliedTerm: Term = 0;
+  logTimeMs = 0;
+  settings: StoreSettings;
+  readonly #command = new CommandView();
+  readonly #x: Execution;
+
+  constructor(settings: StoreSettings) {
+    this.settings = settings;
+    this.#x = new Execution(new Keyspace(0), this.#command);
+  }
+
+  apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void {
+    assert(index === this.appliedIndex + 1, "entries are applied in order, without gaps");
+    const version = getU16(batch, 46);
+    if (version > STATE_VERSION) {
+      throw new NucleusError(
+        "state_version",
+        `entry ${index} needs state version ${version}, this program knows ${STATE_VERSION}: install the newer release`,
+      );
+    }
+    this.logTimeMs = Math.max(this.logTimeMs, getU64(batch, 32));
+    this.#x.logTimeMs = this.logTimeMs;
+    this.#x.nowMs = this.logTimeMs;
+    const kind = batch[44] as number;
+    const count = kind === KIND.commands ? getU32(batch, 40) : 0;
+    if (kind === KIND.commands) this.#applyCommands(batch, count, listener);
+    else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
+    else if (kind === KIND.bootstrap) this.#applyBootstrap(batch);
+    this.#removeExpired(Math.max(EXPIRED_PER_BATCH_MIN, 2 * count));
+    this.appliedIndex = index;
+    this.appliedTerm = term;
+  }
+
+  read(command: CommandView, nowMs: number, reply: ReplySink): boolean {
+    assert(command.op < OP_WRITE_MIN, "only reads are answered without an entry");
+    const x = this.#x;
+    x.command = command;
+    x.reply = reply;
+    x.logTimeMs = this.logTimeMs;
+    x.nowMs = Math.max(nowMs, this.logTimeMs);
+    x.undecided = this.#namesUndecided(x);
+    if (!x.undecided) execute(x);
+    return !x.undecided;
+  }
+
+  get revision(): number {
+    return this.#x.keyspace.revision;
+  }
+
+  stateHash(): string {
+    const { hashA, hashB } = this.#x.keyspace;
+    return hex32(hashA) + hex32(hashB);
+  }
+
+  earliestDeadlineMs(): number {
+    return this.#x.keyspace.deadlines.earliest();
+  }
+
+  get keyCount(): number {
+    return this.#x.keyspace.keyCount;
+  }
+
+  get expiringCount(): number {
+    return this.#x.keyspace.deadlines.length;
+  }
+
+  get dataBytes(): number {
+    return this.#x.keyspace.dataBytes;
+  }
+
+  get allocatedBytes(): number {
+    return this.#x.keyspace.allocatedBytes;
+  }
+
+  memoryRefusal(command: CommandView): string | null {
+    if (!GROWING_OPS.has(command.op)) return null;
+    const bytesMax = Math.min(this.settings.memoryBytesMax, ENGINE_BYTES_MAX);
+    const frameBytes = command.end - command.argStart(0);
+    return this.#x.keyspace.usedBytes + frameBytes > bytesMax ? STORE_ERROR.memory : null;
+  }
+
+  beginSnapshot(): SnapshotSource {
+    throw new NucleusError("not_built", "snapshots are not built yet");
+  }
+
+  beginRestore(): SnapshotSink {
+    throw new NucleusError("not_built", "snapshots are not built yet");
+  }
+
+  #applyCommands(batch: Uint8Array, count: number, listener: ApplyListener): void {
+    const x = this.#x;
+    const command = this.#command;
+    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
+    let at = BATCH_HEADER_BYTES;
+    let readable = true;
+    x.command = command;
+    x.undecided = false;
+    for (let ordinal = 0; ordinal < count; ordinal++) {
+      x.reply = listener.begin(ordinal);
+      readable = readable && command.read(batch, at, end) === null;
+      if (readable) {
+        at = command.end;
+        execute(x);
+      } else {
+        x.reply.error(STORE_ERROR.malformed);
+      }
+      listener.end(ordinal);
+    }
+  }
+
+  #applyBootstrap(batch: Uint8Array): void {
+    const reader = new Reader(batch, BATCH_HEADER_BYTES);
+    reader.blob(); // the group's config is raft's business
+    this.#applySettings(reader);
+  }
+
+  /** Settings that cannot be read change nothing, on every replica alike. */
+  #applySettings(reader: Reader): void {
+    const settings = readSettings(reader);
+    if (settings !== null) this.settings = settings;
+  }
+
+  #removeExpired(countMax: number): void {
+    const { keyspace } = this.#x;
+    for (let i = 0; i < countMax; i++) {
+      const deadline = keyspace.deadlines.earliest();
+      if (deadline < 0 || deadline > this.logTimeMs) return;
+      keyspace.removeEarliest();
+    }
+  }
+
+  /** Whether a key that the command names is past its deadline by the leader's time but not in log time. */
+  #namesUndecided(x: Execution): boolean {
+    const earliest = x.keyspace.deadlines.earliest();
+    if (earliest < 0 || earliest > x.nowMs || x.nowMs === x.logTimeMs) return false;
+    if (argumentError(x.command) !== null) return false;
+    for (let i = 0; i < keyCountOf(x.command); i++) {
+      const ref = x.lookup(keyArgumentOf(x.command, i));
+      if (ref !== 0 && x.isUndecided(ref)) return true;
+    }
+    return false;
+  }
+}
+
+function hex32(value: number): string {
+  return (value >>> 0).toString(16).padStart(8, "0");
+}
