@@ -10,11 +10,16 @@ export type Args = {
   readonly bounds: Int32Array;
 };
 
-/** Word `i` as text, for options and messages; at most `bytesMax` bytes of it. */
+/** Word `i` as text; at most `bytesMax` bytes of it. */
 export function argText(args: Args, i: number, bytesMax = 1024): string {
   const start = args.bounds[2 * i] as number;
   const end = Math.min(args.bounds[2 * i + 1] as number, start + bytesMax);
   return fromUtf8(args.bytes.subarray(start, end));
+}
+
+/** Word `i` for an error text: at most `bytesMax` bytes of it, blanks in place of control characters. */
+export function argEcho(args: Args, i: number, bytesMax: number): string {
+  return argText(args, i, bytesMax).replace(/\p{Cc}/gu, " ");
 }
 
 /** A borrowed view of word `i`. */

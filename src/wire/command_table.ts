@@ -8,7 +8,7 @@
  * node answers for the whole cluster, so commands without keys must *not* be sent to all nodes and summed.
  */
 import type { Args } from "./args.ts";
-import { argText } from "./args.ts";
+import { argEcho } from "./args.ts";
 import { OP, type Op } from "./command.ts";
 
 export type CommandFlag =
@@ -149,6 +149,7 @@ const SERVER: readonly Row[] = [
   ["dbsize", 1, "rf", "none", OP.dbSize, "1.0.0", "", "Counts all keys"],
   ["flushall", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
   ["flushdb", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
+  ["nucleus", -2, "alts", "none", null, "7.4.0", "STATUS", "Tells what this node holds and who leads, as JSON"],
   ["info", -1, "lt", "none", null, "1.0.0", "[section ...]", "Tells about the server's state", RANDOM],
 ];
 
@@ -242,7 +243,7 @@ const ECHO_BYTES_MAX = 128;
 export function unknownCommandError(args: Args): string {
   let echo = "";
   for (let i = 1; i < args.argCount && echo.length < ECHO_BYTES_MAX; i++) {
-    echo += `'${argText(args, i, ECHO_BYTES_MAX - echo.length)}' `;
+    echo += `'${argEcho(args, i, ECHO_BYTES_MAX - echo.length)}' `;
   }
-  return `ERR unknown command '${argText(args, 0, ECHO_BYTES_MAX)}', with args beginning with: ${echo}`;
+  return `ERR unknown command '${argEcho(args, 0, ECHO_BYTES_MAX)}', with args beginning with: ${echo}`;
 }

@@ -1,5 +1,5 @@
 /** Keys as such: removing, deadlines, names, and the whole key space. */
-import { type Args, argIs, argText } from "./args.ts";
+import { type Args, argEcho, argIs, argText } from "./args.ts";
 import { EXPIRE_OPTION, EXPIRY_MS_MAX, KEY_BYTES_MAX, OP, SET_OPTION } from "./command.ts";
 import type { CommandEncoder } from "./command_encode.ts";
 import type { CommandInfo } from "./command_table.ts";
@@ -17,6 +17,7 @@ import {
 } from "./handler.ts";
 
 const COUNT_DEFAULT = 10;
+const ECHO_BYTES_MAX = 128;
 
 export const del = verbatim(OP.del);
 
@@ -43,7 +44,8 @@ export function expire(unitMs: number, relative: boolean): Handler {
     if (value === null) return ERROR.notInteger;
     const ms = Number(value) * unitMs;
     // A time in the past is a way to delete; only what 64 bits could not hold is refused there.
-    if (ms > EXPIRY_MS_MAX || ms < Number(I64_MIN)) return expireTimeError(command.name);
+    const overflows = typeof value === "bigint" && value * BigInt(unitMs) < I64_MIN;
+    if (ms > EXPIRY_MS_MAX || overflows) return expireTimeError(command.name);
     out.begin(OP.expire);
     copyArg(args, 1, out);
     out.argI64(Math.max(ms, -EXPIRY_MS_MAX));
@@ -59,7 +61,7 @@ function readExpireOptions(args: Args): number | string {
     else if (argIs(args, i, "xx")) bits |= EXPIRE_OPTION.onlyIfAny;
     else if (argIs(args, i, "gt")) bits |= EXPIRE_OPTION.onlyIfLater;
     else if (argIs(args, i, "lt")) bits |= EXPIRE_OPTION.onlyIfSooner;
-    else return `ERR Unsupported option ${argText(args, i, 128)}`;
+    else return `ERR Unsupported option ${argEcho(args, i, ECHO_BYTES_MAX)}`;
   }
   const none = (bits & EXPIRE_OPTION.onlyIfNone) !== 0;
   const later = (bits & EXPIRE_OPTION.onlyIfLater) !== 0;

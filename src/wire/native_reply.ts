@@ -20,6 +20,7 @@ export const REPLY_TAG = { nil: 0, simple: 1, error: 2, integer: 3, blob: 4, arr
 /** Arrays and maps inside one another. SCAN needs two, CLUSTER SLOTS four. */
 export const REPLY_DEPTH_MAX = 8;
 const TWO_32 = 2 ** 32;
+const CONTROL = /\p{Cc}/gu;
 
 export class ReplyEncoder implements ReplySink {
   writer: Writer;
@@ -40,7 +41,7 @@ export class ReplyEncoder implements ReplySink {
 
   error(text: string): void {
     this.writer.u8(REPLY_TAG.error);
-    this.writer.text(text);
+    this.writer.text(text.replace(CONTROL, " "));
   }
 
   integer(value: number | bigint): void {

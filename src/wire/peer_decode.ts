@@ -327,7 +327,10 @@ function decodeForwardRequest(rides: boolean, reader: Reader): PeerFrame | PeerE
   }
   if (count === 0 || at !== end) return "count";
   reader.at = end;
-  return { kind: "forward_request", request: { request, group, deadlineMs, count, rides, bytes, start, end } };
+  return {
+    kind: "forward_request",
+    request: { request, group, deadlineMs, count, rides, bytes, start, end },
+  };
 }
 
 function decodeForwardReplies(reader: Reader): PeerFrame | PeerError {

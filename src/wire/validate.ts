@@ -2,7 +2,7 @@
  * What the arguments of a command frame must be for its op. Doors call this on every frame that a client sends;
  * batches, logs and the state machine rely on it and look no further.
  *
- * A shape is one letter to each argument; a `*` behind the last group means that it repeats, one time or more:
+ * A shape (ARGUMENT_SHAPES) is one letter to each argument; a `*` behind the last group means that it repeats, one time or more:
  *     k key   b bytes   i safe integer   w any 64 bits   f decimal number
  */
 import { fromUtf8 } from "../base/bytes.ts";
@@ -18,7 +18,7 @@ import {
 import { FLOAT_BYTES_MAX, floatError } from "./decimal.ts";
 import { ERROR } from "./error_text.ts";
 
-const SHAPES: Readonly<Record<Op, string>> = {
+export const ARGUMENT_SHAPES: Readonly<Record<Op, string>> = {
   [OP.get]: "k",
   [OP.strlen]: "k",
   [OP.getRange]: "kii",
@@ -58,7 +58,7 @@ const ARGUMENT_RANGE = "ERR argument of command frame is out of range";
 /** What is wrong with a frame that `view.read` accepted, as the error to answer; or null. */
 export function validateCommand(view: CommandView): string | null {
   const isSet = view.op === OP.set;
-  const shape = isSet && view.argCount === 5 ? "kbiib" : SHAPES[view.op];
+  const shape = isSet && view.argCount === 5 ? "kbiib" : ARGUMENT_SHAPES[view.op];
   const error = checkShape(view, shape);
   if (error !== null) return error;
   if (isSet) return checkSet(view);
