@@ -36,7 +36,8 @@ type Hold = { readonly oldest: Lsn; readonly until: Lsn };
 
 export class Image {
   readonly groups = new Map<GroupId, GroupImage>();
-  readonly tombstones: Tombstone[] = [];
+  /** The highest closed replica of each group: ids only rise, so it speaks for the lower ones too. */
+  readonly #closed = new Map<GroupId, ReplicaId>();
   #holds: Hold[] = [];
 
   entry(
@@ -104,7 +105,7 @@ export class Image {
   tombstone(replica: ReplicaId, group: GroupId, end: Lsn) {
     const image = this.groups.get(group);
     if (image !== undefined && image.replica !== replica) return "a group has one replica here";
-    if (!this.isClosed(replica, group)) this.tombstones.push({ group, replica });
+    if (!this.isClosed(replica, group)) this.#closed.set(group, replica);
     if (image !== undefined) this.#hold(image.oldestLsn, Number.POSITIVE_INFINITY, end);
     this.groups.delete(group);
     return null;
@@ -114,8 +115,8 @@ export class Image {
   checkpoint(checkpoint: Checkpoint) {
     const known = new Map(this.groups);
     this.groups.clear();
-    this.tombstones.length = 0;
-    this.tombstones.push(...checkpoint.tombstones);
+    this.#closed.clear();
+    for (const { group, replica } of checkpoint.tombstones) this.#closed.set(group, replica);
     for (const group of checkpoint.groups) {
       const old = known.get(group.group);
       const image = old?.replica === group.replica ? old : new GroupImage(group.group, group.replica);
@@ -128,7 +129,7 @@ export class Image {
   }
 
   isClosed(replica: ReplicaId, group: GroupId): boolean {
-    return this.tombstones.some((tombstone) => tombstone.group === group && tombstone.replica === replica);
+    return replica <= (this.#closed.get(group) ?? 0);
   }
 
   /** The checkpoint of a segment at `base`: entries at or above it will stand in that segment itself. */
@@ -147,11 +148,15 @@ export class Image {
         last: firstIndexAt(image.entries, base) - 1,
       });
     }
-    return { predecessorEnd, groups, tombstones: [...this.tombstones] };
+    return { predecessorEnd, groups, tombstones: this.tombstones() };
+  }
+
+  tombstones(): Tombstone[] {
+    return [...this.#closed].map(([group, replica]) => ({ group, replica }));
   }
 
   checkpointBytes(): number {
-    return checkpointBodyBytes(this.groups.size, this.tombstones.length);
+    return checkpointBodyBytes(this.groups.size, this.#closed.size);
   }
 
   /** Below this LSN no entry is live, even if everything above `syncedLsn` is lost now. */

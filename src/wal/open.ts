@@ -80,15 +80,13 @@ function* recover(options: SegmentsOptions, names: string[], files: Map<string, 
   const chain = readChain(yield* readHeaders(options, names, files), options.segmentBytes);
   refuseOtherSize(options, chain);
   const walk = new Walk(chain);
-  const buffers = chain.damage.length > 0 || !chain.versionKnown ? [] : yield* readAll(chain, files, walk);
+  const readable = chain.anySegment && chain.damage.length === 0 && chain.versionKnown;
+  const source = readable ? yield* readAll(options, chain, files, walk) : new Uint8Array(0);
   const { verdict, label, damage } = walk.finish();
   if (verdict === "newer") refuseNewer(options, chain, walk);
   if (verdict === "corrupt") refuseDamaged(options, label, damage);
 
   const tail = verdict === "blank" ? null : walk.tail();
-  const source =
-    tail === null ? null : (buffers.find(({ name }) => name === tail.segment.name)?.bytes ?? null);
-  assert(tail === null || source !== null, "the end lies in one of the two newest segments");
   const fresh = buildFresh(options, walk.image, tail, source);
   const file = yield* placeFresh(options, names, chain, tail, fresh, files);
   return yield* assemble(
@@ -121,22 +119,28 @@ function* readHeaders(
   return facts;
 }
 
-type Buffer = { name: string; readonly bytes: Uint8Array };
-
-/** Feeds every segment to the walk and keeps the two newest: the log's end is in one of them. */
-function* readAll(chain: Chain, files: Map<string, DiskFile>, walk: Walk): Task<Buffer[]> {
-  const buffers: Buffer[] = [];
-  for (const { name, header } of chain.segments) {
-    const buffer =
-      buffers.length < 2 ? { name, bytes: new Uint8Array(header.segmentBytes) } : (buffers.shift() as Buffer);
-    buffer.name = name;
-    const read = yield* readWhole(files.get(name) as DiskFile, buffer.bytes, 0);
-    if (read < buffer.bytes.length)
+/**
+ * Feeds every segment to the walk and gives the bytes of the last one that holds a record: if the log's end is in
+ * another one, then in an empty one behind it.
+ */
+function* readAll(
+  options: SegmentsOptions,
+  chain: Chain,
+  files: Map<string, DiskFile>,
+  walk: Walk,
+): Task<Uint8Array> {
+  let newest = new Uint8Array(0);
+  let bytes = new Uint8Array(options.segmentBytes);
+  for (const { name } of chain.segments) {
+    const read = yield* readWhole(files.get(name) as DiskFile, bytes, 0);
+    if (read < bytes.length)
       throw new NucleusError("EIO", `${name} ended after ${read} bytes while being read`);
-    walk.add(buffer.bytes);
-    buffers.push(buffer);
+    if (walk.add(bytes) === 0) continue;
+    const former = newest;
+    newest = bytes;
+    bytes = former.length > 0 ? former : new Uint8Array(options.segmentBytes);
   }
-  return buffers;
+  return newest;
 }
 
 type Fresh = {
@@ -147,12 +151,7 @@ type Fresh = {
 };
 
 /** Header, checkpoint, and the live entries of the segment that it replaces. */
-function buildFresh(
-  options: SegmentsOptions,
-  image: Image,
-  tail: Tail | null,
-  source: Uint8Array | null,
-): Fresh {
+function buildFresh(options: SegmentsOptions, image: Image, tail: Tail | null, source: Uint8Array): Fresh {
   const { segmentBytes, randomU32 } = options;
   const base = tail?.segment.header.base ?? 0;
   const epoch = { low: randomU32(), high: randomU32() };
@@ -177,8 +176,7 @@ function buildFresh(
     0,
   );
   let end = SEGMENT_HEADER_BYTES + recordBytes(size);
-  if (tail !== null && source !== null)
-    end = copyLive(image, lsns, tail.segment.place, source, place, bytes, end);
+  if (tail !== null) end = copyLive(image, lsns, tail.segment.place, source, place, bytes, end);
   bytes.set(encodeSegmentHeader({ ...header, syncedLsn: base + end }));
   return { base, epoch, place, bytes: bytes.subarray(0, end) };
 }
@@ -292,8 +290,10 @@ function* assemble(
     keep.add(name);
   }
   live.push(fresh);
-  for (const file of files.values()) {
-    if (!live.some((segment) => segment.file === file)) yield* closeFile(file);
+  for (const [name, file] of files) {
+    if (live.some((segment) => segment.file === file)) continue;
+    files.delete(name);
+    yield* closeFile(file);
   }
   const spares: string[] = [];
   for (const name of names) {
@@ -304,7 +304,7 @@ function* assemble(
   }
   const recovered: Recovered = {
     groups: walk.image.recovered(),
-    tombstones: [...walk.image.tombstones],
+    tombstones: walk.image.tombstones(),
     damage: [],
     segments: live.length,
     records: walk.records,

@@ -126,8 +126,8 @@ export class Walk {
     this.#damage = [...chain.damage];
   }
 
-  /** The next segment of the chain, whole. */
-  add(bytes: Uint8Array): void {
+  /** The next segment of the chain, whole; returns how many of its records verify. */
+  add(bytes: Uint8Array): number {
     const segment = present(this.#chain.segments[this.#scans.length], "no more segments than the chain has");
     this.#predecessorEnds.push(null);
     this.#dMax = Math.max(this.#dMax, segment.header.syncedLsn);
@@ -136,6 +136,7 @@ export class Walk {
     this.#bads.push(...scan.bads);
     this.#dMax = Math.max(this.#dMax, scan.dMax);
     this.records += scan.records;
+    return scan.records;
   }
 
   finish(): { readonly verdict: Verdict; readonly label: string; readonly damage: readonly WalDamage[] } {

@@ -1,1 +1,2 @@
 import "./log.case.ts";
+import "./crash.case.ts";
