@@ -3,3 +3,4 @@ import "./world.case.ts";
 import "./disk.case.ts";
 import "./net.case.ts";
 import "./platform.case.ts";
+import "./linearizability.case.ts";
