@@ -12,39 +12,12 @@ import {
   RespParser,
   WORDS_MAX,
 } from "../../src/wire/resp_parse.ts";
-import { cuts, flip, noise, pieces, poison, prng } from "./bytes.ts";
+import { cuts, flip, noise, pieces, prng } from "./bytes.ts";
+import { multibulk as encode } from "./redis.ts";
+import { events } from "./resp_events.ts";
 import { quote, runScript, unquote } from "./script.ts";
 
-/** Everything that the parser says to `chunks`. Each chunk is overwritten as soon as the parser is done with it. */
-function events(chunks: readonly Uint8Array[], parser = new RespParser()): string[] {
-  const said: string[] = [];
-  for (const chunk of chunks) {
-    const own = chunk.slice();
-    parser.feed(own);
-    let event = parser.next();
-    while (event === "command" || event === "refused") {
-      said.push(event === "refused" ? `refused ${parser.errorText}` : describe(parser));
-      event = parser.next();
-    }
-    poison(own);
-    if (event === "error") return [...said, `error ${parser.errorText}`];
-  }
-  return said;
-}
-
-function describe(parser: RespParser): string {
-  const words = Array.from({ length: parser.argCount }, (_, i) => `[${quote(argBytes(parser, i))}]`);
-  return `command ${words.join(" ")}`;
-}
-
-const multibulk = (...words: readonly (string | Uint8Array)[]): Uint8Array =>
-  concat([
-    utf8(`*${words.length}\r\n`),
-    ...words.flatMap((word) => {
-      const bytes = typeof word === "string" ? utf8(word) : word;
-      return [utf8(`$${bytes.length}\r\n`), bytes, utf8("\r\n")];
-    }),
-  ]);
+const multibulk = (...words: readonly (string | Uint8Array)[]): Uint8Array => encode(words);
 
 const inputs: Uint8Array[] = [];
 
