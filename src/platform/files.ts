@@ -23,7 +23,9 @@ export function* readAll(file: DiskFile, target: Uint8Array, position: number): 
 export function* writeAll(file: DiskFile, source: Uint8Array, position: number): Task<void> {
   let written = 0;
   while (written < source.length) {
-    const count = yield* wait<number>((done) => file.pwrite(source.subarray(written), position + written, done));
+    const count = yield* wait<number>((done) =>
+      file.pwrite(source.subarray(written), position + written, done),
+    );
     assert(count >= 0 && count <= source.length - written, "a write fits its buffer");
     if (count === 0) throw new NucleusError("EIO", "the disk wrote nothing and reported no error");
     written += count;

@@ -84,7 +84,8 @@ function createDisk(): Disk {
   return {
     open: openFile,
     list: (path, done) => fs.readdir(path, to<string[]>(done)),
-    makeDir: (path, done) => fs.mkdir(path, { recursive: true, mode: 0o700 }, (error) => done(error, undefined)),
+    makeDir: (path, done) =>
+      fs.mkdir(path, { recursive: true, mode: 0o700 }, (error) => done(error, undefined)),
     rename: (from, target, done) => fs.rename(from, target, to<void>(done)),
     unlink: (path, done) => fs.unlink(path, to<void>(done)),
     syncDir: (path, done) => {

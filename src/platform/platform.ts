@@ -71,7 +71,12 @@ export interface DiskFile {
 
 export interface Net {
   /** Calls `onConnection` for each caller; set its `events` before returning. */
-  listen(host: string, port: number, onConnection: (connection: Connection) => void, done: Done<Listener>): void;
+  listen(
+    host: string,
+    port: number,
+    onConnection: (connection: Connection) => void,
+    done: Done<Listener>,
+  ): void;
   /** Dials at once; `onOpen` or `onClose` tells how it went. */
   dial(host: string, port: number, events: ConnectionEvents): Connection;
 }

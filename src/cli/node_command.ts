@@ -1,0 +1,161 @@
+/** `nucleus node`: one storage node, in the foreground, until it is told to stop. */
+import * as fs from "node:fs";
+import type { Argv } from "yargs";
+import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
+import { createPlatform } from "../platform/node.ts";
+import type { LogLevel } from "../platform/platform.ts";
+import { parseAddress, parseLayout } from "../server/layout.ts";
+import { NucleusNode } from "../server/node.ts";
+import { jsonLog } from "./json_log.ts";
+import { dropPidFile, takePidFile } from "./pid_file.ts";
+import { VERSION } from "./version.ts";
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+/** A clean stop that takes longer than this is abandoned: the log can be recovered, an operator cannot. */
+const STOP_MS_MAX = 10_000;
+
+type NodeArgs = {
+  id: string;
+  listen: string;
+  dir: string;
+  layout: string;
+  init: boolean;
+  "log-level": string;
+  "parent-pipe": boolean;
+};
+
+export const nodeCommand = {
+  command: "node",
+  describe: "Run one storage node",
+  builder: (yargs: Argv) =>
+    yargs
+      .option("id", { type: "string", demandOption: true, describe: "This node's id in the layout" })
+      .option("listen", { type: "string", demandOption: true, describe: "HOST:PORT for clients and peers" })
+      .option("dir", { type: "string", demandOption: true, describe: "Data directory" })
+      .option("layout", {
+        type: "string",
+        demandOption: true,
+        describe: "JSON file: cluster, nodes, settings",
+      })
+      .option("init", {
+        type: "boolean",
+        default: false,
+        describe: "First start of this node: its directory is empty",
+      })
+      .option("log-level", {
+        choices: ["debug", "info", "warn", "error"],
+        default: "info",
+        describe: "Least level logged",
+      })
+      .option("parent-pipe", { type: "boolean", default: false, hidden: true }),
+  handler: (args: unknown) => runNode(args as NodeArgs),
+};
+
+function runNode(args: NodeArgs): void {
+  const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
+  const refuse = (error: unknown, exitCode: number): never => {
+    log.write("error", `cannot start: ${explain(error, args)}`);
+    process.exit(exitCode);
+  };
+  let node: NucleusNode;
+  try {
+    const layout = parseLayout(readLayoutFile(args.layout));
+    const self = layout.nodes.find(({ id }) => id === args.id);
+    const listen = parseAddress(args.listen);
+    if (listen === null)
+      throw new NucleusError("EUSAGE", "--listen must be HOST:PORT, for example 127.0.0.1:7001");
+    if (self !== undefined && (self.host !== listen.host || self.port !== listen.port)) {
+      throw new NucleusError(
+        "EUSAGE",
+        `--listen ${args.listen} differs from the layout, where ${args.id} is at ${self.host}:${self.port}`,
+      );
+    }
+    fs.mkdirSync(args.dir, { recursive: true, mode: 0o700 });
+    takePidFile(args.dir);
+    const config = {
+      id: args.id,
+      dir: args.dir,
+      layout,
+      init: args.init,
+      version: VERSION,
+      pid: process.pid,
+    };
+    node = new NucleusNode(createPlatform(log), config, (error) => {
+      log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error) });
+      process.exit(EXIT_FAILED); // nothing after a failed write or a broken rule may leave this process
+    });
+  } catch (error) {
+    return refuse(
+      error,
+      codeOf(error) === "EUSAGE" || codeOf(error) === "ELAYOUT" ? EXIT_USAGE : EXIT_FAILED,
+    );
+  }
+  node.start((error) => {
+    if (error !== null) {
+      dropPidFile(args.dir);
+      refuse(error, EXIT_FAILED);
+    }
+    log.write("info", "listening", { addr: args.listen, dir: args.dir, ...recovery(node) });
+  });
+  stopOnSignals(node, args);
+}
+
+/** What the log held at the start, for the line that says so. */
+function recovery(node: NucleusNode): Record<string, number> {
+  const { recovered } = node;
+  if (recovered === null) return {};
+  const snapshot = recovered.groups[0]?.snapshotIndex ?? 0;
+  const entries = recovered.groups[0]?.entries.length ?? 0;
+  return {
+    snapshotIndex: snapshot,
+    entriesReplayed: entries,
+    segments: recovered.segments,
+    tornBytes: recovered.tornBytes,
+  };
+}
+
+function stopOnSignals(node: NucleusNode, args: NodeArgs): void {
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) return;
+    stopping = true;
+    setTimeout(() => process.exit(EXIT_FAILED), STOP_MS_MAX).unref();
+    node.stop((error) => {
+      dropPidFile(args.dir);
+      process.exit(error === null ? 0 : EXIT_FAILED);
+    });
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  if (!args["parent-pipe"]) return;
+  process.stdin.on("end", stop); // whoever started this node is gone
+  process.stdin.on("error", stop);
+  process.stdin.resume();
+}
+
+function readLayoutFile(path: string): string {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch (error) {
+    throw new NucleusError("ELAYOUT", `cannot read the layout file ${path}: ${messageOf(error)}`);
+  }
+}
+
+/** What happened, why, and what to do next. */
+function explain(error: unknown, args: NodeArgs): string {
+  switch (codeOf(error)) {
+    case "EADDRINUSE":
+      return `${args.listen} is taken by another process; stop it or choose another address (see who: ss -ltnp)`;
+    case "EADDRNOTAVAIL":
+      return `${args.listen} is not an address of this machine`;
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return `${args.dir} cannot be written: ${messageOf(error)}; check its owner and mode`;
+    case "ENOSPC":
+      return `the disk of ${args.dir} is full: ${messageOf(error)}; free some space and start again`;
+    default:
+      return messageOf(error);
+  }
+}

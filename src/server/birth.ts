@@ -1,0 +1,146 @@
+/**
+ * From a directory to a replica that can take part: the order of these steps is what keeps a node from ever
+ * forgetting what it promised.
+ *
+ *     directory -> identity (or blank and --init) -> log recovered -> replica found in it, or bootstrap written
+ *                                                                     and synced, then the identity
+ *
+ * The bootstrap is index 1, term 0, the same bytes on every node. Errors: NucleusError of identity.ts and of the
+ * log ("EDAMAGED", naming file and offset); the disk's own errors.
+ */
+import { assert } from "../base/assert.ts";
+import { Writer } from "../base/bytes.ts";
+import { NucleusError } from "../base/errors.ts";
+import { type Task, wait } from "../base/task.ts";
+import type { Platform } from "../platform/platform.ts";
+import { configOfEntry, EMPTY_CONFIG, encodeConfig } from "../raft/config.ts";
+import { ENTRY_KIND, type Entry, type GroupConfig, type Index, type Restored } from "../raft/types.ts";
+import { encodeSettings } from "../store/settings.ts";
+import { STATE_VERSION, type StoreSettings } from "../store/types.ts";
+import type { Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts";
+import { openWal } from "../wal/wal.ts";
+import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
+import { createIdentity, type Identity, loadIdentity } from "./identity.ts";
+import { firstConfig, type Layout } from "./layout.ts";
+
+export type Born = {
+  readonly identity: Identity;
+  readonly wal: Wal;
+  readonly recovered: Recovered;
+  readonly replica: number;
+  readonly restored: Restored;
+};
+
+/** Most remembered replies: 64 Ki of 64 B in the shard, 4 Ki of one client (its pipeline, and room to spare). */
+const SESSION_LIMITS = { sessionRepliesMax: 4096, sessionsMax: 65_536 };
+
+export function storeSettings(layout: Layout): StoreSettings {
+  const { memoryBytesMax } = layout.settings;
+  return {
+    memoryBytesMax: memoryBytesMax === 0 ? Number.MAX_SAFE_INTEGER : memoryBytesMax,
+    ...SESSION_LIMITS,
+  };
+}
+
+export function* openNode(
+  platform: Platform,
+  dir: string,
+  node: string,
+  layout: Layout,
+  init: boolean,
+  events: Pick<WalOptions, "onSynced" | "onFailed">,
+): Task<Born> {
+  const { disk, random, log } = platform;
+  yield* wait<void>((done) => disk.makeDir(dir, done));
+  const known = yield* loadIdentity(disk, dir, layout.cluster, node, init);
+  yield* wait<void>((done) => disk.makeDir(`${dir}/wal`, done));
+  yield* wait<void>((done) => disk.syncDir(dir, done));
+  let onSynced: ((lsn: number) => void) | null = null;
+  const { wal, recovered } = yield* openWal({
+    disk,
+    log,
+    dir: `${dir}/wal`,
+    segmentBytes: layout.settings.segmentBytes,
+    randomU32: () => random.u32(),
+    onSynced: (lsn) => (onSynced ?? events.onSynced)(lsn),
+    onFailed: events.onFailed,
+  });
+  const member = firstConfig(layout).voters.find((voter) => voter.node === node);
+  assert(member !== undefined, "the caller checked that the layout names this node");
+  let found = recovered.groups.find(({ group }) => group === layout.group);
+  if (found === undefined) {
+    if (known !== null) {
+      throw new NucleusError(
+        "EDAMAGED",
+        `${dir}/wal holds nothing of the cluster's group although the node was born: its log is gone. ` +
+          "Do not start it with --init; replace the node",
+      );
+    }
+    const entry = bootstrapEntry(layout);
+    wal.appendHardState(member.replica, layout.group, { term: 0, vote: 0, commit: 0 });
+    const end = wal.appendEntry(member.replica, layout.group, entry);
+    yield* wait<void>((done) => {
+      onSynced = (lsn) => {
+        if (lsn < end) return;
+        onSynced = null;
+        done(null, undefined);
+      };
+      wal.submit();
+    });
+    found = bornGroup(layout, member.replica, entry);
+  }
+  const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
+  const restored = yield* restore(wal, found);
+  return { identity, wal, recovered, replica: found.replica, restored };
+}
+
+/** Index 1: who the voters are and what the limits are. Sealed without a clock, so it is the same everywhere. */
+export function bootstrapEntry(layout: Layout): Entry {
+  const body = new Writer();
+  body.zeros(BATCH_HEADER_BYTES);
+  body.raw(encodeConfig(firstConfig(layout))); // its own u32 size first
+  body.raw(encodeSettings(storeSettings(layout)));
+  const bytes = body.copy();
+  sealBatch(bytes, 0, {
+    bodySize: bytes.length - BATCH_HEADER_BYTES,
+    group: layout.group,
+    term: 0,
+    index: 1,
+    timeMs: 0,
+    count: 0,
+    kind: ENTRY_KIND.bootstrap,
+    encoding: COMMAND_ENCODING,
+    stateVersion: STATE_VERSION,
+  });
+  return { index: 1, term: 0, kind: ENTRY_KIND.bootstrap, bytes };
+}
+
+function bornGroup(layout: Layout, replica: number, entry: Entry): RecoveredGroup {
+  return {
+    group: layout.group,
+    replica,
+    hardState: { term: 0, vote: 0, commit: 0 },
+    snapshotIndex: 0,
+    snapshotTerm: 0,
+    entries: [{ term: 0, size: entry.bytes.length, kind: entry.kind }],
+  };
+}
+
+/** What the core has to know of the log: the shape of all entries, and the configs among them. */
+function* restore(wal: Wal, found: RecoveredGroup): Task<Restored> {
+  const configs: { index: Index; config: GroupConfig }[] = [];
+  for (const [i, { kind }] of found.entries.entries()) {
+    if (kind !== ENTRY_KIND.config && kind !== ENTRY_KIND.bootstrap) continue;
+    const index = found.snapshotIndex + 1 + i;
+    const [entry] = yield* wal.readEntries(found.group, index, index, 1);
+    const config = entry === undefined ? null : configOfEntry(entry);
+    if (config === null) throw new NucleusError("EDAMAGED", `entry ${index} of the log holds no config`);
+    configs.push({ index, config });
+  }
+  return {
+    hardState: found.hardState,
+    snapshot: { index: found.snapshotIndex, term: found.snapshotTerm, config: EMPTY_CONFIG },
+    log: found.entries,
+    configs,
+  };
+}

@@ -1,0 +1,118 @@
+/**
+ * A bundle: commands on their way, with who waits for each. A door copies a client's command into an open bundle
+ * once; as the bundle moves on (sealed as a batch, asked as a round of reads, forwarded, parked) only the
+ * reference moves.
+ *
+ *     writer:   [48 bytes kept free for the batch header][frame][frame] ..
+ *     origins:  who asked, one to each frame;   tags, marks: what that origin needs to recognise it
+ */
+import { assert } from "../base/assert.ts";
+import { Writer } from "../base/bytes.ts";
+import { KiB } from "../base/units.ts";
+import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import type { ReplySink } from "../wire/reply.ts";
+
+/** Someone who waits for replies: a client's connection, a node that forwarded, a session that retries. */
+export interface Origin {
+  /** Where the reply to command `tag` goes. Everything up to `end` belongs to that reply. */
+  begin(tag: number): ReplySink;
+  /** Nothing was written after `begin` after all; the reply will be begun again later. */
+  undo(tag: number): void;
+  /** The reply is complete. `mark` is what the origin gave with the command (lane.ts). */
+  end(tag: number, mark: number): void;
+  /**
+   * This node does not lead, and the command took no effect. True: the origin (a node that forwarded) takes it
+   * back and looks for the leader itself, so that nothing is ever forwarded twice (hazard C11).
+   */
+  takeBack(tag: number): boolean;
+}
+
+/** Commands in one bundle: bounds the arrays below. 16 B frames would fill 1 MiB with 65,536. */
+const COMMANDS_MAX = 65_536;
+const CAPACITY_MIN = 4 * KiB;
+
+export class Bundle {
+  readonly writer: Writer;
+  readonly origins: Origin[] = [];
+  readonly tags: number[] = [];
+  readonly marks: number[] = [];
+  /** Offset of each frame in `writer.bytes`. */
+  readonly starts: number[] = [];
+  /** Tick at which the first command came: deadlines are counted from here. */
+  sinceTick = 0;
+  /** Some of these writes were sent before, and whether they took effect is not known. */
+  sent = false;
+
+  constructor(capacity = CAPACITY_MIN) {
+    this.writer = new Writer(Math.min(BATCH_BYTES_MAX, Math.max(CAPACITY_MIN, capacity)));
+    this.writer.length = BATCH_HEADER_BYTES; // overwritten when the batch is sealed
+  }
+
+  get count(): number {
+    return this.origins.length;
+  }
+
+  get bytes(): number {
+    return this.writer.length;
+  }
+
+  fits(frameBytes: number): boolean {
+    return this.count < COMMANDS_MAX && this.writer.length + frameBytes <= BATCH_BYTES_MAX;
+  }
+
+  /** The frame at `[start, writer.length)` was just written for this origin. */
+  add(start: number, origin: Origin, tag: number, mark: number): void {
+    assert(start >= BATCH_HEADER_BYTES && start < this.writer.length, "a frame was written");
+    this.starts.push(start);
+    this.origins.push(origin);
+    this.tags.push(tag);
+    this.marks.push(mark);
+  }
+
+  /** Copies frame `i` of another bundle to the end of this one; its origin follows. */
+  take(from: Bundle, i: number): void {
+    const start = this.writer.length;
+    this.writer.range(from.writer.bytes, from.start(i), from.endOf(i));
+    this.add(start, from.origin(i), from.tag(i), from.mark(i));
+  }
+
+  start(i: number): number {
+    return this.starts[i] as number;
+  }
+
+  endOf(i: number): number {
+    return i + 1 < this.starts.length ? (this.starts[i + 1] as number) : this.writer.length;
+  }
+
+  origin(i: number): Origin {
+    return this.origins[i] as Origin;
+  }
+
+  tag(i: number): number {
+    return this.tags[i] as number;
+  }
+
+  mark(i: number): number {
+    return this.marks[i] as number;
+  }
+
+  /** Answers command `i` with an error. */
+  fail(i: number, text: string): void {
+    const origin = this.origin(i);
+    origin.begin(this.tag(i)).error(text);
+    origin.end(this.tag(i), this.mark(i));
+  }
+
+  /** What is left when origins that look for the leader themselves have taken their commands back. */
+  withoutForwarded(): Bundle {
+    const left = new Bundle(this.writer.length);
+    left.sinceTick = this.sinceTick;
+    left.sent = this.sent;
+    for (let i = 0; i < this.count; i++) if (!this.origin(i).takeBack(this.tag(i))) left.take(this, i);
+    return left;
+  }
+
+  failAll(text: string): void {
+    for (let i = 0; i < this.count; i++) this.fail(i, text);
+  }
+}

@@ -1,0 +1,39 @@
+/** What the node knows of a client's connection, and what a connection may ask of its node. */
+import type { Clock, Connection, ConnectionEvents, Random } from "../platform/platform.ts";
+import type { CommandView } from "../wire/command.ts";
+import type { Origin } from "./bundle.ts";
+import type { NodeInfo } from "./info.ts";
+import type { Lane } from "./lane.ts";
+
+export interface Client extends ConnectionEvents {
+  readonly id: number;
+  readonly connection: Connection;
+  readonly protocolName: string;
+  readonly sinceMs: number;
+  readonly lastMs: number;
+  readonly lastCommand: string;
+  readonly outputBytes: number;
+  name: string;
+  libName: string;
+  libVersion: string;
+  closing: boolean;
+  /** Sends what was answered. Once a turn, for each touched client. */
+  flush(): void;
+  /** Tries again what was held back. */
+  retry(): void;
+}
+
+export type ClientHost = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly info: NodeInfo;
+  /** Clients connected now. */
+  clients(): Iterable<Client>;
+  /** Hands a checked command to its router; false: ask again after a turn (`waitForRoom`). */
+  admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean;
+  /** The client has something to flush at the end of the turn. */
+  touch(client: Client): void;
+  /** Calls `retry` after the next turn. */
+  waitForRoom(client: Client): void;
+  onGone(client: Client): void;
+};

@@ -1,0 +1,12 @@
+/**
+ * What is said of commands that could not be carried out as asked. The first word is an interface: clients retry
+ * CLUSTERDOWN and TRYAGAIN by themselves, so these are said only if nothing was done by any attempt; nobody
+ * retries UNCERTAIN or MISCONF.
+ */
+export const UNCERTAIN =
+  "UNCERTAIN the write was sent but its outcome is not known; read the key before repeating it";
+export const NO_LEADER =
+  "CLUSTERDOWN No leader: a majority of the shard's nodes does not answer; nothing was done";
+export const NO_ANSWER = "CLUSTERDOWN The shard's leader did not answer in time; nothing was done";
+export const DISK_FULL =
+  "MISCONF The log found no free disk space, so writes are refused until there is some; nothing was done";

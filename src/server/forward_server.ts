@@ -1,0 +1,104 @@
+/**
+ * Forwarding, at the leader's side: commands that another node's door sent over one connection. One object to
+ * each connection, so that a late reply can never reach a newer one (hazard C10); when the connection is gone,
+ * replies to it go nowhere, and the door asks again elsewhere.
+ *
+ * Replies of a turn leave together, in frames of about REPLY_BYTES.
+ */
+import { Writer } from "../base/bytes.ts";
+import { MiB } from "../base/units.ts";
+import { CommandView } from "../wire/command.ts";
+import { ReplyEncoder } from "../wire/native_reply.ts";
+import type { ForwardRequest } from "../wire/peer_decode.ts";
+import type { ReplySink } from "../wire/reply.ts";
+import { validateCommand } from "../wire/validate.ts";
+import type { Origin } from "./bundle.ts";
+import type { PeerLink } from "./peer_link.ts";
+import type { PeersHost } from "./peers.ts";
+
+const REPLY_BYTES = 4 * MiB;
+/** Tags are request * 2^16 + ordinal: a request has at most 65,536 commands (bundle.ts), ids stay below 2^37. */
+const ORDINALS = 65_536;
+
+const OK = 0;
+const NOT_LEADER = 1;
+
+export class ForwardServer implements Origin {
+  readonly #link: PeerLink;
+  readonly #host: PeersHost;
+  readonly #view = new CommandView();
+  readonly #replies = new Writer(4096);
+  readonly #encoder = new ReplyEncoder(this.#replies);
+  /** Answers of this turn: tag, status, start and end in `#replies`, four numbers each. */
+  #rows: number[] = [];
+  #startedAt = 0;
+  #gone = false;
+
+  constructor(link: PeerLink, host: PeersHost) {
+    this.#link = link;
+    this.#host = host;
+  }
+
+  /** False: a frame in it is malformed, which no correct door sends. */
+  onRequest(request: ForwardRequest): boolean {
+    const group = this.#host.group();
+    const router = this.#host.router();
+    const leads = group.isLeader && request.group === group.group;
+    let at = request.start;
+    for (let ordinal = 0; ordinal < request.count; ordinal++) {
+      const bad = this.#view.read(request.bytes, at, request.end);
+      if (bad !== null || validateCommand(this.#view) !== null) return false;
+      const tag = request.request * ORDINALS + ordinal;
+      if (leads) router.admitForwarded(this.#view, at, request.rides || this.#view.isWrite, this, tag);
+      else this.#rows.push(tag, NOT_LEADER, 0, 0);
+      at = this.#view.end;
+    }
+    return true;
+  }
+
+  begin(): ReplySink {
+    this.#startedAt = this.#replies.length;
+    return this.#encoder;
+  }
+
+  undo(): void {
+    this.#replies.length = this.#startedAt;
+  }
+
+  end(tag: number): void {
+    if (this.#gone) this.#replies.clear();
+    else this.#rows.push(tag, OK, this.#startedAt, this.#replies.length);
+    if (this.#replies.length > REPLY_BYTES) this.endFrame();
+  }
+
+  takeBack(tag: number): boolean {
+    if (!this.#gone) this.#rows.push(tag, NOT_LEADER, 0, 0);
+    return true;
+  }
+
+  onDown(): void {
+    this.#gone = true;
+    this.#rows = [];
+    this.#replies.clear();
+  }
+
+  /** Writes what was answered into the connection's output. */
+  endFrame(): void {
+    const rows = this.#rows;
+    if (rows.length === 0) return;
+    const { core } = this.#host.group();
+    const leader = this.#host.nodeOf(core.leader) ?? "";
+    const { encoder } = this.#link;
+    encoder.beginReplies();
+    for (let i = 0; i < rows.length; i += 4) {
+      const [tag, status, start, end] = rows.slice(i, i + 4) as [number, number, number, number];
+      const request = Math.floor(tag / ORDINALS);
+      const ordinal = tag % ORDINALS;
+      if (status === OK) encoder.replyBytes(request, ordinal, this.#replies.bytes, start, end);
+      else encoder.replyNotLeader(request, ordinal, core.term, leader);
+    }
+    encoder.endReplies();
+    this.#rows = [];
+    this.#replies.clear();
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * Forwarding, at the door's side: brings commands that came in here to the node that leads, and keeps them until
+ * they are answered.
+ *
+ * A write on one slot becomes a session write of this node (client id drawn at start, its own sequence): if its
+ * reply is lost with the leader it is sent again under the same number, and the state machine executes it once. A
+ * write on several slots is sent once; if its fate is unknown the caller is told so. Reads are simply asked again.
+ *
+ *     send(bundle) -> stamped frames -> request {id, frames, who waits} -> link
+ *     reply(id, ordinal) -> origin            link lost, leader changed -> router.giveBack(what is unanswered)
+ *
+ * Bounds (credits): FORWARD_COMMANDS_MAX commands and FORWARD_BYTES_MAX bytes unanswered; a larger bundle goes
+ * alone when nothing is outstanding. Without credit the router keeps the bundle.
+ */
+import { assert } from "../base/assert.ts";
+import { bytesEqual } from "../base/bytes.ts";
+import { MiB } from "../base/units.ts";
+import type { ReplicaId } from "../raft/types.ts";
+import { COMMAND_FLAG_SESSION, COMMAND_HEADER_BYTES, CommandView, SESSION_BYTES } from "../wire/command.ts";
+import { replayReply } from "../wire/native_reply.ts";
+import type { ForwardReply } from "../wire/peer_decode.ts";
+import { FORWARD_STATUS } from "../wire/peer_encode.ts";
+import { Bundle, type Origin } from "./bundle.ts";
+import { NO_ANSWER, UNCERTAIN } from "./fate.ts";
+import { slotOfCommand } from "./keys.ts";
+
+export const FORWARD_COMMANDS_MAX = 1024;
+export const FORWARD_BYTES_MAX = MiB;
+/** A retry later than this in log time is refused rather than executed twice: the log forgets its number then. */
+const RETRY_MS_MAX = 50_000;
+
+/** The leader's answer may be news to it as well: two ticks pass before it is asked again. */
+const PAUSE_TICKS = 2;
+
+export type ForwardHost = {
+  /** A connection to the leader's node stands and has room. */
+  canSend(leader: ReplicaId): boolean;
+  /** Sends the frames of `bundle`; only after `canSend`. */
+  sendRequest(leader: ReplicaId, requestId: number, rides: boolean, bundle: Bundle): void;
+  currentLeader(): ReplicaId;
+  /** What the leader's time is about now. */
+  leaderTimeMs(): number;
+  giveBack(bundle: Bundle, rides: boolean): void;
+};
+
+type Request = {
+  readonly leader: ReplicaId;
+  readonly bundle: Bundle;
+  readonly rides: boolean;
+  /** 1 = answered. */
+  readonly answered: Uint8Array;
+  open: number;
+};
+
+export class Forwarder {
+  readonly #client: Uint8Array;
+  readonly #host: ForwardHost;
+  readonly #view = new CommandView();
+  /** In the order they were sent. */
+  readonly #requests = new Map<number, Request>();
+  #requestNext = 1;
+  #seqNext = 1;
+  /** Session writes without an answer; insertion order is rising, so the first one is the floor. */
+  readonly #unanswered = new Set<number>();
+  /** The latest write of each connection and bucket that has no answer: the next one must not overtake it. */
+  readonly #latest = new Map<Origin, Map<number, number>>();
+  #openCommands = 0;
+  #openBytes = 0;
+  /** Ticks until something is sent again after a node said that it does not lead, or not yet. */
+  #pauseTicks = 0;
+
+  /** `client`: 16 random bytes, new at every start. */
+  constructor(client: Uint8Array, host: ForwardHost) {
+    assert(client.length === 16, "a client id has 128 bits");
+    this.#client = client;
+    this.#host = host;
+  }
+
+  /** False: not now; the bundle stays with the caller. */
+  send(leader: ReplicaId, bundle: Bundle, rides: boolean): boolean {
+    const fits =
+      this.#openCommands + bundle.count <= FORWARD_COMMANDS_MAX &&
+      this.#openBytes + bundle.bytes <= FORWARD_BYTES_MAX;
+    if (!fits && this.#openCommands > 0) return false;
+    if (this.#pauseTicks > 0 || !this.#host.canSend(leader)) return false;
+    const stamped = rides ? this.#stamp(bundle) : bundle;
+    const id = this.#requestNext++;
+    this.#openCommands += stamped.count;
+    this.#openBytes += stamped.bytes;
+    const answered = new Uint8Array(stamped.count);
+    this.#requests.set(id, { leader, bundle: stamped, rides, answered, open: stamped.count });
+    this.#host.sendRequest(leader, id, rides, stamped);
+    return true;
+  }
+
+  /** The bundle with a session block in every write that can have one. */
+  #stamp(bundle: Bundle): Bundle {
+    const stamped = new Bundle(bundle.bytes + bundle.count * SESSION_BYTES);
+    stamped.sinceTick = bundle.sinceTick;
+    stamped.sent = bundle.sent;
+    const view = this.#view;
+    const notAfter = this.#host.leaderTimeMs() + RETRY_MS_MAX;
+    for (let i = 0; i < bundle.count; i++) {
+      const bad = view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
+      assert(bad === null, "the door checked the frame");
+      if (view.hasSession || !view.isWrite || slotOfCommand(view) < 0) stamped.take(bundle, i);
+      else this.#stampOne(stamped, bundle, i, notAfter);
+    }
+    return stamped;
+  }
+
+  #stampOne(to: Bundle, from: Bundle, i: number, notAfter: number): void {
+    const { writer } = to;
+    const start = writer.length;
+    const frameStart = from.start(i);
+    const argsAt = frameStart + COMMAND_HEADER_BYTES;
+    const seq = this.#seqNext++;
+    this.#unanswered.add(seq);
+    writer.range(from.writer.bytes, frameStart, argsAt);
+    writer.raw(this.#client);
+    writer.u64(seq);
+    writer.u64(this.#floor());
+    writer.u64(notAfter);
+    writer.u64(this.#follow(from.origin(i), from.mark(i), seq));
+    writer.range(from.writer.bytes, argsAt, from.endOf(i));
+    writer.patchU32(start, writer.length - start);
+    writer.bytes[start + 5] = COMMAND_FLAG_SESSION;
+    to.add(start, from.origin(i), from.tag(i), from.mark(i));
+  }
+
+  /** The lowest number without an answer. */
+  #floor(): number {
+    for (const seq of this.#unanswered) return seq;
+    return this.#seqNext;
+  }
+
+  /** Notes `seq` as the latest of its connection and bucket; returns the one before it, or 0. */
+  #follow(origin: Origin, mark: number, seq: number): number {
+    let buckets = this.#latest.get(origin);
+    if (buckets === undefined) {
+      buckets = new Map();
+      this.#latest.set(origin, buckets);
+    }
+    const before = buckets.get(mark) ?? 0;
+    buckets.set(mark, seq);
+    return before;
+  }
+
+  /** One answer; false: it is malformed, and the connection it came over must be closed. */
+  onReply(row: ForwardReply): boolean {
+    const request = this.#requests.get(row.request);
+    if (request === undefined) return true; // given up, or sent again elsewhere
+    const { ordinal } = row;
+    if (ordinal >= request.answered.length || request.answered[ordinal] === 1) return false;
+    if (row.status === FORWARD_STATUS.ok && !isTryAgain(row)) {
+      if (!this.#answer(request, row)) return false;
+    } else if (row.status === FORWARD_STATUS.unknown) {
+      this.#forget(request.bundle, ordinal);
+      request.bundle.fail(ordinal, row.text);
+    } else {
+      this.#pauseTicks = PAUSE_TICKS;
+      this.#sendAgain(request, ordinal);
+    }
+    request.answered[ordinal] = 1;
+    this.#openCommands--;
+    if (--request.open === 0) this.#close(row.request, request);
+    return true;
+  }
+
+  #answer(request: Request, row: ForwardReply): boolean {
+    const { bundle } = request;
+    const origin = bundle.origin(row.ordinal);
+    const tag = bundle.tag(row.ordinal);
+    if (!replayReply(row.bytes, row.start, row.end, origin.begin(tag))) {
+      origin.undo(tag);
+      return false;
+    }
+    this.#forget(bundle, row.ordinal);
+    origin.end(tag, bundle.mark(row.ordinal));
+    return true;
+  }
+
+  /** Certainly not executed by this attempt; an earlier attempt's fate stays with the session's number. */
+  #sendAgain(request: Request, ordinal: number): void {
+    const again = new Bundle();
+    again.sinceTick = request.bundle.sinceTick;
+    again.sent = request.bundle.sent;
+    again.take(request.bundle, ordinal);
+    this.#host.giveBack(again, request.rides);
+  }
+
+  /** The command has its answer: its number no longer holds the floor down, nor the next write back. */
+  #forget(bundle: Bundle, i: number): void {
+    const seq = this.#seqOf(bundle, i);
+    if (seq === 0) return;
+    this.#unanswered.delete(seq);
+    const buckets = this.#latest.get(bundle.origin(i));
+    if (buckets?.get(bundle.mark(i)) !== seq) return;
+    buckets.delete(bundle.mark(i));
+    if (buckets.size === 0) this.#latest.delete(bundle.origin(i));
+  }
+
+  /** The session number that this node gave command `i`; 0 if it gave none. */
+  #seqOf(bundle: Bundle, i: number): number {
+    const view = this.#view;
+    const bad = view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
+    assert(bad === null, "the frame was good when it was sent");
+    if (!view.hasSession) return 0;
+    const { client, seq } = view.session();
+    return bytesEqual(client, this.#client) ? seq : 0;
+  }
+
+  #close(id: number, request: Request): void {
+    this.#requests.delete(id);
+    this.#openBytes -= request.bundle.bytes;
+  }
+
+  /** The connection to this replica's node is gone, or it no longer leads: its answers will not come. */
+  lost(leader: ReplicaId): void {
+    const lost = [...this.#requests].filter(([, request]) => request.leader === leader);
+    for (const [id, request] of lost.reverse()) {
+      this.#close(id, request);
+      this.#openCommands -= request.open;
+      this.#host.giveBack(this.#unansweredOf(request), request.rides);
+    }
+  }
+
+  /** What may be sent again; writes that may not are told that their outcome is unknown. */
+  #unansweredOf(request: Request): Bundle {
+    const { bundle } = request;
+    const again = new Bundle(bundle.bytes);
+    again.sinceTick = bundle.sinceTick;
+    again.sent = request.rides;
+    for (let i = 0; i < bundle.count; i++) {
+      if (request.answered[i] === 1) continue;
+      const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
+      assert(bad === null, "the frame was good when it was sent");
+      if (this.#view.isWrite && !this.#view.hasSession) bundle.fail(i, UNCERTAIN);
+      else again.take(bundle, i);
+    }
+    return again;
+  }
+
+  tick(): void {
+    if (this.#pauseTicks > 0) this.#pauseTicks--;
+  }
+
+  onLeaderChange(): void {
+    this.#pauseTicks = 0;
+    const leader = this.#host.currentLeader();
+    const former = new Set([...this.#requests.values()].map((request) => request.leader));
+    for (const replica of former) if (replica !== leader) this.lost(replica);
+  }
+
+  /** Requests older than `tick`: nobody is made to wait longer. */
+  giveUpBefore(tick: number): void {
+    for (const [id, request] of this.#requests) {
+      if (request.bundle.sinceTick >= tick) break;
+      this.#close(id, request);
+      this.#openCommands -= request.open;
+      const { bundle } = request;
+      for (let i = 0; i < bundle.count; i++) {
+        if (request.answered[i] === 1) continue;
+        this.#forget(bundle, i);
+        bundle.fail(i, request.rides ? UNCERTAIN : NO_ANSWER);
+      }
+    }
+  }
+
+  /** The router gave up on a command that this forwarder had numbered. */
+  abandon(bundle: Bundle): void {
+    for (let i = 0; i < bundle.count; i++) this.#forget(bundle, i);
+  }
+}
+
+const TAG_ERROR = 2;
+const TRYAGAIN = "TRYAGAIN";
+
+/** The state machine says that an earlier write of the same connection has not taken effect yet. */
+function isTryAgain({ bytes, start, end }: ForwardReply): boolean {
+  if (bytes[start] !== TAG_ERROR || end - start < 5 + TRYAGAIN.length) return false;
+  for (let i = 0; i < TRYAGAIN.length; i++) {
+    if (bytes[start + 5 + i] !== TRYAGAIN.charCodeAt(i)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,450 @@
+/**
+ * One replica of one group: the consensus core, the state machine and the entry cache, driven by the node's turn.
+ *
+ *     propose()   seal the commands that are ready as one batch, ask for a round of reads
+ *     advance()   take the core's Ready: messages to the peers, records to the log
+ *     apply()     committed entries into the store, replies to whoever waits; reads that are safe now
+ *
+ * Who waits for a proposal is kept beside it until the log says what became of it: the entry at its index has its
+ * term (it took effect: the reply is true), or another term (it certainly did not: it may be sent again), or the
+ * time is up (unknown, and said so).
+ *
+ * Errors: none of its own; a log entry that cannot be read back stops the node (`fatal`).
+ */
+import { assert, present } from "../base/assert.ts";
+import { RingQueue } from "../base/queue.ts";
+import { runTask } from "../base/task.ts";
+import { MiB } from "../base/units.ts";
+import type { Clock, Log } from "../platform/platform.ts";
+import { RaftCore } from "../raft/core.ts";
+import {
+  type AppendRequest,
+  ENTRY_KIND,
+  type Entry,
+  type EntryKind,
+  type Index,
+  type Message,
+  type RaftOptions,
+  type ReplicaId,
+  type Restored,
+  type Term,
+} from "../raft/types.ts";
+import type { ApplyListener, Store } from "../store/types.ts";
+import { STATE_VERSION } from "../store/types.ts";
+import type { GroupId, Wal } from "../wal/types.ts";
+import { BATCH_HEADER_BYTES, batchTimeMs, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
+import { CommandView } from "../wire/command.ts";
+import { DISCARD, type ReplySink } from "../wire/reply.ts";
+import { Bundle } from "./bundle.ts";
+import { EntryCache } from "./entry_cache.ts";
+import { LogTime } from "./log_time.ts";
+
+/** What a replica needs of its node. */
+export type GroupHost = {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly wal: Wal;
+  /** Sends a message to its addressee; `entries` are those of an append. */
+  send(group: GroupId, message: Message, entries: readonly Entry[]): void;
+  /** There is work for another turn. */
+  wake(): void;
+  /** The role, the leader or the term changed. */
+  onLeaderChange(group: GroupReplica): void;
+  /** Reads that must be asked again, elsewhere or later; none of them was answered. */
+  onReadsLost(group: GroupReplica, reads: Bundle): void;
+  /** Proposals that certainly took no effect. */
+  onNotExecuted(group: GroupReplica, bundle: Bundle): void;
+  /** The node cannot go on. */
+  fatal(error: Error): void;
+  /** A batch was applied: for checkers and statistics. */
+  onApplied(group: GroupReplica, entry: Entry): void;
+};
+
+type Proposal = { readonly index: Index; readonly term: Term; bundle: Bundle };
+type ReadRound = { readonly id: number; readonly bundle: Bundle };
+
+/** Most proposals that wait for their outcome: uncommittedBytesMax (16 MiB) in batches of the smallest size. */
+const PROPOSALS_MAX = 65_536;
+/** Bytes of entries read back from the log at a time, and of those sent in one append. */
+const READ_BACK_BYTES = 4 * MiB;
+/** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
+const APPLY_BYTES_MAX = MiB;
+
+export class GroupReplica {
+  readonly group: GroupId;
+  readonly replica: ReplicaId;
+  readonly core: RaftCore;
+  readonly store: Store;
+  readonly #host: GroupHost;
+  readonly #cache: EntryCache;
+  readonly #logTime = new LogTime();
+  readonly #proposals = new RingQueue<Proposal>(PROPOSALS_MAX);
+  readonly #listener = new ProposalListener();
+  readonly #view = new CommandView();
+  /** Rounds asked of the core, by id. */
+  readonly #rounds = new Map<number, Bundle>();
+  #roundNext = 1;
+  /** Rounds that may be served once their index is applied, in that order. */
+  #servable: { index: Index; round: ReadRound }[] = [];
+  /** Reads of keys whose deadline passed by the leader's time, but not yet in log time. */
+  #deferred: Bundle | null = null;
+  /** An empty batch is wanted, to move log time on. */
+  #timeBatchWanted = false;
+  /** Highest time sealed or seen in an entry. */
+  #timeMs = 0;
+  /** The leader's time less this node's wall clock, as of the last append. */
+  #leaderAheadMs = 0;
+  #loading = false;
+  #loaded: Entry[] = [];
+  #leaderSeen: ReplicaId = 0;
+  #termSeen: Term = -1;
+  #bundleBytes = 0;
+
+  constructor(
+    group: GroupId,
+    replica: ReplicaId,
+    options: Omit<RaftOptions, "self" | "seal">,
+    restored: Restored,
+    store: Store,
+    cacheBytesMax: number,
+    host: GroupHost,
+  ) {
+    this.group = group;
+    this.replica = replica;
+    this.store = store;
+    this.#host = host;
+    this.#cache = new EntryCache(cacheBytesMax);
+    this.#timeMs = store.logTimeMs;
+    this.core = new RaftCore(
+      { ...options, self: replica, seal: (kind, term, index, body) => this.#seal(kind, term, index, body) },
+      restored,
+    );
+  }
+
+  get isLeader(): boolean {
+    return this.core.role === "leader";
+  }
+
+  /** Commands whose fate is open. */
+  get proposalsOpen(): number {
+    return this.#proposals.length;
+  }
+
+  tick(): void {
+    this.core.tick();
+    if (this.isLeader && !this.#timeBatchWanted) {
+      const deadline = this.store.earliestDeadlineMs();
+      if (deadline >= 0 && deadline <= this.leaderTimeMs()) this.#timeBatchWanted = true;
+    }
+  }
+
+  step(message: Message): void {
+    if (message.kind === "append" && message.entries.length > 0) {
+      const newest = message.entries[message.entries.length - 1] as Entry;
+      this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
+    }
+    this.core.step(message);
+  }
+
+  /** A voter's wall clock came with its reply. */
+  hearClock(term: Term, replica: ReplicaId, wallMs: number): void {
+    this.#logTime.hear(term, replica, wallMs, this.#host.clock.monotonicMs());
+  }
+
+  /** What the leader would stamp on a batch now. */
+  leaderTimeMs(): number {
+    const voters: ReplicaId[] = [];
+    for (const voter of this.core.config.voters)
+      if (voter.replica !== this.replica) voters.push(voter.replica);
+    const { clock } = this.#host;
+    return this.#logTime.stamp(this.core.term, this.#timeMs, voters, clock.monotonicMs(), clock.wallMs());
+  }
+
+  /**
+   * What the leader's time is about now, seen from a follower: its last stamp as it arrived, carried on by this
+   * node's wall clock. Only for `notAfter` of retries, where seconds do not matter.
+   */
+  leaderTimeEstimateMs(): number {
+    if (this.isLeader) return this.leaderTimeMs();
+    return Math.max(this.store.logTimeMs, this.#host.clock.wallMs() + this.#leaderAheadMs);
+  }
+
+  // ------------------------------------------------------------------------------------------- proposing
+
+  /** Seals `bundle` and proposes it. False: not now, and certainly nothing was proposed. */
+  propose(bundle: Bundle): boolean {
+    if (!this.canPropose(bundle.bytes)) return false;
+    const index = this.core.lastIndex + 1;
+    const term = this.core.term;
+    const bytes = this.#sealBundle(bundle, term, index);
+    this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
+    this.#proposals.push({ index, term, bundle });
+    this.#timeBatchWanted = false;
+    return true;
+  }
+
+  canPropose(bytes: number): boolean {
+    return this.core.proposable(bytes) === null && this.#host.wal.hasRoom(bytes) && !this.#proposals.full;
+  }
+
+  /** An empty batch, if log time has to move although nobody writes. */
+  proposeTime(): void {
+    if (!this.#timeBatchWanted) return;
+    if (!this.isLeader) this.#timeBatchWanted = false;
+    else this.propose(new Bundle());
+  }
+
+  #sealBundle(bundle: Bundle, term: Term, index: Index): Uint8Array {
+    const { writer } = bundle;
+    this.#timeMs = this.leaderTimeMs();
+    this.#bundleBytes = writer.length;
+    sealBatch(writer.bytes, 0, {
+      bodySize: writer.length - BATCH_HEADER_BYTES,
+      group: this.group,
+      term,
+      index,
+      timeMs: this.#timeMs,
+      count: bundle.count,
+      kind: ENTRY_KIND.commands,
+      encoding: COMMAND_ENCODING,
+      stateVersion: STATE_VERSION,
+    });
+    // The cache would keep the unused end of the buffer alive with it.
+    return writer.length * 4 < writer.bytes.length * 3 ? writer.copy() : writer.view();
+  }
+
+  /** Bytes of the last bundle that was sealed: a good first size for the next one. */
+  get bundleBytesExpected(): number {
+    return this.#bundleBytes;
+  }
+
+  #seal(kind: EntryKind, term: Term, index: Index, body: Uint8Array): Uint8Array {
+    const bytes = new Uint8Array(BATCH_HEADER_BYTES + body.length);
+    bytes.set(body, BATCH_HEADER_BYTES);
+    this.#timeMs = this.leaderTimeMs();
+    sealBatch(bytes, 0, {
+      bodySize: body.length,
+      group: this.group,
+      term,
+      index,
+      timeMs: this.#timeMs,
+      count: 0,
+      kind,
+      encoding: COMMAND_ENCODING,
+      stateVersion: STATE_VERSION,
+    });
+    return bytes;
+  }
+
+  /** Asks for a round of reads. False: this replica does not lead; nothing was asked. */
+  read(bundle: Bundle): boolean {
+    const id = this.#roundNext;
+    if (!this.core.readIndex(id)) return false;
+    this.#roundNext++;
+    this.#rounds.set(id, bundle);
+    return true;
+  }
+
+  // ------------------------------------------------------------------------------------------- the core's work
+
+  /** Carries out everything the core has ready. */
+  advance(): void {
+    const { core, replica, group } = this;
+    const { wal } = this.#host;
+    for (let ready = core.takeReady(); ready !== null; ready = core.takeReady()) {
+      assert(ready.snapshot === null, "snapshots are not streamed yet");
+      if (ready.truncatedFrom !== null) this.#cache.truncate(ready.truncatedFrom);
+      for (const entry of ready.entries) this.#cache.push(entry);
+      for (const message of ready.messages) this.#send(message);
+      if (ready.hardState !== null) wal.appendHardState(replica, group, ready.hardState);
+      for (const entry of ready.entries) wal.appendEntry(replica, group, entry);
+      if (ready.hardState !== null || ready.entries.length > 0) core.written(wal.endLsn);
+      for (const read of ready.reads) this.#readConfirmed(read.id, read.index);
+      for (const id of ready.readsLost) this.#loseRound(id);
+    }
+    if (core.leader !== this.#leaderSeen || core.term !== this.#termSeen) {
+      this.#leaderSeen = core.leader;
+      this.#termSeen = core.term;
+      if (!this.isLeader) this.#stopServing();
+      this.#host.onLeaderChange(this);
+    }
+  }
+
+  #send(message: Message): void {
+    if (message.kind !== "append" || message.lastIndex === message.prevIndex) {
+      this.#host.send(this.group, message, []);
+      return;
+    }
+    const entries: Entry[] = [];
+    for (let index = message.prevIndex + 1; index <= message.lastIndex; index++) {
+      const entry = this.#cache.get(index);
+      if (entry === null) return this.#sendFromLog(message);
+      entries.push(entry);
+    }
+    this.#host.send(this.group, message, entries);
+  }
+
+  /** The follower is behind the cache. What arrives later than meant is still the log of that term. */
+  #sendFromLog(message: AppendRequest): void {
+    const { prevIndex, lastIndex } = message;
+    const read = this.#host.wal.readEntries(this.group, prevIndex + 1, lastIndex, READ_BACK_BYTES);
+    runTask(read, (error, entries) => {
+      if (error !== null) return; // compacted meanwhile: the core will offer a snapshot
+      const last = entries.at(-1);
+      if (last === undefined || !this.core.maySend(message)) return;
+      this.#host.send(this.group, { ...message, lastIndex: last.index }, entries);
+      this.#host.wake();
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------- applying
+
+  /** Applies what is committed, up to a bound; true if there is more for another turn. */
+  apply(): boolean {
+    const { core, store } = this;
+    let bytes = 0;
+    while (store.appliedIndex < core.commitIndex && bytes < APPLY_BYTES_MAX) {
+      const index = store.appliedIndex + 1;
+      const entry = this.#cache.get(index) ?? this.#takeLoaded(index);
+      if (entry === null) {
+        this.#load(index);
+        break;
+      }
+      this.#applyEntry(entry);
+      bytes += entry.bytes.length;
+    }
+    if (bytes > 0) core.applied(store.appliedIndex);
+    this.#serveReads();
+    this.#cache.evict(store.appliedIndex);
+    return store.appliedIndex < core.commitIndex && !this.#loading;
+  }
+
+  #applyEntry(entry: Entry): void {
+    const { index, term } = entry;
+    let proposal: Proposal | undefined;
+    let head = this.#proposals.peek();
+    while (head !== undefined && head.index <= index) {
+      this.#proposals.shift();
+      if (head.index === index && head.term === term) proposal = head;
+      else this.#host.onNotExecuted(this, head.bundle);
+      head = this.#proposals.peek();
+    }
+    this.#listener.bundle = proposal?.bundle ?? null;
+    this.store.apply(index, term, entry.bytes, this.#listener);
+    this.#listener.bundle = null;
+    this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
+    this.#host.onApplied(this, entry);
+  }
+
+  #takeLoaded(index: Index): Entry | null {
+    const entry = this.#loaded[0];
+    if (entry === undefined || entry.index !== index) return null;
+    this.#loaded.shift();
+    return entry;
+  }
+
+  /** Reads committed entries back from the log: after a restart, and when apply fell behind the cache. */
+  #load(index: Index): void {
+    if (this.#loading) return;
+    this.#loading = true;
+    const last = this.core.commitIndex;
+    runTask(this.#host.wal.readEntries(this.group, index, last, READ_BACK_BYTES), (error, entries) => {
+      this.#loading = false;
+      if (error !== null) return this.#host.fatal(error);
+      this.#loaded = entries;
+      this.#host.wake();
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------- reads
+
+  #readConfirmed(id: number, index: Index): void {
+    const bundle = present(this.#rounds.get(id), "a confirmed round was asked");
+    this.#rounds.delete(id);
+    this.#servable.push({ index, round: { id, bundle } });
+  }
+
+  #loseRound(id: number): void {
+    const bundle = this.#rounds.get(id);
+    if (bundle === undefined) return;
+    this.#rounds.delete(id);
+    this.#host.onReadsLost(this, bundle);
+  }
+
+  #serveReads(): void {
+    if (this.#deferred !== null && !this.#timeBatchWanted) {
+      const again = this.#deferred;
+      this.#deferred = null;
+      this.#serve(again);
+    }
+    while (this.#servable.length > 0) {
+      const { index, round } = this.#servable[0] as { index: Index; round: ReadRound };
+      if (index > this.store.appliedIndex) break;
+      this.#servable.shift();
+      this.#serve(round.bundle);
+    }
+  }
+
+  #serve(bundle: Bundle): void {
+    const view = this.#view;
+    const nowMs = this.leaderTimeMs();
+    const { bytes, length } = bundle.writer;
+    for (let i = 0; i < bundle.count; i++) {
+      const error = view.read(bytes, bundle.start(i), length);
+      assert(error === null, "the door checked the frame");
+      const origin = bundle.origin(i);
+      const tag = bundle.tag(i);
+      if (this.store.read(view, nowMs, origin.begin(tag))) {
+        origin.end(tag, bundle.mark(i));
+      } else {
+        origin.undo(tag);
+        this.#defer(bundle, i);
+      }
+    }
+  }
+
+  /** The key is gone by the leader's time: say so only after log time has passed its deadline as well. */
+  #defer(bundle: Bundle, i: number): void {
+    this.#deferred ??= new Bundle();
+    this.#deferred.take(bundle, i);
+    this.#timeBatchWanted = true;
+    this.#host.wake();
+  }
+
+  /** No longer the leader: reads under way are asked again where the new one is. */
+  #stopServing(): void {
+    for (const { round } of this.#servable) this.#host.onReadsLost(this, round.bundle);
+    this.#servable = [];
+    if (this.#deferred !== null) this.#host.onReadsLost(this, this.#deferred);
+    this.#deferred = null;
+    this.#timeBatchWanted = false;
+  }
+
+  /** Proposals older than `tick`: nobody is made to wait longer for them. The log may still decide either way. */
+  giveUpBefore(tick: number, text: string): void {
+    for (let i = 0; i < this.#proposals.length; i++) {
+      const proposal = this.#proposals.at(i);
+      if (proposal.bundle.sinceTick >= tick) break;
+      if (proposal.bundle.count === 0) continue;
+      proposal.bundle.failAll(text);
+      proposal.bundle = new Bundle(); // nobody waits any more
+    }
+  }
+}
+
+/** Leads the replies of a batch to those who proposed its commands here. */
+class ProposalListener implements ApplyListener {
+  bundle: Bundle | null = null;
+
+  begin(ordinal: number): ReplySink {
+    const { bundle } = this;
+    if (bundle === null || ordinal >= bundle.count) return DISCARD;
+    return bundle.origin(ordinal).begin(bundle.tag(ordinal));
+  }
+
+  end(ordinal: number): void {
+    const { bundle } = this;
+    if (bundle === null || ordinal >= bundle.count) return;
+    bundle.origin(ordinal).end(bundle.tag(ordinal), bundle.mark(ordinal));
+  }
+}

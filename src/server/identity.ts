@@ -1,0 +1,95 @@
+/**
+ * Who this data directory is: `DIR/node.json`, written once, at birth, after the bootstrap is synced in the log.
+ *
+ *     { "format": 1, "cluster": "..", "node": "n1", "incarnation": "<32 hex>" }
+ *
+ * The incarnation is drawn at birth, so a wiped or swapped directory is never taken for the one before (hazard
+ * A12). Errors: NucleusError "EFOREIGN" for a directory that belongs to something else, "EBLANK" for an empty one
+ * without --init, "EBORN" for --init on one that is in use.
+ */
+import { fromUtf8, toHex, utf8 } from "../base/bytes.ts";
+import { codeOf, NucleusError } from "../base/errors.ts";
+import { type Task, wait } from "../base/task.ts";
+import { KiB } from "../base/units.ts";
+import { STORAGE_VERSION } from "../base/version.ts";
+import { readFile, replaceFile } from "../platform/files.ts";
+import type { Disk, Random } from "../platform/platform.ts";
+
+export type Identity = { readonly cluster: string; readonly node: string; readonly incarnation: string };
+
+const FILE = "node.json";
+/** Names that may stand in a directory before the node is born there. */
+const HARMLESS = ["log", "nucleus.pid", "wal", "lost+found", `${FILE}.tmp`];
+
+/** The identity of `dir`, or null if the directory is blank and `init` says that it may be born here. */
+export function* loadIdentity(
+  disk: Disk,
+  dir: string,
+  cluster: string,
+  node: string,
+  init: boolean,
+): Task<Identity | null> {
+  const names = yield* wait<string[]>((done) => disk.list(dir, done));
+  if (!names.includes(FILE)) {
+    const foreign = names.find((name) => !HARMLESS.includes(name));
+    if (foreign !== undefined) {
+      throw new NucleusError(
+        "EFOREIGN",
+        `${dir} holds "${foreign}" but no ${FILE}: it is not a node's directory; give an empty one with --dir`,
+      );
+    }
+    if (init) return null;
+    throw new NucleusError(
+      "EBLANK",
+      `${dir} is empty. If this node never ran before, start it once with --init; if its disk was lost, do not: ` +
+        "it would vote again as if it remembered",
+    );
+  }
+  const identity = parse(fromUtf8(yield* readFile(disk, `${dir}/${FILE}`, 4 * KiB)), dir);
+  if (identity.cluster !== cluster || identity.node !== node) {
+    throw new NucleusError(
+      "EFOREIGN",
+      `${dir} belongs to node "${identity.node}" of cluster ${identity.cluster}, not to "${node}" of ${cluster}`,
+    );
+  }
+  if (init) {
+    throw new NucleusError(
+      "EBORN",
+      `${dir} is in use already: --init is for the first start only; leave it out`,
+    );
+  }
+  return identity;
+}
+
+/** Writes a new identity; it lasts when this ends. */
+export function* createIdentity(
+  disk: Disk,
+  random: Random,
+  dir: string,
+  cluster: string,
+  node: string,
+): Task<Identity> {
+  const bits = new Uint8Array(16);
+  random.fill(bits);
+  const identity: Identity = { cluster, node, incarnation: toHex(bits) };
+  yield* replaceFile(disk, dir, FILE, utf8(`${JSON.stringify({ format: STORAGE_VERSION, ...identity })}\n`));
+  return identity;
+}
+
+function parse(text: string, dir: string): Identity {
+  try {
+    const { format, cluster, node, incarnation } = JSON.parse(text) as Record<string, unknown>;
+    if (format !== STORAGE_VERSION) {
+      throw new NucleusError(
+        "EFORMAT",
+        `${dir}/${FILE} has storage format ${String(format)}; this program reads ${STORAGE_VERSION}`,
+      );
+    }
+    if (typeof cluster === "string" && typeof node === "string" && typeof incarnation === "string") {
+      return { cluster, node, incarnation };
+    }
+  } catch (error) {
+    if (codeOf(error) === "EFORMAT") throw error;
+  }
+  throw new NucleusError("EFOREIGN", `${dir}/${FILE} is damaged: it does not say whose directory this is`);
+}

@@ -1,0 +1,134 @@
+/**
+ * The layout file of a cluster without a control plane: one group over fixed nodes. Every node gets the same file.
+ *
+ *     { "cluster": "<32 hex digits>",
+ *       "nodes": [ {"id": "n1", "addr": "127.0.0.1:7001"}, .. ],
+ *       "settings": { "segmentBytes": 16777216, "memoryBytesMax": 0, "electionMs": 300 } }
+ *
+ * Replica i of the group is on the i-th node. Errors: NucleusError "ELAYOUT", naming the field and what it may be.
+ */
+import { NucleusError } from "../base/errors.ts";
+import { MiB } from "../base/units.ts";
+import type { GroupConfig } from "../raft/types.ts";
+
+export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
+
+export type LayoutSettings = {
+  /** Size of the log's segments, the same on all nodes. */
+  readonly segmentBytes: number;
+  /** Most memory for keys and values; 0 = no limit. */
+  readonly memoryBytesMax: number;
+  /** Shortest silence after which a follower starts an election; the longest is twice that. */
+  readonly electionMs: number;
+};
+
+export type Layout = {
+  /** 32 hex digits. */
+  readonly cluster: string;
+  readonly group: number;
+  readonly nodes: readonly NodeAddress[];
+  readonly settings: LayoutSettings;
+};
+
+const DEFAULTS: LayoutSettings = { segmentBytes: 16 * MiB, memoryBytesMax: 0, electionMs: 300 };
+const NODES_MAX = 15;
+
+export function parseLayout(text: string): Layout {
+  const root = record(parseJson(text), "the file");
+  onlyKeys(root, ["cluster", "nodes", "settings"], "the file");
+  const { cluster, nodes } = root;
+  if (typeof cluster !== "string" || !/^[0-9a-f]{32}$/.test(cluster)) {
+    throw bad(`"cluster" must be 32 hex digits; make one with: openssl rand -hex 16`);
+  }
+  if (!Array.isArray(nodes) || nodes.length < 1 || nodes.length > NODES_MAX) {
+    throw bad(`"nodes" must be a list of 1 to ${NODES_MAX} nodes`);
+  }
+  const list = nodes.map(parseNode);
+  for (const [i, node] of list.entries()) {
+    const twin = list
+      .slice(0, i)
+      .find((o) => o.id === node.id || (o.host === node.host && o.port === node.port));
+    if (twin !== undefined) throw bad(`nodes "${twin.id}" and "${node.id}" share an id or an address`);
+  }
+  return { cluster, group: groupOf(cluster), nodes: list, settings: parseSettings(root.settings) };
+}
+
+/** The one group's number: the first 48 bits of the cluster's id, so that the file need not name it. */
+function groupOf(cluster: string): number {
+  return Number.parseInt(cluster.slice(0, 12), 16) + 1; // 0 is nobody's
+}
+
+/** The config of the group at its birth: replica i on the i-th node. */
+export function firstConfig(layout: Layout): GroupConfig {
+  return {
+    version: 1,
+    voters: layout.nodes.map((node, i) => ({ replica: i + 1, node: node.id })),
+    outgoing: [],
+    learners: [],
+    nextReplica: layout.nodes.length + 1,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw bad(`it is not JSON: ${(error as Error).message}`);
+  }
+}
+
+function parseNode(value: unknown, i: number): NodeAddress {
+  const node = record(value, `nodes[${i}]`);
+  onlyKeys(node, ["id", "addr"], `nodes[${i}]`);
+  const { id, addr } = node;
+  if (typeof id !== "string" || !/^[A-Za-z0-9_.-]{1,64}$/.test(id)) {
+    throw bad(`nodes[${i}].id must be 1 to 64 letters, digits, "_", "." or "-"`);
+  }
+  const address = typeof addr === "string" ? parseAddress(addr) : null;
+  if (address === null) throw bad(`nodes[${i}].addr must be HOST:PORT, for example 127.0.0.1:7001`);
+  return { id, ...address };
+}
+
+/** "host:port"; null if it is not one. */
+export function parseAddress(text: string): { host: string; port: number } | null {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(text);
+  if (match === null) return null;
+  const port = Number(match[2]);
+  if (port < 1 || port > 65_535) return null;
+  return { host: (match[1] as string).replace(/^\[|\]$/g, ""), port };
+}
+
+function parseSettings(value: unknown): LayoutSettings {
+  if (value === undefined) return DEFAULTS;
+  const given = record(value, "settings");
+  onlyKeys(given, Object.keys(DEFAULTS), "settings");
+  return {
+    segmentBytes: integer(given, "segmentBytes", 4 * MiB, 64 * MiB),
+    memoryBytesMax: integer(given, "memoryBytesMax", 0, Number.MAX_SAFE_INTEGER),
+    electionMs: integer(given, "electionMs", 100, 60_000),
+  };
+}
+
+function integer(from: Record<string, unknown>, key: keyof LayoutSettings, min: number, max: number): number {
+  const value = from[key] ?? DEFAULTS[key];
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
+    throw bad(`settings.${key} must be a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+function record(value: unknown, where: string): Record<string, unknown> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  throw bad(`${where} must be an object`);
+}
+
+function onlyKeys(value: Record<string, unknown>, keys: readonly string[], where: string): void {
+  for (const key of Object.keys(value)) {
+    if (!keys.includes(key)) throw bad(`${where} has an unknown field "${key}"; known: ${keys.join(", ")}`);
+  }
+}
+
+function bad(message: string): NucleusError {
+  return new NucleusError("ELAYOUT", `the layout file is not usable: ${message}`);
+}

@@ -1,0 +1,228 @@
+/**
+ * A connection that speaks the native protocol: command frames are checked and handed on as they are; replies
+ * carry the request's id and leave in the order in which they become ready.
+ *
+ * Bounds are those of resp_client.ts. A malformed frame closes the connection; a malformed command in a good
+ * frame is answered with an error.
+ */
+import { utf8 } from "../base/bytes.ts";
+import { KiB, MiB } from "../base/units.ts";
+import type { Connection } from "../platform/platform.ts";
+import { CommandView } from "../wire/command.ts";
+import {
+  beginNative,
+  endNative,
+  NATIVE_HEADER_BYTES,
+  NativeFrame,
+  nativeParser,
+  OPCODE,
+  REPLY_FRAME_BYTES_MAX,
+  writeNative,
+} from "../wire/native.ts";
+import { ReplyEncoder } from "../wire/native_reply.ts";
+import type { ReplySink } from "../wire/reply.ts";
+import { validateCommand } from "../wire/validate.ts";
+import type { Origin } from "./bundle.ts";
+import type { Client, ClientHost } from "./client.ts";
+import { Lane } from "./lane.ts";
+import { Output } from "./output.ts";
+
+const REQUESTS_OPEN_MAX = 16 * KiB;
+const OUTPUT_BYTES_MAX = MiB;
+const OUTPUT_BYTES_CUT = 2 * REPLY_FRAME_BYTES_MAX;
+const NOTHING = new Uint8Array(0);
+
+export class NativeClient implements Client, Origin {
+  readonly id: number;
+  readonly connection: Connection;
+  readonly protocolName = "native";
+  readonly lane = new Lane();
+  readonly sinceMs: number;
+  lastMs: number;
+  lastCommand = "";
+  name = "";
+  libName = "";
+  libVersion = "";
+  closing = false;
+  readonly #host: ClientHost;
+  readonly #parser = nativeParser("client");
+  readonly #frame = new NativeFrame();
+  readonly #view = new CommandView();
+  readonly #output: Output;
+  readonly #encoder: ReplyEncoder;
+  #replyAt = 0;
+  /** The frame that waits to be admitted: copied, since the parser's buffer moves on. */
+  #held: Uint8Array | null = null;
+  #heldRequest = 0;
+  #paused = false;
+  #gone = false;
+
+  constructor(id: number, connection: Connection, host: ClientHost) {
+    this.id = id;
+    this.connection = connection;
+    this.#host = host;
+    this.#output = new Output(connection);
+    this.#encoder = new ReplyEncoder(this.#output.writer);
+    this.sinceMs = host.clock.monotonicMs();
+    this.lastMs = this.sinceMs;
+  }
+
+  onOpen(): void {}
+
+  onData(bytes: Uint8Array): void {
+    if (this.#gone || this.closing) return;
+    this.lastMs = this.#host.clock.monotonicMs();
+    this.#parser.feed(bytes);
+    this.#pump();
+  }
+
+  onDrain(): void {
+    this.#host.touch(this);
+  }
+
+  onClose(): void {
+    this.#gone = true;
+    this.#host.onGone(this);
+  }
+
+  #pump(): void {
+    const parser = this.#parser;
+    while (this.#held === null && !this.closing) {
+      if (this.#mustWait()) {
+        parser.feed(NOTHING);
+        this.#pause();
+        break;
+      }
+      const event = parser.next();
+      if (event === "more") break;
+      const error = event === "error" ? "length" : this.#frame.read(parser.bytes, parser.start, parser.end);
+      if (error !== null) {
+        this.#closeWith(`malformed frame: ${error}`);
+        break;
+      }
+      this.#request();
+    }
+    this.#host.touch(this);
+  }
+
+  #mustWait(): boolean {
+    return this.lane.outstanding >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
+  }
+
+  #request(): void {
+    const frame = this.#frame;
+    switch (frame.opcode) {
+      case OPCODE.command:
+        return this.#command();
+      case OPCODE.ping:
+        return writeNative(this.#output.writer, OPCODE.pong, frame.requestId, frame.body());
+      case OPCODE.hello:
+        return this.#hello();
+      case OPCODE.admin:
+        return this.#admin();
+      default:
+        this.#closeWith(`a client does not send opcode ${frame.opcode}`);
+    }
+  }
+
+  #command(): void {
+    const { bytes, bodyStart, bodyEnd, requestId } = this.#frame;
+    const view = this.#view;
+    const bad = view.read(bytes, bodyStart, bodyEnd);
+    if (bad !== null || view.end !== bodyEnd) {
+      return this.#answerError(requestId, `ERR malformed command: ${bad ?? "size"}`);
+    }
+    const error = validateCommand(view);
+    if (error !== null) return this.#answerError(requestId, error);
+    this.#heldRequest = requestId;
+    if (this.#host.admit(view, bodyStart, this.lane, this, requestId)) return;
+    this.#held = bytes.slice(bodyStart, bodyEnd);
+    this.#parser.feed(NOTHING);
+    this.#pause();
+    this.#host.waitForRoom(this);
+  }
+
+  retry(): void {
+    if (this.#gone) return;
+    if (this.#held !== null) {
+      this.#view.read(this.#held, 0, this.#held.length);
+      if (!this.#host.admit(this.#view, 0, this.lane, this, this.#heldRequest)) {
+        this.#host.waitForRoom(this);
+        return;
+      }
+      this.#held = null;
+    }
+    if (this.#paused && !this.#mustWait()) {
+      this.#paused = false;
+      this.connection.resume();
+      this.#pump();
+    }
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.connection.pause();
+  }
+
+  #hello(): void {
+    writeNative(this.#output.writer, OPCODE.helloReply, this.#frame.requestId, this.#host.info.helloReply());
+  }
+
+  #admin(): void {
+    writeNative(this.#output.writer, OPCODE.adminReply, this.#frame.requestId, utf8(this.#host.info.json()));
+  }
+
+  #answerError(requestId: number, text: string): void {
+    this.begin(requestId).error(text);
+    this.#finish();
+  }
+
+  #closeWith(why: string): void {
+    writeNative(this.#output.writer, OPCODE.closing, 0, utf8(why));
+    this.closing = true;
+    this.#host.touch(this);
+  }
+
+  begin(tag: number): ReplySink {
+    const { writer } = this.#output;
+    this.#encoder.writer = writer;
+    this.#replyAt = beginNative(writer, OPCODE.reply, tag);
+    return this.#encoder;
+  }
+
+  undo(): void {
+    this.#output.writer.length = this.#replyAt;
+  }
+
+  end(_tag: number, mark: number): void {
+    this.lane.leave(mark);
+    this.#finish();
+    this.#host.touch(this);
+  }
+
+  #finish(): void {
+    const { writer } = this.#output;
+    if (writer.length - this.#replyAt > REPLY_FRAME_BYTES_MAX) {
+      writer.length = this.#replyAt + NATIVE_HEADER_BYTES;
+      this.#encoder.error("ERR the reply is larger than a frame may be; ask for less at a time (SCAN)");
+    }
+    endNative(writer, this.#replyAt);
+  }
+
+  takeBack(): boolean {
+    return false;
+  }
+
+  flush(): void {
+    if (this.#gone) return;
+    this.#output.flush();
+    if (this.#output.queuedBytes > OUTPUT_BYTES_CUT) return this.connection.destroy();
+    if (this.closing) return this.connection.close();
+    if (this.#paused && this.#held === null) this.retry();
+  }
+
+  get outputBytes(): number {
+    return this.#output.queuedBytes;
+  }
+}

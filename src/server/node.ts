@@ -1,0 +1,347 @@
+/**
+ * A node: one process, its replicas, its log, its peers and its clients, driven by one turn of the loop.
+ *
+ *     sockets, ticks, completed syncs -> wake -> turn:
+ *       router.flush    commands that came in: seal and propose, ask for reads, or forward
+ *       group.advance   the core's Ready: messages out, records into the log
+ *       peers.flush     one write to each peer
+ *       wal.submit      one write and at most one sync for everything
+ *       group.apply     committed entries, replies, reads
+ *       client.flush    one write to each touched client
+ *
+ * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
+ */
+import { assert } from "../base/assert.ts";
+import { NucleusError } from "../base/errors.ts";
+import { type Done, runTask, type Task, wait } from "../base/task.ts";
+import { MiB } from "../base/units.ts";
+import type { Connection, Listener, Platform } from "../platform/platform.ts";
+import type { Entry, Message } from "../raft/types.ts";
+import { KeyValueStore } from "../store/store.ts";
+import type { GroupId, Recovered, Wal } from "../wal/types.ts";
+import type { CommandView } from "../wire/command.ts";
+import { type Born, openNode, storeSettings } from "./birth.ts";
+import type { Origin } from "./bundle.ts";
+import type { Client, ClientHost } from "./client.ts";
+import { Forwarder } from "./forwarder.ts";
+import { type GroupHost, GroupReplica } from "./group.ts";
+import type { Lane } from "./lane.ts";
+import type { Layout } from "./layout.ts";
+import { NodeStatus } from "./node_status.ts";
+import { openingOf } from "./opening.ts";
+import { Peers } from "./peers.ts";
+import { Router } from "./router.ts";
+
+export const TICK_MS = 10;
+/** An entry cache of a node (design section 6). */
+const CACHE_BYTES_MAX = 16 * MiB;
+/** Redis's default too. */
+const CLIENTS_MAX = 10_000;
+
+export type NodeConfig = {
+  readonly id: string;
+  readonly dir: string;
+  readonly layout: Layout;
+  /** First start on an empty directory. */
+  readonly init: boolean;
+  readonly version: string;
+  readonly pid: number;
+};
+
+/** For checkers: what the node did, as it happened. */
+export type NodeObserver = {
+  onLeader?(group: GroupReplica): void;
+  onApplied?(group: GroupReplica, entry: Entry): void;
+};
+
+export class NucleusNode {
+  readonly config: NodeConfig;
+  readonly platform: Platform;
+  readonly observer: NodeObserver;
+  readonly #fatal: (error: Error) => void;
+  #wal: Wal | null = null;
+  #listener: Listener | null = null;
+  #peers: Peers | null = null;
+  #groups: GroupReplica[] = [];
+  #routers: Router[] = [];
+  #born: Born | null = null;
+  readonly #clients = new Map<number, Client>();
+  #clientNext = 1;
+  #touched: Client[] = [];
+  readonly #touchedIds = new Set<number>();
+  #waiting: Client[] = [];
+  #turnAsked = false;
+  #stopped = false;
+  #stopTicks: (() => void) | null = null;
+  #ticks = 0;
+  readonly #status: NodeStatus;
+  readonly #clientHost: ClientHost;
+
+  /** `fatal` ends the process: after it, nothing the node says or writes can be trusted. */
+  constructor(
+    platform: Platform,
+    config: NodeConfig,
+    fatal: (error: Error) => void,
+    observer: NodeObserver = {},
+  ) {
+    this.platform = platform;
+    this.config = config;
+    this.observer = observer;
+    this.#fatal = fatal;
+    this.#status = new NodeStatus(this);
+    this.#clientHost = {
+      clock: platform.clock,
+      random: platform.random,
+      info: this.#status,
+      clients: () => this.#clients.values(),
+      admit: (view, at, lane, origin, tag) => this.#admit(view, at, lane, origin, tag),
+      touch: (client) => this.#touch(client),
+      waitForRoom: (client) => {
+        this.#waiting.push(client);
+        this.wake();
+      },
+      onGone: (client) => {
+        this.#clients.delete(client.id);
+      },
+    };
+  }
+
+  get groups(): readonly GroupReplica[] {
+    return this.#groups;
+  }
+
+  get wal(): Wal {
+    assert(this.#wal !== null, "the node was started");
+    return this.#wal;
+  }
+
+  get recovered(): Recovered | null {
+    return this.#born?.recovered ?? null;
+  }
+
+  get clientCount(): number {
+    return this.#clients.size;
+  }
+
+  get clientsTotal(): number {
+    return this.#clientNext - 1;
+  }
+
+  // ------------------------------------------------------------------------------------------- start and stop
+
+  /** Done when clients can connect; there may be no leader yet. */
+  start(done: Done<void>): void {
+    runTask(this.#start(), done);
+  }
+
+  *#start(): Task<void> {
+    const { layout, id, dir, init } = this.config;
+    const self = layout.nodes.find((node) => node.id === id);
+    if (self === undefined) {
+      throw new NucleusError(
+        "ELAYOUT",
+        `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`,
+      );
+    }
+    const born = yield* openNode(this.platform, dir, id, layout, init, {
+      onSynced: (lsn) => this.#onSynced(lsn),
+      onFailed: (error) => this.#fatal(error),
+    });
+    this.#born = born;
+    this.#wal = born.wal;
+    this.#open(born);
+    this.#listener = yield* wait<Listener>((done) => {
+      this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
+    });
+    this.#peers?.dialAll();
+    this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
+    this.wake();
+  }
+
+  #open(born: Born): void {
+    const { platform, config } = this;
+    const { layout } = config;
+    const electionTicks = Math.round(layout.settings.electionMs / TICK_MS);
+    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, {
+      onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
+      router: () => this.#routers[0] as Router,
+      group: () => this.#groups[0] as GroupReplica,
+      nodeOf: (replica) => peers.nodeOf(replica),
+      wake: () => this.wake(),
+    });
+    this.#peers = peers;
+    const random = platform.random;
+    const group = new GroupReplica(
+      layout.group,
+      born.replica,
+      {
+        heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
+        electionTicksMin: electionTicks,
+        electionTicksMax: 2 * electionTicks,
+        inflightMessagesMax: 64,
+        inflightBytesMax: 16 * MiB,
+        appendBytesMax: MiB,
+        uncommittedBytesMax: 16 * MiB,
+        random: (bound) => random.u32() % bound,
+      },
+      born.restored,
+      new KeyValueStore(storeSettings(layout)),
+      CACHE_BYTES_MAX,
+      this.#groupHost(born.wal, peers),
+    );
+    const forwardClient = new Uint8Array(16);
+    random.fill(forwardClient);
+    const forwarder = new Forwarder(forwardClient, {
+      canSend: (leader) => peers.canForward(leader),
+      sendRequest: (leader, id, rides, bundle) => peers.sendForward(leader, group.group, id, rides, bundle),
+      currentLeader: () => group.core.leader,
+      leaderTimeMs: () => group.leaderTimeEstimateMs(),
+      giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+    });
+    const router = new Router(group, forwarder, {
+      syncing: () => born.wal.endLsn > born.wal.syncedLsn,
+      wake: () => this.wake(),
+    });
+    peers.setForwarder(forwarder);
+    this.#groups = [group];
+    this.#routers = [router];
+  }
+
+  #groupHost(wal: Wal, peers: Peers): GroupHost {
+    const { clock, log } = this.platform;
+    return {
+      clock,
+      log,
+      wal,
+      send: (group, message, entries) => peers.send(group, message, entries),
+      wake: () => this.wake(),
+      onLeaderChange: (group) => {
+        this.#routers[0]?.onLeaderChange();
+        log.write("info", "leader", {
+          term: group.core.term,
+          leader: group.core.leader,
+          role: group.core.role,
+        });
+        this.observer.onLeader?.(group);
+      },
+      onReadsLost: (_group, reads) => this.#routers[0]?.giveBack(reads, false),
+      onNotExecuted: (_group, bundle) => this.#routers[0]?.giveBack(bundle, true),
+      fatal: (error) => this.#fatal(error),
+      onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
+    };
+  }
+
+  /** Stops cleanly: hands leadership over, answers nobody any more, syncs and closes the log. */
+  stop(done: Done<void>): void {
+    if (this.#stopped) return done(null, undefined);
+    this.#stopped = true;
+    this.#stopTicks?.();
+    for (const client of this.#clients.values()) client.connection.close();
+    this.#peers?.close();
+    const wal = this.#wal;
+    const closeLog = (): void => {
+      if (wal === null) done(null, undefined);
+      else runTask(wal.close(), done);
+    };
+    this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
+    closeLog();
+  }
+
+  // ------------------------------------------------------------------------------------------- inputs
+
+  #onConnection(connection: Connection): void {
+    if (this.#clients.size >= CLIENTS_MAX) {
+      connection.destroy();
+      return;
+    }
+    openingOf(connection, {
+      nextId: () => this.#clientNext++,
+      host: this.#clientHost,
+      peers: this.#peers as Peers,
+      onClient: (client) => this.#clients.set(client.id, client),
+    });
+  }
+
+  #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    const router = this.#routers[0] as Router;
+    const admitted = router.admit(view, frameAt, lane, origin, tag);
+    this.wake();
+    return admitted;
+  }
+
+  #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
+    const group = this.#groups.find((replica) => replica.group === groupId);
+    if (group === undefined || message.to !== group.replica) return; // not addressed to what is here
+    if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
+    group.step(message);
+    this.wake();
+  }
+
+  #onSynced(lsn: number): void {
+    for (const group of this.#groups) group.core.persisted(lsn);
+    this.wake();
+  }
+
+  #tick(lateMs: number): void {
+    if (this.#stopped) return;
+    this.#ticks++;
+    // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that.
+    if (lateMs > 5 * TICK_MS) for (const group of this.#groups) group.core.holdElection();
+    for (const group of this.#groups) group.tick();
+    for (const router of this.#routers) router.tick();
+    this.#peers?.tick();
+    this.#wal?.tick(TICK_MS + lateMs);
+    this.wake();
+  }
+
+  // ------------------------------------------------------------------------------------------- the turn
+
+  wake(): void {
+    if (this.#turnAsked || this.#stopped) return;
+    this.#turnAsked = true;
+    this.platform.clock.turn(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#turnAsked = false;
+    if (this.#stopped) return;
+    for (const router of this.#routers) router.flush();
+    for (const group of this.#groups) group.advance();
+    this.#peers?.flush();
+    this.#wal?.submit();
+    for (const group of this.#groups) {
+      if (group.apply()) this.wake();
+      group.advance(); // what applying allowed: the end of a joint change, a served transfer
+    }
+    this.#peers?.flush();
+    this.#flushClients();
+  }
+
+  #flushClients(): void {
+    if (this.#waiting.length > 0) {
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const client of waiting) client.retry();
+    }
+    const touched = this.#touched;
+    this.#touched = [];
+    this.#touchedIds.clear();
+    for (const client of touched) client.flush();
+  }
+
+  #touch(client: Client): void {
+    if (this.#touchedIds.has(client.id)) return;
+    this.#touchedIds.add(client.id);
+    this.#touched.push(client);
+    this.wake();
+  }
+
+  statusJson(): string {
+    return this.#status.json();
+  }
+
+  get peers(): Peers {
+    assert(this.#peers !== null, "the node was started");
+    return this.#peers;
+  }
+}

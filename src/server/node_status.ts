@@ -1,0 +1,179 @@
+/** What a node says of itself: INFO, NUCLEUS STATUS, the native hello. */
+import { utf8 } from "../base/bytes.ts";
+import { formatBytes } from "../base/units.ts";
+import type { GroupReplica } from "./group.ts";
+import type { NodeInfo } from "./info.ts";
+import type { NucleusNode } from "./node.ts";
+
+type Facts = readonly (readonly [string, string | number])[];
+
+export class NodeStatus implements NodeInfo {
+  readonly #node: NucleusNode;
+  readonly #startedMs: number;
+
+  constructor(node: NucleusNode) {
+    this.#node = node;
+    this.#startedMs = node.platform.clock.monotonicMs();
+  }
+
+  get address(): string {
+    const { id, layout } = this.#node.config;
+    const self = layout.nodes.find((node) => node.id === id);
+    return self === undefined ? "?:0" : `${self.host}:${self.port}`;
+  }
+
+  isLeader(): boolean {
+    return this.#node.groups.some((group) => group.isLeader);
+  }
+
+  sections(): readonly (readonly [string, Facts])[] {
+    return [
+      ["Server", this.#server()],
+      ["Clients", this.#clients()],
+      ["Memory", this.#memory()],
+      ["Persistence", this.#persistence()],
+      ["Replication", this.#replication()],
+      ["Cluster", [["cluster_enabled", 0]]],
+      ["Keyspace", this.#keyspace()],
+    ];
+  }
+
+  #uptimeMs(): number {
+    return Math.floor(this.#node.platform.clock.monotonicMs() - this.#startedMs);
+  }
+
+  #server(): Facts {
+    const { config } = this.#node;
+    return [
+      ["redis_version", "7.4.0"],
+      ["server_name", "nucleus"],
+      ["nucleus_version", config.version],
+      ["redis_mode", "standalone"],
+      ["node_id", config.id],
+      ["process_id", config.pid],
+      ["tcp_port", Number(this.address.split(":").at(-1))],
+      ["uptime_in_seconds", Math.floor(this.#uptimeMs() / 1000)],
+    ];
+  }
+
+  #clients(): Facts {
+    return [
+      ["connected_clients", this.#node.clientCount],
+      ["blocked_clients", 0],
+      ["total_connections_received", this.#node.clientsTotal],
+    ];
+  }
+
+  #memory(): Facts {
+    let data = 0;
+    let allocated = 0;
+    for (const { store } of this.#node.groups) {
+      data += store.dataBytes;
+      allocated += store.allocatedBytes;
+    }
+    return [
+      ["used_memory", allocated],
+      ["used_memory_human", formatBytes(allocated)],
+      ["used_memory_dataset", data],
+      ["maxmemory", this.#node.config.layout.settings.memoryBytesMax],
+      ["maxmemory_policy", "noeviction"],
+    ];
+  }
+
+  #persistence(): Facts {
+    const { stats, syncedLsn, endLsn } = this.#node.wal;
+    return [
+      ["loading", 0],
+      ["aof_rewrite_in_progress", 0],
+      ["wal_syncs", stats.syncs],
+      ["wal_records", stats.records],
+      ["wal_bytes", stats.bytes],
+      ["wal_segments", stats.segments],
+      ["wal_synced_lsn", syncedLsn],
+      ["wal_end_lsn", endLsn],
+    ];
+  }
+
+  #replication(): Facts {
+    const facts: [string, string | number][] = [
+      ["role", this.isLeader() ? "master" : "slave"],
+      ["connected_slaves", 0],
+      ["master_repl_offset", this.#node.groups[0]?.core.commitIndex ?? 0],
+    ];
+    for (const [i, { core }] of this.#node.groups.entries()) {
+      facts.push([
+        `shard${i + 1}`,
+        `role=${core.role},term=${core.term},leader=${core.leader},commit=${core.commitIndex},applied=${core.appliedIndex},last=${core.lastIndex}`,
+      ]);
+    }
+    return facts;
+  }
+
+  #keyspace(): Facts {
+    let keys = 0;
+    let expires = 0;
+    for (const { store } of this.#node.groups) {
+      keys += store.keyCount;
+      expires += store.expiringCount;
+    }
+    return keys === 0 ? [] : [["db0", `keys=${keys},expires=${expires},avg_ttl=0`]];
+  }
+
+  /** One JSON object; its fields are stable (design section 12). */
+  json(): string {
+    const { config } = this.#node;
+    return JSON.stringify({
+      node: config.id,
+      cluster: config.layout.cluster,
+      addr: this.address,
+      pid: config.pid,
+      version: config.version,
+      uptimeMs: this.#uptimeMs(),
+      nodes: config.layout.nodes.map(({ id, host, port }) => ({ id, addr: `${host}:${port}` })),
+      shards: this.#node.groups.map((group, i) => this.#shard(group, i)),
+    });
+  }
+
+  #shard(group: GroupReplica, i: number) {
+    const { core, store } = group;
+    const nodeOf = (replica: number): string | null =>
+      core.config.voters.find((voter) => voter.replica === replica)?.node ?? null;
+    const voters = core.config.voters.map((voter) => ({
+      ...voter,
+      role: voter.replica === core.leader ? "leader" : "follower",
+    }));
+    const learners = core.config.learners.map((learner) => ({ ...learner, role: "learner" }));
+    return {
+      id: `s${i + 1}`,
+      group: group.group,
+      role: core.role,
+      leader: nodeOf(core.leader),
+      term: core.term,
+      commit: core.commitIndex,
+      applied: store.appliedIndex,
+      replicas: [...voters, ...learners].map(({ node, replica, role }) => ({
+        node,
+        replica,
+        role,
+        lag: this.#lag(group, replica),
+      })),
+      slots: 16_384,
+      keys: store.keyCount,
+      bytes: store.dataBytes,
+      hash: store.stateHash(),
+    };
+  }
+
+  /** Entries that the replica's disk lacks, as its leader knows; null on the others. */
+  #lag(group: GroupReplica, replica: number): number | null {
+    const { core } = group;
+    if (!group.isLeader) return null;
+    if (replica === group.replica) return 0;
+    const progress = core.progress.get(replica);
+    return progress === undefined ? null : core.lastIndex - progress.match;
+  }
+
+  helloReply(): Uint8Array {
+    return utf8(this.json());
+  }
+}

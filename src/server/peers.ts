@@ -1,0 +1,298 @@
+/**
+ * All other nodes: the core's messages out and in, forwarded commands out and in.
+ *
+ * Each pair of nodes has a connection for every class, so that a heap of forwarded commands never delays a
+ * heartbeat (hazard H9). Heartbeats of one turn to one node travel in one frame. Messages for a node that cannot
+ * be reached are dropped: the core sends again what matters.
+ */
+import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
+import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../raft/types.ts";
+import type { GroupId } from "../wal/types.ts";
+import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { PeerParser } from "../wire/peer.ts";
+import { decodePeerFrame, type PeerFrame } from "../wire/peer_decode.ts";
+import type { GroupMessage } from "../wire/peer_encode.ts";
+import type { Bundle } from "./bundle.ts";
+import { ForwardServer } from "./forward_server.ts";
+import type { Forwarder } from "./forwarder.ts";
+import type { GroupReplica } from "./group.ts";
+import { firstConfig, type Layout } from "./layout.ts";
+import { helloProblem, PeerLink } from "./peer_link.ts";
+import type { Router } from "./router.ts";
+
+/** What a node may ask for a forwarded command; it answers by itself after its own deadline (router.ts). */
+const FORWARD_DEADLINE_MS = 2500;
+/** The classes without heartbeats say something this often, so that a dead connection is noticed. */
+const PING_TICKS = 100;
+/** A caller that calls itself a node and does not say which for this long is dropped. */
+const HELLO_TICKS_MAX = 500;
+
+export type PeersHost = {
+  /** `wallMs` is the sender's wall clock if its kind of message carries one, else -1. */
+  onMessage(group: GroupId, message: Message, wallMs: number): void;
+  router(): Router;
+  group(): GroupReplica;
+  nodeOf(replica: ReplicaId): string | null;
+  wake(): void;
+};
+
+type Beats = { out: GroupMessage<Heartbeat>[]; back: GroupMessage<HeartbeatReply>[] };
+
+type Remote = {
+  readonly control: PeerLink;
+  readonly forward: PeerLink;
+  server: ForwardServer;
+  readonly beats: Beats;
+};
+
+export class Peers {
+  readonly #platform: Platform;
+  readonly #host: PeersHost;
+  readonly #cluster: string;
+  readonly #node: string;
+  readonly #remotes = new Map<string, Remote>();
+  readonly #nodeOfReplica = new Map<ReplicaId, string>();
+  #forwarder: Forwarder | null = null;
+  #ticks = 0;
+
+  constructor(platform: Platform, node: string, incarnation: string, layout: Layout, host: PeersHost) {
+    this.#platform = platform;
+    this.#host = host;
+    this.#cluster = layout.cluster;
+    this.#node = node;
+    for (const { replica, node: name } of firstConfig(layout).voters) this.#nodeOfReplica.set(replica, name);
+    for (const peer of layout.nodes) {
+      if (peer.id === node) continue;
+      const linkHost = {
+        platform,
+        cluster: layout.cluster,
+        node,
+        incarnation,
+        held: () => [{ group: host.group().group, replica: host.group().replica, quarantined: false }],
+        onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
+        onUp: (link: PeerLink) => this.#onUp(link),
+        onDown: (link: PeerLink) => this.#onDown(link),
+      };
+      const forward = new PeerLink(peer, "forward", linkHost);
+      this.#remotes.set(peer.id, {
+        control: new PeerLink(peer, "control", linkHost),
+        forward,
+        server: new ForwardServer(forward, host),
+        beats: { out: [], back: [] },
+      });
+    }
+  }
+
+  setForwarder(forwarder: Forwarder): void {
+    this.#forwarder = forwarder;
+  }
+
+  dialAll(): void {
+    for (const { control, forward } of this.#remotes.values()) {
+      control.dial();
+      forward.dial();
+    }
+  }
+
+  #remoteOf(replica: ReplicaId): Remote | undefined {
+    return this.#remotes.get(this.#nodeOfReplica.get(replica) ?? "");
+  }
+
+  nodeOf(replica: ReplicaId): string | null {
+    return this.#nodeOfReplica.get(replica) ?? null;
+  }
+
+  // ------------------------------------------------------------------------------------------- out
+
+  send(group: GroupId, message: Message, entries: readonly Entry[]): void {
+    const remote = this.#remoteOf(message.to);
+    if (remote === undefined || !remote.control.isOpen) return;
+    const { encoder } = remote.control;
+    switch (message.kind) {
+      case "heartbeat":
+        remote.beats.out.push({ group, message });
+        return;
+      case "heartbeat_reply":
+        remote.beats.back.push({ group, message });
+        return;
+      case "append": {
+        let bytes = 0;
+        for (const entry of entries) bytes += entry.bytes.length;
+        encoder.appendHead(group, message, bytes);
+        for (const entry of entries) encoder.writer.raw(entry.bytes);
+        return;
+      }
+      case "snapshot":
+        return; // never sent as a message: the driver streams it
+      default:
+        encoder.single(group, message, this.#platform.clock.wallMs());
+    }
+  }
+
+  canForward(leader: ReplicaId): boolean {
+    return this.#remoteOf(leader)?.forward.isOpen ?? false;
+  }
+
+  sendForward(leader: ReplicaId, group: GroupId, request: number, rides: boolean, bundle: Bundle): void {
+    const remote = this.#remoteOf(leader) as Remote;
+    const head = { request, group, deadlineMs: FORWARD_DEADLINE_MS, count: bundle.count, rides };
+    remote.forward.encoder.forwardRequest(
+      head,
+      bundle.writer.bytes,
+      BATCH_HEADER_BYTES,
+      bundle.writer.length,
+    );
+  }
+
+  /** One write to each peer that has something to hear. */
+  flush(): void {
+    for (const { control, forward, server, beats } of this.#remotes.values()) {
+      if (control.isUp) {
+        if (beats.out.length > 0) control.encoder.heartbeats(beats.out);
+        if (beats.back.length > 0)
+          control.encoder.heartbeatReplies(this.#platform.clock.wallMs(), beats.back);
+      }
+      if (beats.out.length > 0) beats.out = [];
+      if (beats.back.length > 0) beats.back = [];
+      if (forward.isUp) server.endFrame();
+      control.flush();
+      forward.flush();
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------- in
+
+  #onFrame(link: PeerLink, frame: PeerFrame): void {
+    switch (frame.kind) {
+      case "message":
+        this.#host.onMessage(frame.group, frame.message, carriesClock(frame.message) ? frame.wallMs : -1);
+        return;
+      case "heartbeats":
+        for (const { group, message } of frame.rows) this.#host.onMessage(group, message, -1);
+        return;
+      case "heartbeat_replies":
+        for (const { group, message } of frame.rows) this.#host.onMessage(group, message, frame.wallMs);
+        return;
+      case "forward_request": {
+        const remote = this.#remotes.get(link.peer.id) as Remote;
+        if (!remote.server.onRequest(frame.request)) link.drop("a forwarded command is malformed");
+        this.#host.wake();
+        return;
+      }
+      case "forward_replies":
+        for (const row of frame.rows) {
+          if (!(this.#forwarder?.onReply(row) ?? true)) return link.drop("a forwarded reply is malformed");
+        }
+        this.#host.wake();
+        return;
+      case "control":
+        return; // a ping
+      default:
+        link.drop(`unexpected frame: ${frame.kind}`);
+    }
+  }
+
+  #onUp(link: PeerLink): void {
+    const remote = this.#remotes.get(link.peer.id) as Remote;
+    if (link.kind === "forward") remote.server = new ForwardServer(link, this.#host);
+    this.#host.wake();
+  }
+
+  #onDown(link: PeerLink): void {
+    if (link.kind !== "forward") return;
+    const remote = this.#remotes.get(link.peer.id) as Remote;
+    remote.server.onDown();
+    for (const [replica, node] of this.#nodeOfReplica)
+      if (node === link.peer.id) this.#forwarder?.lost(replica);
+    this.#host.wake();
+  }
+
+  /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */
+  accept(connection: Connection, bytes: Uint8Array): void {
+    const caller = new Caller(connection, (parser, frame) => this.#onCaller(connection, parser, frame));
+    this.#callers.add(caller);
+    connection.events = caller;
+    if (bytes.length > 0) caller.onData(bytes);
+  }
+
+  readonly #callers = new Set<Caller>();
+
+  #onCaller(connection: Connection, parser: PeerParser, frame: PeerFrame): void {
+    const refuse = (reason: string): void => {
+      this.#platform.log.write("warn", "peer refused", { remote: connection.remote, reason });
+      connection.destroy();
+    };
+    if (frame.kind !== "hello") return refuse("it did not say hello");
+    const { hello } = frame;
+    const remote = this.#remotes.get(hello.node);
+    if (remote === undefined) return refuse(`node ${hello.node} is not in the layout`);
+    const problem = helloProblem(hello, this.#cluster, hello.node, hello.class);
+    if (problem !== null) return refuse(problem);
+    if (hello.class === "bulk" || hello.node > this.#node) return refuse("this side dials that connection");
+    remote[hello.class].adopt(connection, parser);
+  }
+
+  tick(): void {
+    this.#ticks++;
+    const ping = this.#ticks % PING_TICKS === 0;
+    for (const { control, forward } of this.#remotes.values()) {
+      control.tick();
+      forward.tick();
+      if (ping && control.isOpen) control.encoder.control(PING);
+      if (ping && forward.isOpen) forward.encoder.control(PING);
+    }
+    for (const caller of this.#callers) {
+      if (caller.done || caller.ticks++ > HELLO_TICKS_MAX) {
+        if (!caller.done) caller.connection.destroy();
+        this.#callers.delete(caller);
+      }
+    }
+  }
+
+  close(): void {
+    for (const { control, forward } of this.#remotes.values()) {
+      control.close();
+      forward.close();
+    }
+    for (const caller of this.#callers) caller.connection.destroy();
+  }
+}
+
+/** A MessagePack nil: says only that somebody is there. */
+const PING = Uint8Array.of(0xc0);
+
+function carriesClock(message: Message): boolean {
+  return message.kind === "vote_reply" || message.kind === "prevote_reply";
+}
+
+/** Someone who dialled as a node and has not said which one yet. */
+class Caller implements ConnectionEvents {
+  readonly connection: Connection;
+  readonly #parser = new PeerParser();
+  readonly #onHello: (parser: PeerParser, frame: PeerFrame) => void;
+  done = false;
+  ticks = 0;
+
+  constructor(connection: Connection, onHello: (parser: PeerParser, frame: PeerFrame) => void) {
+    this.connection = connection;
+    this.#onHello = onHello;
+  }
+
+  onOpen(): void {}
+  onDrain(): void {}
+
+  onClose(): void {
+    this.done = true;
+  }
+
+  onData(bytes: Uint8Array): void {
+    const parser = this.#parser;
+    parser.feed(bytes);
+    const event = parser.next();
+    if (event === "more") return;
+    this.done = true;
+    const frame = event === "error" ? parser.error : decodePeerFrame(parser);
+    if (typeof frame === "string") this.connection.destroy();
+    else this.#onHello(parser, frame);
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * A connection that speaks RESP: bytes in, commands to the router or to the door's own table, replies out in the
+ * order of the requests.
+ *
+ *     onData -> parser -> door command: answered here and now
+ *                      -> data command: translate -> frame -> router.admit   (held back if the router says so)
+ *
+ * Bounds: a connection with REQUESTS_OPEN_MAX unanswered requests, or OUTPUT_BYTES_MAX of replies that its reader
+ * has not taken, is not read from until that changes; at OUTPUT_BYTES_CUT it is closed.
+ */
+import { assert } from "../base/assert.ts";
+import { Writer } from "../base/bytes.ts";
+import { KiB, MiB } from "../base/units.ts";
+import type { Connection } from "../platform/platform.ts";
+import { CommandView } from "../wire/command.ts";
+import { CommandEncoder } from "../wire/command_encode.ts";
+import { resolveCommand } from "../wire/command_table.ts";
+import { translate } from "../wire/command_translate.ts";
+import type { ReplySink } from "../wire/reply.ts";
+import { HTTP_REFUSED, RespParser } from "../wire/resp_parse.ts";
+import { RespEncoder } from "../wire/resp_reply.ts";
+import type { Origin } from "./bundle.ts";
+import type { Client, ClientHost } from "./client.ts";
+import { runDoorCommand } from "./door_commands.ts";
+import { Lane } from "./lane.ts";
+import { OrderedReplies } from "./ordered_replies.ts";
+import { Output } from "./output.ts";
+
+/** Pipelined requests of one connection under way: at 120 bytes each about 2 MiB in bundles. */
+const REQUESTS_OPEN_MAX = 16 * KiB;
+const OUTPUT_BYTES_MAX = MiB;
+/** Redis cuts a normal client at 32 MiB of output too. */
+const OUTPUT_BYTES_CUT = 32 * MiB;
+const NOTHING = new Uint8Array(0);
+
+export class RespClient implements Client, Origin {
+  readonly id: number;
+  readonly connection: Connection;
+  readonly protocolName = "resp";
+  readonly lane = new Lane();
+  readonly encoder: RespEncoder;
+  readonly sinceMs: number;
+  name = "";
+  libName = "";
+  libVersion = "";
+  lastCommand = "";
+  lastMs: number;
+  /** The connection ends when everything before was answered. */
+  closing = false;
+  commands = 0;
+  readonly #host: ClientHost;
+  readonly #parser = new RespParser();
+  readonly #output: Output;
+  readonly #replies: OrderedReplies;
+  readonly #frame = new Writer(256);
+  readonly #frameEncoder = new CommandEncoder(this.#frame);
+  readonly #view = new CommandView();
+  /** A translated command waits in `#frame` to be admitted. */
+  #held = false;
+  #heldRequest = 0;
+  #paused = false;
+  #gone = false;
+
+  constructor(id: number, connection: Connection, host: ClientHost) {
+    this.id = id;
+    this.connection = connection;
+    this.#host = host;
+    this.#output = new Output(connection);
+    this.encoder = new RespEncoder(this.#output.writer);
+    this.#replies = new OrderedReplies(this.encoder);
+    this.sinceMs = host.clock.monotonicMs();
+    this.lastMs = this.sinceMs;
+  }
+
+  onOpen(): void {}
+
+  onData(bytes: Uint8Array): void {
+    if (this.#gone || this.closing) return;
+    this.lastMs = this.#host.clock.monotonicMs();
+    this.#parser.feed(bytes);
+    this.#pump();
+  }
+
+  onDrain(): void {
+    this.#host.touch(this);
+  }
+
+  onClose(): void {
+    this.#gone = true;
+    this.#host.onGone(this);
+  }
+
+  /** Reads commands until there are none, or one has to wait. */
+  #pump(): void {
+    while (!this.#held && !this.closing) {
+      if (this.#mustWait()) {
+        this.#parser.feed(NOTHING); // the chunk is only borrowed: keep what is left of it
+        this.#pause();
+        break;
+      }
+      const event = this.#parser.next();
+      if (event === "more") break;
+      if (event === "error") {
+        if (this.#parser.errorText === HTTP_REFUSED) return this.connection.destroy();
+        this.#answerError(`ERR ${this.#parser.errorText}`);
+        this.closing = true;
+      } else if (event === "refused") {
+        this.#answerError(this.#parser.errorText);
+      } else {
+        this.#command();
+      }
+    }
+    this.#host.touch(this);
+  }
+
+  #mustWait(): boolean {
+    return this.#replies.open >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
+  }
+
+  #command(): void {
+    this.commands++;
+    const parser = this.#parser;
+    const spec = resolveCommand(parser);
+    if (typeof spec === "string") return this.#answerError(spec);
+    this.lastCommand = spec.name;
+    if (spec.op === null) {
+      const request = this.#replies.assign();
+      runDoorCommand(spec, parser, this, this.#replies.begin(request), this.#host);
+      this.#replies.end(request);
+      return;
+    }
+    this.#frame.clear();
+    const error = translate(spec, parser, this.#frameEncoder, this.#host.random);
+    if (error !== null) return this.#answerError(error);
+    const bad = this.#view.read(this.#frame.bytes, 0, this.#frame.length);
+    assert(bad === null, "translate writes good frames");
+    this.#heldRequest = this.#replies.assign();
+    this.#admit();
+  }
+
+  #admit(): void {
+    const admitted = this.#host.admit(this.#view, 0, this.lane, this, this.#heldRequest);
+    this.#held = !admitted;
+    if (admitted) return;
+    this.#parser.feed(NOTHING);
+    this.#pause();
+    this.#host.waitForRoom(this);
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.connection.pause();
+  }
+
+  /** A turn has passed: what was held back may go on now. */
+  retry(): void {
+    if (this.#gone) return;
+    if (this.#held) this.#admit();
+    if (!this.#held && this.#paused && !this.#mustWait()) {
+      this.#paused = false;
+      this.connection.resume();
+      this.#pump();
+    }
+  }
+
+  #answerError(text: string): void {
+    const request = this.#replies.assign();
+    this.#replies.begin(request).error(text);
+    this.#replies.end(request);
+  }
+
+  begin(tag: number): ReplySink {
+    return this.#replies.begin(tag);
+  }
+
+  undo(tag: number): void {
+    this.#replies.undo(tag);
+  }
+
+  end(tag: number, mark: number): void {
+    this.lane.leave(mark);
+    this.#replies.end(tag);
+    this.#host.touch(this);
+  }
+
+  takeBack(): boolean {
+    return false;
+  }
+
+  /** End of the turn: replies leave. */
+  flush(): void {
+    if (this.#gone) return;
+    this.#output.flush();
+    this.#replies.out = this.#output.writer;
+    if (this.#output.queuedBytes + this.#replies.keptBytes > OUTPUT_BYTES_CUT)
+      return this.connection.destroy();
+    if (this.closing && this.#replies.open === 0) return this.connection.close();
+    if (this.#paused && !this.#held) this.retry();
+  }
+
+  get outputBytes(): number {
+    return this.#output.queuedBytes;
+  }
+}
