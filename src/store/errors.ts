@@ -21,5 +21,8 @@ export const STORE_ERROR = {
   getExTime: expireTimeError("getex"),
   expireTime: expireTimeError("expire"),
   sessionSlots: "ERR a session write must touch exactly one slot",
+  sessionsFull: "TRYAGAIN not proposed: the shard remembers as many replies of session writes as it may",
+  sessionRepliesFull:
+    "TRYAGAIN not proposed: too many replies of this client are unacknowledged, raise its floor",
   memory: "OOM command not allowed when used memory > 'maxmemory'.",
 } as const;

@@ -30,6 +30,8 @@ const LARGE_ID_BYTES = 4;
 export const VALUE_SIZE_LIMIT = 1 << 20;
 export const REVISION_MAX = 2 ** 48 - 1;
 const TWO_32 = 2 ** 32;
+/** The upper word of the largest safe integer. */
+const DEADLINE_HIGH_MAX = 0x1fffff;
 
 const SIZE_MASK = VALUE_SIZE_LIMIT - 1;
 const TYPE_SHIFT = 20;
@@ -112,6 +114,18 @@ export class Records {
   valueAt(ref: number): number {
     const head = this.slab.wordsOf(ref)[wordAt(ref)] as number;
     return (head & IS_LARGE) === 0 ? this.#valueAt(ref, head) : 0;
+  }
+
+  /** The id of its large value, or 0 if it has none. */
+  largeId(ref: number): number {
+    const head = this.slab.wordsOf(ref)[wordAt(ref)] as number;
+    return (head & IS_LARGE) === 0 ? 0 : this.#largeId(ref, head);
+  }
+
+  /** Points a mounted record at its large value's id here. */
+  setLargeId(ref: number, id: number): void {
+    const words = this.slab.wordsOf(ref);
+    words[this.#valueAt(ref, words[wordAt(ref)] as number) >>> 2] = id;
   }
 
   /** Gives the whole value as a reply. */
@@ -309,21 +323,28 @@ function tailOf(bytes: Uint8Array, at: number, count: number): number {
   return tail;
 }
 
-/** What a cell of a page that came from elsewhere claims to hold, if its parts fit into the cell; else null. */
-export function checkCell(
+/** What is wrong with a record cell that came from elsewhere, or null. Its large value is not looked for. */
+export function checkRecordCell(
   words: Int32Array,
   at: number,
   cellBytes: number,
   keySizeMax: number,
+  revisionMax: number,
 ): string | null {
   const head = words[at] as number;
-  if ((head & LIVE) === 0 || (head >>> 24) << 24 !== (head & FLAGS_KNOWN))
+  if ((head & LIVE) === 0 || (head & ~(FLAGS_KNOWN | (TYPE_MASK << TYPE_SHIFT) | SIZE_MASK)) !== 0) {
     return "a record has unknown flags";
+  }
   if (((head >>> TYPE_SHIFT) & TYPE_MASK) !== RECORD_TYPE.string) return "a record has an unknown type";
   const keySize = (words[at + 1] as number) & KEY_SIZE_MASK;
   const headBytes = (head & HAS_DEADLINE) === 0 ? RECORD_BYTES : RECORD_BYTES + DEADLINE_BYTES;
   const valueBytes = (head & IS_LARGE) === 0 ? head & SIZE_MASK : LARGE_ID_BYTES;
   if (keySize > keySizeMax || headBytes + valueBytes + keySize > cellBytes)
     return "a record overruns its cell";
-  return null;
+  const revision = ((words[at + 1] as number) >>> 16) * TWO_32 + ((words[at + 2] as number) >>> 0);
+  if (revision > revisionMax) return "a record is newer than the image";
+  if ((head & HAS_DEADLINE) === 0) return null;
+  const high = (words[at + 4] as number) >>> 0;
+  const isTime = high <= DEADLINE_HIGH_MAX && (high !== 0 || words[at + 3] !== 0);
+  return isTime ? null : "a deadline is out of range";
 }

@@ -104,6 +104,8 @@ export class Slab {
   #emptyPageCount = 0;
   /** Copies of pages that changed while pinned; null when no snapshot is being read. */
   #copies: Map<number, PageCopy> | null = null;
+  /** One past the highest page that existed at `pinAll`. */
+  pinnedCount = 0;
 
   get allocatedBytes(): number {
     return this.bytes.length * EXTENT_BYTES + (this.#copies === null ? 0 : this.#copies.size * PAGE_BYTES);
@@ -202,11 +204,36 @@ export class Slab {
     return (page << PAGE_SHIFT) | ((cell * cellBytes) >>> 3);
   }
 
+  /** Whether `ref`, which may be anything, is a cell in use. */
+  holds(ref: number): boolean {
+    const page = ref >>> PAGE_SHIFT;
+    if (page === 0 || page >= this.pageCount || this.#kind[page] === 0) return false;
+    const cellBytes = CELL_BYTES_OF[this.#kind[page] as number] as number;
+    const cell = ((ref & PAGE_MASK) << 3) / cellBytes;
+    return (
+      Number.isInteger(cell) && cell < (this.#bump[page] as number) && this.wordsOf(ref)[wordAt(ref)] !== 0
+    );
+  }
+
+  /** `ref` on `page` instead: the same cell of a page that was mounted elsewhere. */
+  static refOn(page: number, ref: number): number {
+    return (page << PAGE_SHIFT) | (ref & PAGE_MASK);
+  }
+
+  static pageOf(ref: number): number {
+    return ref >>> PAGE_SHIFT;
+  }
+
   /** A borrowed view of the first `cells` cells of `page`. */
   pageView(page: number, kind: number, cells: number): Uint8Array {
     const start = (page % PAGES_PER_EXTENT) * PAGE_BYTES;
     const extent = this.bytes[Math.floor(page / PAGES_PER_EXTENT)] as Uint8Array;
     return extent.subarray(start, start + cells * (CELL_BYTES_OF[kind] as number));
+  }
+
+  /** The number that the next page to be opened or mounted will have. */
+  get nextPage(): number {
+    return this.#emptyPage === 0 ? this.pageCount : this.#emptyPage;
   }
 
   /** Takes over a page of another slab: `image` holds its cells from the first on. Gives its number here. */
@@ -240,7 +267,8 @@ export class Slab {
   pinAll(): void {
     assert(this.#copies === null, "one snapshot at a time");
     this.#copies = new Map();
-    for (let page = 1; page < this.pageCount; page++) this.#pinned[page] = this.#kind[page] === 0 ? 0 : 1;
+    this.#pinned.set(this.#kind); // a page in use has a kind above 0
+    this.pinnedCount = this.pageCount;
   }
 
   /**
@@ -264,6 +292,7 @@ export class Slab {
   unpinAll(): void {
     this.#copies = null;
     this.#pinned.fill(0);
+    this.pinnedCount = 0;
   }
 
   #copyAside(page: number): void {

@@ -58,4 +58,19 @@ export class SlotTable {
     const float = slot * 4 + 1;
     this.#floats[float] = (this.#floats[float] as number) + keys * bytes;
   }
+
+  /** Sets what an image claims of a slot. */
+  claim(slot: number, keys: number, bytes: number, hashA: number, hashB: number): void {
+    const at = slot << SLOT_WORDS_SHIFT;
+    this.words[at + 1] = keys;
+    this.words[at + 4] = hashA;
+    this.words[at + 5] = hashB;
+    this.#floats[slot * 4 + 1] = bytes;
+  }
+
+  /** Whether both know the same of a slot: keys, bytes and hash. */
+  sameAs(other: SlotTable, slot: number): boolean {
+    const sameHash = this.hashA(slot) === other.hashA(slot) && this.hashB(slot) === other.hashB(slot);
+    return sameHash && this.keys(slot) === other.keys(slot) && this.bytes(slot) === other.bytes(slot);
+  }
 }

@@ -10,19 +10,26 @@
  * version stops the replica: NucleusError "state_version".
  */
 import { assert } from "../base/assert.ts";
-import { getU16, getU32, getU64, Reader } from "../base/bytes.ts";
+import { getU16, getU32, getU64, Reader, Writer } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
+import { KiB } from "../base/units.ts";
 import type { ENTRY_KIND, Index, Term } from "../raft/types.ts";
+import { slotOf } from "../ring/slot.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { argumentError, keyArgumentOf, keyCountOf } from "./commands/arguments.ts";
 import { execute } from "./commands/execute.ts";
 import { STORE_ERROR } from "./errors.ts";
 import { Execution } from "./execution.ts";
+import type { ImageHead } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
+import { SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
 import { SLAB_BYTES_MAX } from "./slab.ts";
+import { ImageReader } from "./snapshot_sink.ts";
+import { ImageWriter } from "./snapshot_source.ts";
 import {
   type ApplyListener,
   type SnapshotSink,
@@ -60,6 +67,9 @@ export class KeyValueStore implements Store {
   settings: StoreSettings;
   readonly #command = new CommandView();
   readonly #x: Execution;
+  #sessions = new Sessions();
+  readonly #encoder = new ReplyEncoder(new Writer(KiB));
+  #snapshotOpen = false;
 
   constructor(settings: StoreSettings) {
     this.settings = settings;
@@ -105,12 +115,15 @@ export class KeyValueStore implements Store {
   }
 
   stateHash(): string {
-    const { hashA, hashB } = this.#x.keyspace;
-    return hex32(hashA) + hex32(hashB);
+    const records = this.#x.keyspace;
+    const sessions = this.#sessions;
+    return hex32(records.hashA + sessions.hashA) + hex32(records.hashB + sessions.hashB);
   }
 
   earliestDeadlineMs(): number {
-    return this.#x.keyspace.deadlines.earliest();
+    const key = this.#x.keyspace.deadlines.earliest();
+    const session = this.#sessions.earliestMs();
+    return key < 0 || session < 0 ? Math.max(key, session) : Math.min(key, session);
   }
 
   get keyCount(): number {
@@ -126,7 +139,7 @@ export class KeyValueStore implements Store {
   }
 
   get allocatedBytes(): number {
-    return this.#x.keyspace.allocatedBytes;
+    return this.#x.keyspace.allocatedBytes + this.#sessions.allocatedBytes;
   }
 
   memoryRefusal(command: CommandView): string | null {
@@ -136,12 +149,31 @@ export class KeyValueStore implements Store {
     return this.#x.keyspace.usedBytes + frameBytes > bytesMax ? STORE_ERROR.memory : null;
   }
 
+  sessionRefusal(command: CommandView): string | null {
+    if (!command.hasSession || !command.isWrite) return null;
+    const sessions = this.#sessions;
+    if (sessions.replyCount >= this.settings.sessionsMax) return STORE_ERROR.sessionsFull;
+    const ofClient = sessions.repliesOf(command.bytes, command.sessionAt);
+    return ofClient >= this.settings.sessionRepliesMax ? STORE_ERROR.sessionRepliesFull : null;
+  }
+
   beginSnapshot(): SnapshotSource {
-    throw new NucleusError("not_built", "snapshots are not built yet");
+    assert(!this.#snapshotOpen, "one snapshot at a time");
+    this.#snapshotOpen = true;
+    return new ImageWriter(this.#imageHead(), this.#x.keyspace, this.#sessions, () => {
+      this.#snapshotOpen = false;
+    });
   }
 
   beginRestore(): SnapshotSink {
-    throw new NucleusError("not_built", "snapshots are not built yet");
+    return new ImageReader(({ head, keyspace, sessions }) => {
+      this.#x.keyspace = keyspace;
+      this.#sessions = sessions;
+      this.settings = head.settings;
+      this.appliedIndex = head.index;
+      this.appliedTerm = head.term;
+      this.logTimeMs = head.logTimeMs;
+    });
   }
 
   #applyCommands(batch: Uint8Array, count: number, listener: ApplyListener): void {
@@ -157,12 +189,83 @@ export class KeyValueStore implements Store {
       readable = readable && command.read(batch, at, end) === null;
       if (readable) {
         at = command.end;
-        execute(x);
+        if (command.hasSession && command.isWrite) this.#executeSession(x);
+        else execute(x);
       } else {
         x.reply.error(STORE_ERROR.malformed);
       }
       listener.end(ordinal);
     }
+  }
+
+  /** A session write: executed, answered from memory, or refused (sessions.ts). */
+  #executeSession(x: Execution): void {
+    const { bytes, sessionAt } = x.command;
+    switch (this.#sessions.judge(bytes, sessionAt, this.logTimeMs)) {
+      case VERDICT.execute:
+        this.#executeAndRecord(x);
+        break;
+      case VERDICT.known:
+        this.#replayKnown(x);
+        break;
+      case VERDICT.late:
+        x.reply.error(SESSION_ERROR.late);
+        break;
+      case VERDICT.ahead:
+        x.reply.error(SESSION_ERROR.ahead);
+        break;
+      case VERDICT.belowFloor:
+        x.reply.error(SESSION_ERROR.belowFloor);
+        break;
+      case VERDICT.outOfOrder:
+        x.reply.error(SESSION_ERROR.outOfOrder);
+        break;
+    }
+  }
+
+  #executeAndRecord(x: Execution): void {
+    const sink = x.reply;
+    const writer = this.#encoder.writer;
+    writer.clear();
+    x.reply = this.#encoder;
+    const slot = this.#oneSlot(x.command);
+    if (slot >= 0) execute(x);
+    else x.reply.error(STORE_ERROR.sessionSlots);
+    x.reply = sink;
+    this.#sessions.record(
+      x.command.bytes,
+      x.command.sessionAt,
+      Math.max(slot, 0),
+      writer.bytes,
+      0,
+      writer.length,
+    );
+    const replayed = replayReply(writer.bytes, 0, writer.length, sink);
+    assert(replayed, "a reply that was encoded here can be replayed");
+  }
+
+  #replayKnown(x: Execution): void {
+    const sessions = this.#sessions;
+    sessions.repeated(x.command.bytes, x.command.sessionAt);
+    if (!sessions.knownIsKept) {
+      x.reply.error(SESSION_ERROR.replyNotKept);
+      return;
+    }
+    const replayed = replayReply(sessions.knownBytes, sessions.knownStart, sessions.knownEnd, x.reply);
+    if (!replayed) x.reply.error(SESSION_ERROR.replyNotKept); // an image may hold anything that sums up
+  }
+
+  /** The slot of all keys that the command names; -1 if they have several or there is none. */
+  #oneSlot(command: CommandView): number {
+    if (argumentError(command) !== null) return 0; // executing it answers with that error
+    let slot = -1;
+    for (let i = 0; i < keyCountOf(command); i++) {
+      const argument = keyArgumentOf(command, i);
+      const own = slotOf(command.bytes, command.argStart(argument), command.argEnd(argument));
+      if (i > 0 && own !== slot) return -1;
+      slot = own;
+    }
+    return slot;
   }
 
   #applyBootstrap(batch: Uint8Array): void {
@@ -181,9 +284,30 @@ export class KeyValueStore implements Store {
     const { keyspace } = this.#x;
     for (let i = 0; i < countMax; i++) {
       const deadline = keyspace.deadlines.earliest();
-      if (deadline < 0 || deadline > this.logTimeMs) return;
+      if (deadline < 0 || deadline > this.logTimeMs) break;
       keyspace.removeEarliest();
     }
+    this.#sessions.removeExpired(this.logTimeMs, countMax);
+  }
+
+  #imageHead(): ImageHead {
+    const { keyspace } = this.#x;
+    const sessions = this.#sessions;
+    return {
+      index: this.appliedIndex,
+      term: this.appliedTerm,
+      logTimeMs: this.logTimeMs,
+      revision: keyspace.revision,
+      stateVersion: STATE_VERSION,
+      settings: this.settings,
+      keyCount: keyspace.keyCount,
+      dataBytes: keyspace.dataBytes,
+      clientCount: sessions.clientCount,
+      clientsEver: sessions.clientsEver,
+      replyCount: sessions.replyCount,
+      sessionHashA: sessions.hashA,
+      sessionHashB: sessions.hashB,
+    };
   }
 
   /** Whether a key that the command names is past its deadline by the leader's time but not in log time. */

@@ -43,7 +43,7 @@ export interface Store {
   /** Highest batch time applied. */
   readonly logTimeMs: number;
   readonly revision: number;
-  /** Additive 64-bit hash over all records, as 16 hex digits; equal on replicas at equal indexes. */
+  /** Additive 64-bit hash over all records and sessions, as 16 hex digits; equal on replicas at equal indexes. */
   stateHash(): string;
   /** Earliest deadline of a live key or session, or -1. */
   earliestDeadlineMs(): number;
@@ -54,6 +54,8 @@ export interface Store {
   readonly allocatedBytes: number;
   /** Why a write of this size would be refused for memory, to be asked at the door; null if it would not. */
   memoryRefusal(command: CommandView): string | null;
+  /** Why a session write would be refused because too many replies are remembered; asked at the door, too. */
+  sessionRefusal(command: CommandView): string | null;
 
   /** Begins an image of the state exactly as it is now; O(1). One at a time. */
   beginSnapshot(): SnapshotSource;

@@ -1,0 +1,121 @@
+/**
+ * The image of a store: what snapshots hold. A row of frames, each
+ *
+ *     0   u32  size      of the payload
+ *     4   u32  checksum  CRC-32 of bytes [8, 12 + size)
+ *     8   u8   kind      below; kinds come in rising order
+ *     9   3 zero bytes
+ *     12  payload
+ *
+ *     1 head      once, first: see ImageHead
+ *     2 slots     those with keys, rising: u16 slot, u16 0, u32 keys, u64 bytes, u32 hash, u32 hash
+ *     3 large     u32 id, u32 size, u32 offset, bytes: a piece of a large value; all pieces of one in order
+ *     4 records   u32 page, u16 cell kind, u16 cells, and the page's cells as they were in memory (records.ts)
+ *     5 clients   the same of sessions' clients (sessions.ts)
+ *     6 replies   the same of sessions' replies
+ *     7 end       once, last: u64 frames before it, u32 CRC-32 over their checksums
+ *
+ * Pages are copied whole: free cells are among them (first word 0), refs inside are those of the store that wrote
+ * them, and deadline nodes are void; the reader makes all of that anew (snapshot_sink.ts). Where a chunk of the
+ * transport ends says nothing about where a frame does.
+ */
+import { assert } from "../base/assert.ts";
+import { type Reader, setU32, type Writer } from "../base/bytes.ts";
+import { crc32Range } from "../base/checksum.ts";
+import { KiB } from "../base/units.ts";
+import { readSettings, writeSettings } from "./settings.ts";
+import { PAGE_BYTES } from "./slab.ts";
+import type { StoreSettings } from "./types.ts";
+
+/** Rises when an image's bytes change meaning; code N reads N - 1. */
+export const IMAGE_VERSION = 1;
+export const FRAME_HEADER_BYTES = 12;
+export const PAGE_HEADER_BYTES = 8;
+export const LARGE_HEADER_BYTES = 12;
+export const SLOT_ENTRY_BYTES = 24;
+/** Payload of the largest frame: a page. */
+export const PAYLOAD_BYTES_MAX = PAGE_HEADER_BYTES + PAGE_BYTES;
+export const SLOTS_PER_FRAME = 2048;
+export const LARGE_PIECE_BYTES = 60 * KiB;
+
+export const FRAME = { head: 1, slots: 2, large: 3, records: 4, clients: 5, replies: 6, end: 7 } as const;
+
+/** The numbers of a state beside its contents. */
+export type ImageHead = {
+  readonly index: number;
+  readonly term: number;
+  readonly logTimeMs: number;
+  readonly revision: number;
+  readonly stateVersion: number;
+  readonly settings: StoreSettings;
+  readonly keyCount: number;
+  readonly dataBytes: number;
+  readonly clientCount: number;
+  readonly clientsEver: number;
+  readonly replyCount: number;
+  readonly sessionHashA: number;
+  readonly sessionHashB: number;
+};
+
+export function writeHead(writer: Writer, head: ImageHead): void {
+  writer.u16(IMAGE_VERSION);
+  writer.u16(head.stateVersion);
+  writer.u64(head.index);
+  writer.u64(head.term);
+  writer.u64(head.logTimeMs);
+  writer.u64(head.revision);
+  writeSettings(writer, head.settings);
+  writer.u64(head.keyCount);
+  writer.u64(head.dataBytes);
+  writer.u64(head.clientCount);
+  writer.u64(head.clientsEver);
+  writer.u64(head.replyCount);
+  writer.u32(head.sessionHashA);
+  writer.u32(head.sessionHashB);
+}
+
+export function readHead(reader: Reader): ImageHead | string {
+  const version = reader.u16();
+  if (version !== IMAGE_VERSION)
+    return `image version ${version} is not known, this program knows ${IMAGE_VERSION}`;
+  const stateVersion = reader.u16();
+  const [index, term, logTimeMs, revision] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
+  const settings = readSettings(reader);
+  const [keyCount, dataBytes] = [reader.u64(), reader.u64()];
+  const [clientCount, clientsEver, replyCount] = [reader.u64(), reader.u64(), reader.u64()];
+  const [sessionHashA, sessionHashB] = [reader.u32() | 0, reader.u32() | 0];
+  if (settings === null || !reader.done()) return "the image's head is malformed";
+  return {
+    index,
+    term,
+    logTimeMs,
+    revision,
+    stateVersion,
+    settings,
+    keyCount,
+    dataBytes,
+    clientCount,
+    clientsEver,
+    replyCount,
+    sessionHashA,
+    sessionHashB,
+  };
+}
+
+/** Keeps room for a frame's header; `endFrame` fills it in. Gives where the frame starts. */
+export function beginFrame(writer: Writer): number {
+  const start = writer.length;
+  writer.zeros(FRAME_HEADER_BYTES);
+  return start;
+}
+
+/** Completes the frame at `start`; gives its checksum. */
+export function endFrame(writer: Writer, start: number, kind: number): number {
+  const size = writer.length - start - FRAME_HEADER_BYTES;
+  assert(size <= PAYLOAD_BYTES_MAX, "a frame's payload is bounded");
+  setU32(writer.bytes, start, size);
+  writer.bytes[start + 8] = kind;
+  const checksum = crc32Range(writer.bytes, start + 8, writer.length);
+  setU32(writer.bytes, start + 4, checksum);
+  return checksum;
+}

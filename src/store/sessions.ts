@@ -1,0 +1,430 @@
+/**
+ * Sessions: what makes a retried write take effect once. A session write carries (client, seq, floor, notAfter,
+ * after); the shard remembers of each client the highest floor and notAfter, and the replies of seqs from the floor
+ * on. Judged in this order, at apply:
+ *
+ *     log time > notAfter, notAfter > log time + 60 s, seq < floor     STALE: not executed now
+ *     seq is known                                                     its reply, again
+ *     `after` >= floor, and without a reply                            TRYAGAIN: an earlier write got lost
+ *     else                                                             executed, and its reply kept
+ *
+ * Nothing is recorded of the first and third. A reply goes when the floor passes it, or with its client when log
+ * time has passed the client's notAfter; never by count, so that what is absent was never executed. Counts are
+ * capped before a write is proposed (`store.sessionRefusal`).
+ *
+ *     client cell   word 0 = 1 | number << 8;  1 node in the queue;  2-3 born;  4-7 id;  8-9 floor;  10-11 notAfter
+ *     reply cell    word 0 = 2 | size << 8 | kept << 24;  1 ref of the client;  2-3 seq;  4 slot;  bytes from 20 on
+ *
+ * `born` counts the clients of the shard; it orders those that go at one time. The bytes are native replies
+ * (wire/native_reply.ts). Source: thesis 6.3, RIFL.
+ */
+import { assert } from "../base/assert.ts";
+import { getU64 } from "../base/bytes.ts";
+import { DeadlineQueue } from "./deadlines.ts";
+import { finish, MIX_A, MIX_B } from "./hash.ts";
+import { RefList } from "./ref_list.ts";
+import { SeqMap } from "./seq_map.ts";
+import { byteAt, Slab, wordAt } from "./slab.ts";
+
+/** Longer replies are not kept: a retry learns that the write took effect, and no more. */
+export const REPLY_KEPT_BYTES_MAX = 1024;
+/** How far ahead of log time a notAfter may lie: 50 s by the client, and what clocks differ. */
+const NOT_AFTER_AHEAD_MS = 60_000;
+
+export const CLIENT_TAG = 1;
+export const REPLY_TAG = 2;
+export const CLIENT_BYTES = 48;
+export const REPLY_HEAD_BYTES = 20;
+const TAG_MASK = 0xff;
+const SIZE_SHIFT = 8;
+const SIZE_MASK = 0xffff;
+const KEPT = 1 << 24;
+const NUMBER_SHIFT = 8;
+/** Numbers of clients that exist at one time; 24 bits. */
+const CLIENTS_MAX = 1 << 24;
+const TWO_32 = 2 ** 32;
+
+/** What `judge` says of a write. */
+export const VERDICT = { execute: 0, late: 1, ahead: 2, belowFloor: 3, known: 4, outOfOrder: 5 } as const;
+export type Verdict = (typeof VERDICT)[keyof typeof VERDICT];
+
+export const SESSION_ERROR = {
+  late: "STALE not executed now: the write's time limit has passed, its outcome must be read",
+  ahead: "STALE not executed now: the write's time limit lies more than 60 seconds ahead",
+  belowFloor: "STALE not executed now: its client has acknowledged this sequence number already",
+  outOfOrder: "TRYAGAIN not executed: an earlier write of this connection has not arrived, send it first",
+  replyNotKept: "DONE the write took effect, but its reply was too long to be kept for a retry",
+} as const;
+
+export class Sessions {
+  readonly clients = new Slab();
+  readonly replies = new Slab();
+  readonly #expiry = new DeadlineQueue();
+  clientCount = 0;
+  replyCount = 0;
+  /** Clients ever: the next one's `born`. */
+  clientsEver = 0;
+  /** Sums of the hashes of all clients and replies. */
+  hashA = 0;
+  hashB = 0;
+
+  /** Refs of clients by their ids, open addressing. */
+  #table = new Int32Array(64);
+  /** By client number: its replies. */
+  readonly #maps: (SeqMap | null)[] = [];
+  readonly #freeNumbers: number[] = [];
+
+  // What `judge` found of the write at hand.
+  #client = 0;
+  #reply = 0;
+  readonly #dropped = new RefList();
+  #a = 0;
+  #b = 0;
+
+  get allocatedBytes(): number {
+    const pages = this.clients.allocatedBytes + this.replies.allocatedBytes;
+    return pages + this.#expiry.allocatedBytes + this.#table.length * 4 + this.replyCount * 16;
+  }
+
+  /** Log time at which the next client goes, or -1. */
+  earliestMs(): number {
+    const notAfter = this.#expiry.earliest();
+    return notAfter < 0 ? -1 : notAfter + 1;
+  }
+
+  /** Replies kept for the client of the session block at `at`. */
+  repliesOf(bytes: Uint8Array, at: number): number {
+    const client = this.#find(bytes, at);
+    return client === 0 ? 0 : this.#mapOf(client).length;
+  }
+
+  /** What becomes of the write whose session block stands at `bytes[at ..)`. */
+  judge(bytes: Uint8Array, at: number, logTimeMs: number): Verdict {
+    const seq = getU64(bytes, at + 16);
+    const notAfter = getU64(bytes, at + 32);
+    const after = getU64(bytes, at + 40);
+    this.#client = this.#find(bytes, at);
+    this.#reply = 0;
+    if (logTimeMs > notAfter) return VERDICT.late;
+    if (notAfter > logTimeMs + NOT_AFTER_AHEAD_MS) return VERDICT.ahead;
+    const floor = this.#floorWith(bytes, at);
+    if (seq < floor) return VERDICT.belowFloor;
+    const map = this.#client === 0 ? null : this.#mapOf(this.#client);
+    this.#reply = map === null ? 0 : map.get(seq);
+    if (this.#reply !== 0) return VERDICT.known;
+    if (after !== 0 && after >= floor && (map === null || map.get(after) === 0)) return VERDICT.outOfOrder;
+    return VERDICT.execute;
+  }
+
+  /**
+   * Records the outcome of the write that `judge` let execute: `reply[start, end)`. The write's slot is kept beside
+   * it, so that a slot can move with its replies.
+   */
+  record(bytes: Uint8Array, at: number, slot: number, reply: Uint8Array, start: number, end: number): void {
+    this.#raise(bytes, at);
+    const size = end - start;
+    const kept = size <= REPLY_KEPT_BYTES_MAX;
+    const ref = this.replies.take(REPLY_HEAD_BYTES + (kept ? size : 0));
+    const words = this.replies.wordsOf(ref);
+    const word = wordAt(ref);
+    const seq = getU64(bytes, at + 16);
+    words[word] = REPLY_TAG | (kept ? KEPT | (size << SIZE_SHIFT) : 0);
+    words[word + 1] = this.#client;
+    setU53(words, word + 2, seq);
+    words[word + 4] = slot;
+    if (kept) {
+      const own = this.replies.bytesOf(ref);
+      let to = byteAt(ref) + REPLY_HEAD_BYTES;
+      for (let i = start; i < end; i++) own[to++] = reply[i] as number;
+    }
+    this.#mapOf(this.#client).set(seq, ref);
+    this.replyCount++;
+    this.#countReply(ref, 1);
+  }
+
+  /** Notes that the known write that `judge` found was asked for again: its floor and notAfter may have risen. */
+  repeated(bytes: Uint8Array, at: number): void {
+    this.#raise(bytes, at);
+  }
+
+  /** Of the known write: whether its reply was kept; then where it is in `knownBytes`. */
+  get knownIsKept(): boolean {
+    return ((this.replies.wordsOf(this.#reply)[wordAt(this.#reply)] as number) & KEPT) !== 0;
+  }
+
+  get knownBytes(): Uint8Array {
+    return this.replies.bytesOf(this.#reply);
+  }
+
+  get knownStart(): number {
+    return byteAt(this.#reply) + REPLY_HEAD_BYTES;
+  }
+
+  get knownEnd(): number {
+    return this.knownStart + replySize(this.replies.wordsOf(this.#reply)[wordAt(this.#reply)] as number);
+  }
+
+  /** Lets clients go whose notAfter log time has passed, until `countMax` clients and replies are gone. */
+  removeExpired(logTimeMs: number, countMax: number): void {
+    let left = countMax;
+    while (left > 0) {
+      const notAfter = this.#expiry.earliest();
+      if (notAfter < 0 || notAfter >= logTimeMs) return;
+      left -= 1 + this.#removeClient(this.#expiry.earliestValue());
+    }
+  }
+
+  // ---- images -------------------------------------------------------------------------------------------------
+
+  /** Takes in a client cell of a mounted page. False: there is one with its id already. */
+  adoptClient(ref: number): boolean {
+    const words = this.clients.wordsOf(ref);
+    const at = wordAt(ref);
+    const id = new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 4), 16);
+    if (this.#find(id, 0) !== 0) return false;
+    this.#enter(ref, u53(words, at + 10), u53(words, at + 2));
+    this.#countClient(ref, 1);
+    return true;
+  }
+
+  /** Takes in a reply cell of a mounted page, whose client is now at `client`. False: its seq is known already. */
+  adoptReply(ref: number, client: number): boolean {
+    const words = this.replies.wordsOf(ref);
+    const at = wordAt(ref);
+    const seq = u53(words, at + 2);
+    const map = this.#mapOf(client);
+    if (map.get(seq) !== 0) return false;
+    words[at + 1] = client;
+    map.set(seq, ref);
+    this.replyCount++;
+    this.#countReply(ref, 1);
+    return true;
+  }
+
+  // ---- clients ------------------------------------------------------------------------------------------------
+
+  #floorWith(bytes: Uint8Array, at: number): number {
+    const floor = getU64(bytes, at + 24);
+    if (this.#client === 0) return floor;
+    return Math.max(floor, u53(this.clients.wordsOf(this.#client), wordAt(this.#client) + 8));
+  }
+
+  /** The client exists and has at least this block's floor and notAfter; replies below the floor are gone. */
+  #raise(bytes: Uint8Array, at: number): void {
+    const floor = getU64(bytes, at + 24);
+    const notAfter = getU64(bytes, at + 32);
+    if (this.#client === 0) {
+      this.#client = this.#newClient(bytes, at, floor, notAfter);
+      return;
+    }
+    const ref = this.#client;
+    const words = this.clients.wordsOf(ref);
+    const word = wordAt(ref);
+    const floorBefore = u53(words, word + 8);
+    const notAfterBefore = u53(words, word + 10);
+    if (floor <= floorBefore && notAfter <= notAfterBefore) return;
+    this.clients.guard(ref);
+    this.#countClient(ref, -1);
+    if (floor > floorBefore) {
+      setU53(words, word + 8, floor);
+      this.#mapOf(ref).takeBelow(floorBefore, floor, this.#dropped);
+      this.#releaseDropped();
+    }
+    if (notAfter > notAfterBefore) {
+      setU53(words, word + 10, notAfter);
+      this.#expiry.update(words[word + 1] as number, notAfter, u53(words, word + 2), ref);
+    }
+    this.#countClient(ref, 1);
+  }
+
+  #newClient(bytes: Uint8Array, at: number, floor: number, notAfter: number): number {
+    const ref = this.clients.take(CLIENT_BYTES);
+    const words = this.clients.wordsOf(ref);
+    const word = wordAt(ref);
+    const born = this.clientsEver++;
+    words[word] = CLIENT_TAG;
+    setU53(words, word + 2, born);
+    this.clients.bytesOf(ref).set(bytes.subarray(at, at + 16), byteAt(ref) + 16);
+    setU53(words, word + 8, floor);
+    setU53(words, word + 10, notAfter);
+    this.#enter(ref, notAfter, born);
+    this.#countClient(ref, 1);
+    return ref;
+  }
+
+  /** Gives the client its number, its place in the table and in the queue. */
+  #enter(ref: number, notAfter: number, born: number): void {
+    const words = this.clients.wordsOf(ref);
+    const word = wordAt(ref);
+    const number = this.#freeNumbers.pop() ?? this.#maps.length;
+    assert(number < CLIENTS_MAX, "clients are capped before their writes are proposed");
+    this.#maps[number] = new SeqMap();
+    words[word] = CLIENT_TAG | (number << NUMBER_SHIFT);
+    words[word + 1] = this.#expiry.add(notAfter, born, ref);
+    this.clientCount++;
+    if (this.clientCount * 2 > this.#table.length) this.#growTable();
+    this.#seat(ref);
+  }
+
+  /** Gives how many replies went with it. */
+  #removeClient(ref: number): number {
+    const words = this.clients.wordsOf(ref);
+    const word = wordAt(ref);
+    const number = (words[word] as number) >>> NUMBER_SHIFT;
+    this.#mapOf(ref).takeBelow(0, Number.POSITIVE_INFINITY, this.#dropped);
+    const replies = this.#releaseDropped();
+    this.#countClient(ref, -1);
+    this.#expiry.remove(words[word + 1] as number);
+    this.#unseat(ref);
+    this.#maps[number] = null;
+    this.#freeNumbers.push(number);
+    this.clientCount--;
+    this.clients.release(ref);
+    return replies;
+  }
+
+  #releaseDropped(): number {
+    const count = this.#dropped.length;
+    for (let i = 0; i < count; i++) {
+      const ref = this.#dropped.at(i);
+      this.#countReply(ref, -1);
+      this.replies.release(ref);
+    }
+    this.replyCount -= count;
+    this.#dropped.clear();
+    return count;
+  }
+
+  #mapOf(client: number): SeqMap {
+    const number = (this.clients.wordsOf(client)[wordAt(client)] as number) >>> NUMBER_SHIFT;
+    return this.#maps[number] as SeqMap;
+  }
+
+  // ---- the table of clients -----------------------------------------------------------------------------------
+
+  /** The client whose id stands at `bytes[at, at + 16)`, or 0. */
+  #find(bytes: Uint8Array, at: number): number {
+    const mask = this.#table.length - 1;
+    for (let i = homeOf(bytes, at) & mask; ; i = (i + 1) & mask) {
+      const ref = this.#table[i] as number;
+      if (ref === 0 || this.#idIs(ref, bytes, at)) return ref;
+    }
+  }
+
+  #idIs(ref: number, bytes: Uint8Array, at: number): boolean {
+    const own = this.clients.bytesOf(ref);
+    const ownAt = byteAt(ref) + 16;
+    for (let i = 0; i < 16; i++) if (own[ownAt + i] !== bytes[at + i]) return false;
+    return true;
+  }
+
+  #homeOfClient(ref: number): number {
+    return homeOf(this.clients.bytesOf(ref), byteAt(ref) + 16);
+  }
+
+  #seat(ref: number): void {
+    const mask = this.#table.length - 1;
+    let i = this.#homeOfClient(ref) & mask;
+    while (this.#table[i] !== 0) i = (i + 1) & mask;
+    this.#table[i] = ref;
+  }
+
+  #unseat(ref: number): void {
+    const mask = this.#table.length - 1;
+    let hole = this.#homeOfClient(ref) & mask;
+    while (this.#table[hole] !== ref) hole = (hole + 1) & mask;
+    for (let i = (hole + 1) & mask; this.#table[i] !== 0; i = (i + 1) & mask) {
+      const home = this.#homeOfClient(this.#table[i] as number) & mask;
+      if (((i - home) & mask) < ((i - hole) & mask)) continue;
+      this.#table[hole] = this.#table[i] as number;
+      hole = i;
+    }
+    this.#table[hole] = 0;
+  }
+
+  #growTable(): void {
+    const before = this.#table;
+    this.#table = new Int32Array(2 * before.length);
+    for (const ref of before) if (ref !== 0) this.#seat(ref);
+  }
+
+  // ---- hashes -------------------------------------------------------------------------------------------------
+
+  #countClient(ref: number, times: number): void {
+    const words = this.clients.wordsOf(ref);
+    const at = wordAt(ref);
+    this.#a = 0x2545f491;
+    this.#b = 0x7f4a7c15;
+    for (let i = 2; i < 12; i++) this.#mix(words[at + i] as number);
+    this.#sum(times);
+  }
+
+  #countReply(ref: number, times: number): void {
+    const words = this.replies.wordsOf(ref);
+    const at = wordAt(ref);
+    const head = words[at] as number;
+    const client = words[at + 1] as number;
+    const clientWords = this.clients.wordsOf(client);
+    const clientAt = wordAt(client);
+    this.#a = head;
+    this.#b = ~head;
+    for (let i = 4; i < 8; i++) this.#mix(clientWords[clientAt + i] as number);
+    for (let i = 2; i < 5; i++) this.#mix(words[at + i] as number);
+    const bytes = this.replies.bytesOf(ref);
+    const start = byteAt(ref) + REPLY_HEAD_BYTES;
+    for (let i = start; i < start + replySize(head); i++) this.#mix(bytes[i] as number);
+    this.#sum(times);
+  }
+
+  #mix(word: number): void {
+    this.#a = Math.imul(((this.#a << 15) | (this.#a >>> 17)) ^ word, MIX_A);
+    this.#b = Math.imul((this.#b ^ (this.#b >>> 15)) + word, MIX_B);
+  }
+
+  #sum(times: number): void {
+    this.hashA = (this.hashA + Math.imul(times, finish(this.#a))) | 0;
+    this.hashB = (this.hashB + Math.imul(times, finish(this.#b))) | 0;
+  }
+}
+
+/** Bytes kept of the reply whose cell begins with `head`. */
+export function replySize(head: number): number {
+  return (head >>> SIZE_SHIFT) & SIZE_MASK;
+}
+
+/** What is wrong with a client cell that came from elsewhere, or null. */
+export function checkClientCell(words: Int32Array, at: number, cellBytes: number): string | null {
+  if (((words[at] as number) & TAG_MASK) !== CLIENT_TAG || cellBytes < CLIENT_BYTES)
+    return "a session client has an unknown form";
+  const inRange = u53(words, at + 2) >= 0 && u53(words, at + 8) >= 0 && u53(words, at + 10) >= 0;
+  return inRange ? null : "a number of a session client is out of range";
+}
+
+/** What is wrong with a reply cell that came from elsewhere, or null. */
+export function checkReplyCell(words: Int32Array, at: number, cellBytes: number): string | null {
+  const head = words[at] as number;
+  const size = replySize(head);
+  const known = REPLY_TAG | KEPT | (SIZE_MASK << SIZE_SHIFT);
+  if ((head & TAG_MASK) !== REPLY_TAG || (head & ~known) !== 0) return "a session reply has an unknown form";
+  if ((head & KEPT) === 0 && size !== 0) return "a session reply has an unknown form";
+  if (size > REPLY_KEPT_BYTES_MAX || REPLY_HEAD_BYTES + size > cellBytes)
+    return "a session reply overruns its cell";
+  return u53(words, at + 2) >= 0 ? null : "a number of a session reply is out of range";
+}
+
+function homeOf(bytes: Uint8Array, at: number): number {
+  let hash = 0;
+  for (let i = at; i < at + 16; i++) hash = Math.imul(hash ^ (bytes[i] as number), MIX_A);
+  return finish(hash);
+}
+
+/** A number of 53 bits in two words; -1 if it has more. */
+function u53(words: Int32Array, at: number): number {
+  const high = (words[at + 1] as number) >>> 0;
+  return high > 0x1fffff ? -1 : high * TWO_32 + ((words[at] as number) >>> 0);
+}
+
+function setU53(words: Int32Array, at: number, value: number): void {
+  words[at] = value;
+  words[at + 1] = Math.floor(value / TWO_32);
+}

@@ -1,0 +1,155 @@
+/**
+ * Writes the image of a store as it was when this began, while changes go on (image.ts has the layout).
+ *
+ * Beginning costs a mark on every page (one byte for 64 KiB) and a copy of the slot table, half a megabyte. From
+ * then on a marked page is copied aside before its first change, and read from the copy; a page that was read is
+ * free to change. So the image is exact at one index, and costs memory only for what changes ahead of the reader.
+ */
+import { assert } from "../base/assert.ts";
+import { setU32, Writer } from "../base/bytes.ts";
+import { crc32Range } from "../base/checksum.ts";
+import { KiB } from "../base/units.ts";
+import { SLOT_COUNT } from "../ring/slot.ts";
+import {
+  beginFrame,
+  endFrame,
+  FRAME,
+  type ImageHead,
+  LARGE_HEADER_BYTES,
+  LARGE_PIECE_BYTES,
+  PAGE_HEADER_BYTES,
+  SLOTS_PER_FRAME,
+  writeHead,
+} from "./image.ts";
+import type { Keyspace } from "./keyspace.ts";
+import type { Sessions } from "./sessions.ts";
+import { PAGE_BYTES, type Slab } from "./slab.ts";
+import type { SlotTable } from "./slots.ts";
+import type { SnapshotSource } from "./types.ts";
+
+/** A chunk ends with the frame that reaches this: at most 256 KiB are copied and summed in one call. */
+const CHUNK_BYTES = 192 * KiB;
+const CHUNK_CAPACITY = CHUNK_BYTES + PAGE_BYTES + KiB;
+
+export class ImageWriter implements SnapshotSource {
+  readonly #head: ImageHead;
+  readonly #keyspace: Keyspace;
+  readonly #sessions: Sessions;
+  readonly #slots: SlotTable;
+  readonly #onClose: () => void;
+  readonly #steps: Iterator<void>;
+  #closed = false;
+  #ended = false;
+  #writer = new Writer(0);
+  #frameCount = 0;
+  /** CRC-32 over the checksums of all frames so far. */
+  #sum = 0;
+  readonly #checksum = new Uint8Array(new ArrayBuffer(4));
+
+  constructor(head: ImageHead, keyspace: Keyspace, sessions: Sessions, onClose: () => void) {
+    this.#head = head;
+    this.#keyspace = keyspace;
+    this.#sessions = sessions;
+    this.#onClose = onClose;
+    this.#slots = keyspace.slots.copy();
+    keyspace.records.slab.pinAll();
+    keyspace.records.large.pinAll();
+    sessions.clients.pinAll();
+    sessions.replies.pinAll();
+    this.#steps = this.#frames();
+  }
+
+  next(): Uint8Array | null {
+    assert(!this.#closed, "a closed snapshot is not read");
+    if (this.#ended) return null;
+    this.#writer = new Writer(CHUNK_CAPACITY);
+    while (this.#writer.length < CHUNK_BYTES && !this.#ended) this.#ended = this.#steps.next().done === true;
+    return this.#writer.length < CHUNK_BYTES / 2 ? this.#writer.copy() : this.#writer.view();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#keyspace.records.slab.unpinAll();
+    this.#keyspace.records.large.unpinAll();
+    this.#sessions.clients.unpinAll();
+    this.#sessions.replies.unpinAll();
+    this.#onClose();
+  }
+
+  /** Writes the image frame by frame; each step is one frame. */
+  *#frames(): Generator<void> {
+    const start = beginFrame(this.#writer);
+    writeHead(this.#writer, this.#head);
+    this.#end(start, FRAME.head);
+    yield;
+    yield* this.#slotFrames();
+    yield* this.#largeFrames();
+    yield* this.#pageFrames(this.#keyspace.records.slab, FRAME.records);
+    yield* this.#pageFrames(this.#sessions.clients, FRAME.clients);
+    yield* this.#pageFrames(this.#sessions.replies, FRAME.replies);
+    const last = beginFrame(this.#writer);
+    this.#writer.u64(this.#frameCount);
+    this.#writer.u32(this.#sum);
+    endFrame(this.#writer, last, FRAME.end);
+  }
+
+  *#slotFrames(): Generator<void> {
+    let slot = 0;
+    while (slot < SLOT_COUNT) {
+      const start = beginFrame(this.#writer);
+      for (let listed = 0; slot < SLOT_COUNT && listed < SLOTS_PER_FRAME; slot++) {
+        if (this.#slots.keys(slot) === 0) continue;
+        this.#writer.u16(slot);
+        this.#writer.u16(0);
+        this.#writer.u32(this.#slots.keys(slot));
+        this.#writer.u64(this.#slots.bytes(slot));
+        this.#writer.u32(this.#slots.hashA(slot));
+        this.#writer.u32(this.#slots.hashB(slot));
+        listed++;
+      }
+      this.#end(start, FRAME.slots);
+      yield;
+    }
+  }
+
+  *#largeFrames(): Generator<void> {
+    const { large } = this.#keyspace.records;
+    for (let id = 1; id < large.pinnedCount; id++) {
+      const value = large.unpin(id);
+      if (value === null) continue;
+      for (let offset = 0; offset < value.length; offset += LARGE_PIECE_BYTES) {
+        const start = beginFrame(this.#writer);
+        const end = Math.min(value.length, offset + LARGE_PIECE_BYTES);
+        this.#writer.reserve(LARGE_HEADER_BYTES + end - offset);
+        this.#writer.u32(id);
+        this.#writer.u32(value.length);
+        this.#writer.u32(offset);
+        this.#writer.range(value, offset, end);
+        this.#end(start, FRAME.large);
+        yield;
+      }
+    }
+  }
+
+  *#pageFrames(slab: Slab, kind: number): Generator<void> {
+    for (let page = 1; page < slab.pinnedCount; page++) {
+      const copy = slab.unpin(page);
+      if (copy === null) continue;
+      const start = beginFrame(this.#writer);
+      this.#writer.reserve(PAGE_HEADER_BYTES + copy.bytes.length);
+      this.#writer.u32(page);
+      this.#writer.u16(copy.kind);
+      this.#writer.u16(copy.cells);
+      this.#writer.raw(copy.bytes);
+      this.#end(start, kind);
+      yield;
+    }
+  }
+
+  #end(start: number, kind: number): void {
+    setU32(this.#checksum, 0, endFrame(this.#writer, start, kind));
+    this.#sum = crc32Range(this.#checksum, 0, 4, this.#sum);
+    this.#frameCount++;
+  }
+}
