@@ -133,10 +133,10 @@ const GENERIC: readonly Row[] = [
 
 // biome-ignore format: a table is read by its columns
 const CONNECTION: readonly Row[] = [
-  ["client", -2, "lts", "none", null, "2.4.0", "subcommand [argument ...]", "Looks at and manages client connections"],
+  ["client", -2, "", "none", null, "2.4.0", "subcommand [argument ...]", "Looks at and manages client connections"],
   ["echo", 2, "flt", "none", null, "1.0.0", "message", "Gives the message back"],
   ["hello", -1, "flts", "none", null, "6.0.0", "[protover [AUTH username password] [SETNAME name]]", "Greets the server and chooses the protocol"],
-  ["ping", -1, "flt", "none", null, "1.0.0", "[message]", "Asks whether the server answers"],
+  ["ping", -1, "f", "none", null, "1.0.0", "[message]", "Asks whether the server answers"],
   ["quit", -1, "flts", "none", null, "1.0.0", "", "Closes the connection"],
   ["reset", 1, "flts", "none", null, "6.2.0", "", "Makes the connection as new"],
   ["select", 2, "flt", "none", null, "1.0.0", "index", "Chooses the database; there is only 0"],
@@ -145,7 +145,7 @@ const CONNECTION: readonly Row[] = [
 // biome-ignore format: a table is read by its columns
 const SERVER: readonly Row[] = [
   ["command", -1, "lt", "none", null, "2.8.13", "[COUNT | INFO | DOCS | LIST | GETKEYS ...]", "Describes the commands of this server"],
-  ["config", -2, "alts", "none", null, "2.0.0", "GET pattern [pattern ...] | SET name value | ...", "Reads and changes settings"],
+  ["config", -2, "", "none", null, "2.0.0", "GET pattern [pattern ...] | SET name value | ...", "Reads and changes settings"],
   ["dbsize", 1, "rf", "none", OP.dbSize, "1.0.0", "", "Counts all keys"],
   ["flushall", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
   ["flushdb", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
