@@ -1,25 +1,49 @@
 #!/usr/bin/env node
-/** The program `nucleus`: reads the command line and runs one verb. Exit code 2 means bad usage. */
-import yargs from "yargs";
+/** The program `nucleus`: reads the command line and runs one verb. Each verb is a module of its own. */
+import yargs, { type CommandModule } from "yargs";
+import { markCommandWords } from "./argv_words.ts";
+import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
+import { nodeCommand } from "./node_command.ts";
+import { CliError, errorText, paintFor } from "./output.ts";
+import { replCommand } from "./repl_command.ts";
+import { statusCommand } from "./status_command.ts";
+import { upCommand } from "./up_command.ts";
 import { versionText } from "./version.ts";
 
-const EXIT_USAGE = 2;
-
-function fail(message: string | undefined, error: Error | undefined): never {
-  if (error !== undefined) throw error;
-  console.error(message ?? "bad usage");
-  console.error("Try: nucleus --help");
-  process.exit(EXIT_USAGE);
+function exitWith(error: CliError): never {
+  console.error(errorText(error, paintFor(process.stderr, process.env)));
+  process.exit(error.exitCode);
 }
 
-await yargs(process.argv.slice(2))
+/** yargs calls it with a message for bad usage, and with what a verb threw. */
+function fail(message: string | undefined, error: Error | undefined): never {
+  if (error instanceof CliError) exitWith(error);
+  if (error !== undefined && error.name !== "YError") throw error;
+  const verb = process.argv[2] ?? "";
+  const about = verb === "" || verb.startsWith("-") || !VERBS.includes(verb) ? "" : ` ${verb}`;
+  exitWith(new CliError(EXIT.usage, message ?? "bad usage", "", `See: nucleus${about} --help`));
+}
+
+type Verb = Pick<CommandModule, "describe" | "builder" | "handler"> & { readonly command: string };
+const commands: readonly Verb[] = [upCommand, replCommand, statusCommand, nodeCommand];
+const VERBS = commands.map(({ command }) => command);
+
+// A reader that has seen enough (`| head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(EXIT.ok);
+});
+
+const program = yargs(markCommandWords(process.argv.slice(2)))
   .scriptName("nucleus")
   .usage("$0 <verb> [options]")
   .version(versionText())
   .help()
-  .alias("help", "h")
   .strict()
-  .command("$0", false, {}, () => fail("Say what to do: a verb is missing.", undefined))
+  .parserConfiguration({ "populate--": true, "parse-positional-numbers": false })
+  .epilogue(EXIT_CODES_TEXT)
   .detectLocale(false)
-  .fail(fail)
-  .parseAsync();
+  .fail(fail);
+for (const command of commands) program.command(command);
+program.command("$0", false, {}, () => fail("Say what to do: a verb is missing.", undefined));
+await program.parseAsync();

@@ -1,0 +1,52 @@
+/** `nucleus status`: how the whole cluster is, asked of any one node. Exit code 4 if some keys cannot be written. */
+import type { Argv } from "yargs";
+import { codeOf, messageOf } from "../base/errors.ts";
+import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
+import { type ClusterView, healthOf, viewCluster } from "./cluster_view.ts";
+import { EXIT, exitCodeOf } from "./exit_codes.ts";
+import { CliError, paintFor } from "./output.ts";
+import { ownCommandText } from "./own_command.ts";
+import { nodesText, shardsText, verdictText } from "./view_text.ts";
+
+type StatusArguments = AddressArguments & { readonly json: boolean };
+
+export const statusCommand = {
+  command: "status",
+  describe: "Tell how the cluster is",
+  builder: (yargs: Argv) =>
+    yargs
+      .options(ADDRESS_OPTIONS)
+      .option("json", { type: "boolean", default: false, describe: "one JSON object instead of tables" }),
+  handler: (args: unknown) => runStatus(args as StatusArguments),
+};
+
+async function runStatus(args: StatusArguments): Promise<void> {
+  const view = await viewOrExplain(addressFrom(args, process.env.NUCLEUS_ADDR));
+  if (args.json) {
+    console.log(JSON.stringify(view));
+  } else {
+    const paint = paintFor(process.stdout, process.env);
+    console.log([verdictText(view, paint), nodesText(view, paint), shardsText(view, paint)].join("\n\n"));
+  }
+  process.exitCode = healthOf(view) === "unavailable" ? EXIT.unavailable : EXIT.ok;
+}
+
+async function viewOrExplain(address: Address): Promise<ClusterView> {
+  try {
+    return await viewCluster(address);
+  } catch (error) {
+    throw notReached(error);
+  }
+}
+
+/** What to tell somebody whose first node gave no answer. */
+export function notReached(error: unknown): CliError {
+  const next = `Start a local cluster with: ${ownCommandText()} up\nOr name a node that runs: -h HOST -p PORT, or NUCLEUS_ADDR=HOST:PORT.`;
+  const what = messageOf(error);
+  const sentence = `${what.charAt(0).toUpperCase()}${what.slice(1)}.`;
+  if (codeOf(error) === "EREPORT") {
+    return new CliError(EXIT.failed, sentence, "It may be another server.", next);
+  }
+  const exitCode = codeOf(error) === "" ? EXIT.failed : exitCodeOf(error);
+  return new CliError(exitCode, sentence, "", next);
+}

@@ -1,0 +1,75 @@
+/** A ClusterView as people read it: the verdict in one line, then nodes, then shards. */
+import { formatBytes, formatCount } from "../base/units.ts";
+import { type ClusterView, type Health, healthOf, type ShardView, worstLag } from "./cluster_view.ts";
+import { type Cell, type Paint, type Style, table } from "./output.ts";
+
+const VERDICT: Readonly<Record<Health, readonly [string, Style]>> = {
+  healthy: ["Healthy", "green"],
+  degraded: ["Degraded", "yellow"],
+  unavailable: ["Unavailable", "red"],
+};
+
+/** "Healthy - 3/3 nodes, 1/1 shards have leaders, worst lag 0" */
+export function verdictText(view: ClusterView, paint: Paint): string {
+  const { nodes, shards } = view;
+  const [word, style] = VERDICT[healthOf(view)];
+  const alive = nodes.filter((node) => node.alive).length;
+  const led = shards.filter(({ leader }) => leader !== null).length;
+  const lag = worstLag(view);
+  return [
+    `${paint(style, word)} - ${alive}/${nodes.length} nodes`,
+    `${led}/${shards.length} shards have leaders`,
+    `worst lag ${lag === null ? "unknown" : formatCount(lag)}`,
+  ].join(", ");
+}
+
+export function nodesText(view: ClusterView, paint: Paint, indent = ""): string {
+  const rows = view.nodes.map(({ id, addr, pid, alive }): Cell[] => {
+    const leads = view.shards.filter(({ leader }) => leader === id).map((shard) => shard.id);
+    return [
+      id,
+      addr,
+      alive ? { text: "up", style: "green" } : { text: "no answer", style: "red" },
+      pid === null ? "-" : String(pid),
+      leads.join(" ") || "-",
+    ];
+  });
+  const columns = [
+    { title: "NODE" },
+    { title: "ADDRESS" },
+    { title: "STATE" },
+    { title: "PID", numbers: true as const },
+    { title: "LEADS" },
+  ];
+  return table(columns, rows, paint, indent);
+}
+
+export function shardsText(view: ClusterView, paint: Paint, indent = ""): string {
+  const columns = [
+    { title: "SHARD" },
+    { title: "LEADER" },
+    ...["TERM", "COMMIT", "SLOTS", "KEYS", "DATA"].map((title) => ({ title, numbers: true as const })),
+    { title: "REPLICAS (LAG)" },
+  ];
+  const rows = view.shards.map((shard): Cell[] => [
+    shard.id,
+    shard.leader ?? { text: "none", style: "red" },
+    String(shard.term),
+    formatCount(shard.commit),
+    formatCount(shard.slots),
+    formatCount(shard.keys),
+    formatBytes(shard.bytes),
+    replicasText(shard),
+  ]);
+  return table(columns, rows, paint, indent);
+}
+
+/** "n1 (0) n2 (0) n3 (?)"; a learner, which has no vote yet, is marked as one. */
+export function replicasText({ replicas }: ShardView): string {
+  return replicas
+    .map(({ node, role, lag }) => {
+      const known = lag === null ? "?" : formatCount(lag);
+      return `${node} (${role === "learner" ? "learner, " : ""}${known})`;
+    })
+    .join(" ");
+}
