@@ -2,8 +2,9 @@
 import t from "tap";
 import { codeOf } from "../../src/base/errors.ts";
 import {
-  encodeSegmentHeader,
-  type RECORD_KIND,
+  decodeSegmentHeader,
+  type RecordKind,
+  type SegmentHeader,
   segmentPlace,
   writeHeader,
   writePrefix,
