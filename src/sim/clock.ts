@@ -61,9 +61,8 @@ export class SimClock implements Clock {
     let dueUs = this.#world.nowUs;
     const next = (): void => {
       const intervalUs = this.#worldUs(intervalMs);
-      // After a stall the missed ticks are gone; the beat goes on from now.
       const { nowUs } = this.#world;
-      dueUs = dueUs + intervalUs >= nowUs ? dueUs + intervalUs : nowUs + intervalUs;
+      dueUs = Math.max(dueUs + intervalUs, nowUs); // ticks that were missed are not made up for
       const lateUs = draw(this.#random, this.#knobs.tickLateUs);
       event = this.#world.timer(dueUs + lateUs - nowUs, this.#process, () => {
         const lateMs = (this.#world.nowUs - dueUs) / 1000;

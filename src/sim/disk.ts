@@ -27,7 +27,8 @@ export type DiskKnobs = {
   readonly readUs: Span;
   readonly writeUs: Span;
   readonly syncUs: Span;
-  /** Chances in a million, per operation. */
+  /** Chances in a million, per operation. A write may be done before the call returns, as on the real platform. */
+  readonly instantWritePerMillion: number;
   readonly slowPerMillion: number;
   readonly slowUs: Span;
   readonly shortPerMillion: number;
@@ -41,6 +42,7 @@ export const DISK_DEFAULT: DiskKnobs = {
   readUs: [20, 120],
   writeUs: [10, 60],
   syncUs: [60, 250],
+  instantWritePerMillion: 500_000,
   slowPerMillion: 2_000,
   slowUs: [1_000, 20_000],
   shortPerMillion: 0,
@@ -122,19 +124,25 @@ export class SimDisk {
     perform: () => T,
     partly: (() => void) | null = null,
   ): void {
+    if (!process.alive) return;
     const operation: Operation = { process, perform, partly };
     this.#underWay.add(operation);
     this.world.after(this.#duration(span), null, () => {
       if (!this.#underWay.delete(operation)) return; // its process died; what was left of it has been settled
-      let outcome: { error: Error | null; value: T };
-      try {
-        outcome = { error: null, value: perform() };
-      } catch (error) {
-        if (!(error instanceof NucleusError)) throw error;
-        outcome = { error, value: undefined as T };
-      }
+      const outcome = attempt(perform);
       this.world.call(process, () => done(outcome.error, outcome.value));
     });
+  }
+
+  /** Performs an operation on the spot. */
+  finish<T>(process: Process, done: Done<T>, perform: () => T): void {
+    if (!process.alive) return;
+    const outcome = attempt(perform);
+    done(outcome.error, outcome.value);
+  }
+
+  get stalled(): boolean {
+    return this.faults.stalledUntilUs > this.world.nowUs;
   }
 
   /** The process died (kill -9): the kernel lives on, and so does its page cache. */
@@ -311,18 +319,16 @@ class OpenFile implements DiskFile {
       );
       return count;
     };
-    this.#disk.start(
-      this.#process,
-      this.#disk.knobs.writeUs,
-      done,
-      () => {
-        takeFault(this.#disk, "failWrites", "writing", () =>
-          write(below(this.#disk.random, source.length + 1)),
-        );
-        return write(shortened(this.#disk, source.length, "short_write"));
-      },
-      () => write(below(this.#disk.random, source.length + 1)),
-    );
+    const part = (): number => write(below(this.#disk.random, source.length + 1));
+    const whole = (): number => {
+      takeFault(this.#disk, "failWrites", "writing", part);
+      return write(shortened(this.#disk, source.length, "short_write"));
+    };
+    if (!this.#disk.stalled && happens(this.#disk.random, this.#disk.knobs.instantWritePerMillion)) {
+      this.#disk.finish(this.#process, done, whole);
+    } else {
+      this.#disk.start(this.#process, this.#disk.knobs.writeUs, done, whole, part);
+    }
   }
 
   datasync(done: Done<void>): void {
@@ -377,6 +383,16 @@ class OpenFile implements DiskFile {
       return below(random, sectors + 1) * SECTOR_BYTES + (position % SECTOR_BYTES);
     }
     return position;
+  }
+}
+
+/** What the disk cannot do becomes the operation's error; bugs go on as they are. */
+function attempt<T>(perform: () => T): { error: Error | null; value: T } {
+  try {
+    return { error: null, value: perform() };
+  } catch (error) {
+    if (!(error instanceof NucleusError)) throw error;
+    return { error, value: undefined as T };
   }
 }
 

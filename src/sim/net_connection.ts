@@ -84,7 +84,7 @@ export class SimConnection implements Connection {
   }
 
   send(bytes: Uint8Array): boolean {
-    if (this.#gone || this.#state === "closing") return true;
+    if (this.#gone || this.#state === "closing" || !this.process.alive) return true;
     for (const observer of this.net.observers) observer.onSend?.(this, bytes);
     if (this.#state === "opening") {
       this.#early.push(bytes);

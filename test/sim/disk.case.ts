@@ -226,7 +226,7 @@ t.test("D16: short reads and writes happen, and readAll and writeAll hide them",
 });
 
 t.test("a write's bytes are read when it happens: changing them before `done` shows", async (t) => {
-  const b = bench(1);
+  const b = bench(1, { instantWritePerMillion: 0 });
   const file = complete(b, open(b.view, "/f", "create")) as DiskFile;
   const source = utf8("right");
   let done = false;

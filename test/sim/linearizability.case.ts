@@ -312,6 +312,6 @@ t.test("most long histories with one wrong answer are found out", async (t) => {
     const ops = record(random, { clients: 3, ops: 150, pipelined: false, unique: i % 2 === 0 });
     counts[checkHistory(mutate(random, ops), 20_000).kind]++;
   }
-  t.ok(counts.violation > 120, JSON.stringify(counts));
+  t.ok(counts.violation > 100, JSON.stringify(counts));
   t.ok(counts.undecided < 20, JSON.stringify(counts));
 });
