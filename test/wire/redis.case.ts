@@ -5,7 +5,7 @@ import { concat, utf8 } from "../../src/base/bytes.ts";
 import { argsOf } from "../../src/wire/args.ts";
 import { COMMANDS, resolveCommand } from "../../src/wire/command_table.ts";
 import { frameOf, wordsOf } from "./frames.ts";
-import { multibulk, Redis, type RedisConnection, redisVersion } from "./redis.ts";
+import { multibulk, Redis, type RedisConnection, type RedisValue, redisVersion } from "./redis.ts";
 import { events, wordsOfEvent } from "./resp_events.ts";
 import { quote, unquote } from "./script.ts";
 
@@ -133,3 +133,41 @@ function expectedReply(event: string): string | null {
   const command = resolveCommand(argsOf(wordsOfEvent(event)));
   return typeof command === "string" ? `-${command}`.trimEnd() : null;
 }
+
+t.test("the table says of each command what a real redis-server says", { skip }, async (t) => {
+  const redis = new Redis();
+  t.teardown(() => redis.stop());
+  await redis.ready();
+  const connection = await redis.connect();
+  let compared = 0;
+  for (const command of COMMANDS) {
+    connection.send(multibulk(["command", "info", command.name]));
+    const [entry] = (await connection.value()) as RedisValue[][];
+    if (!Array.isArray(entry)) continue; // newer than this Redis
+    const [, arity, flags, first, last, step] = entry as [string, string, string[], string, string, string];
+    t.same(
+      [command.arity, command.firstKey, command.lastKey, command.keyStep].map(String),
+      [arity, first, last, step],
+      `${command.name}: words and keys`,
+    );
+    t.same(
+      command.flags.toSorted(),
+      flags.filter((flag) => !UNUSED_FLAGS.has(flag)).toSorted(),
+      `${command.name}: flags`,
+    );
+    compared++;
+  }
+  connection.close();
+  t.ok(compared > 45);
+});
+
+/** Flags that would mean nothing here. */
+const UNUSED_FLAGS = new Set([
+  "no_auth",
+  "allow_busy",
+  "no_async_loading",
+  "no_multi",
+  "skip_monitor",
+  "skip_slowlog",
+  "movablekeys",
+]);

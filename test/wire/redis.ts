@@ -48,6 +48,7 @@ const SILENCE_MS = 3000;
 export class RedisConnection {
   #received: Uint8Array = new Uint8Array(0);
   #closed = false;
+  #kept: RedisValue[] = [];
   #wake: () => void = () => {};
   readonly #socket: Socket;
 
@@ -68,12 +69,20 @@ export class RedisConnection {
     this.#socket.write(bytes);
   }
 
+  /** The next reply as arrays and strings; numbers as text. */
+  async value(): Promise<RedisValue> {
+    this.#kept = [];
+    await this.reply();
+    return this.#kept[0] ?? "";
+  }
+
   /** The next reply's text: "-ERR ..", "+OK", ":1"; of anything longer its first line. Null: closed instead. */
   async reply(): Promise<string | null> {
     while (true) {
       const end = replyEnd(this.#received, 0);
       if (end !== null) {
         const line = this.#received.subarray(0, lineEnd(this.#received, 0) ?? 0);
+        this.#kept = [parse(this.#received, 0).value];
         this.#received = this.#received.slice(end);
         return fromUtf8(line).trimEnd();
       }
@@ -109,6 +118,28 @@ function replyEnd(bytes: Uint8Array, at: number): number | null {
   let next: number | null = end;
   if (mark === "*") for (let i = 0; i < count && next !== null; i++) next = replyEnd(bytes, next);
   return next;
+}
+
+export type RedisValue = string | RedisValue[];
+
+/** A whole RESP2 reply. */
+function parse(bytes: Uint8Array, at: number): { value: RedisValue; next: number } {
+  const end = lineEnd(bytes, at) as number;
+  const rest = fromUtf8(bytes.subarray(at + 1, end - 2));
+  const mark = String.fromCharCode(bytes[at] as number);
+  if (mark === "$" && rest !== "-1") {
+    const next = end + Number(rest);
+    return { value: fromUtf8(bytes.subarray(end, next)), next: next + 2 };
+  }
+  if (mark !== "*" || rest === "-1") return { value: rest, next: end };
+  const value: RedisValue[] = [];
+  let next = end;
+  for (let i = 0; i < Number(rest); i++) {
+    const item = parse(bytes, next);
+    value.push(item.value);
+    next = item.next;
+  }
+  return { value, next };
 }
 
 export function multibulk(words: readonly (string | Uint8Array)[]): Uint8Array {
