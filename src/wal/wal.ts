@@ -142,7 +142,7 @@ class SegmentedLog implements Wal {
 
   hasRoom(bytes: number): boolean {
     const size = entryRecordBytes(bytes);
-    if (this.#failed || this.#closing || this.#end + size - this.#synced > this.#window) return false;
+    if (this.#failed || this.#closing || size > this.#window()) return false;
     if (this.#segments.next === null) return size + this.#reserve <= this.#roomHere();
     return size <= this.#roomHere() || size + this.#reserve <= this.#roomNext();
   }
@@ -156,7 +156,8 @@ class SegmentedLog implements Wal {
       this.#segments.next === null
         ? here - this.#reserve
         : this.#roomNext() - this.#reserve + Math.max(0, here - unusable);
-    return Math.max(0, Math.min(space, this.#window - (this.#end - this.#synced)));
+    // A rotation on the way would add a checkpoint.
+    return Math.max(0, Math.min(space, this.#window() - this.#checkpointRoom()));
   }
 
   appendEntry(replica: ReplicaId, group: GroupId, entry: Entry): Lsn {
@@ -249,19 +250,25 @@ class SegmentedLog implements Wal {
     this.#options.onFailed(error);
   }
 
-  get #window(): number {
-    return unsyncedBytesMax(this.#options.segmentBytes);
+  /** What may still be appended before the next sync completes. */
+  #window(): number {
+    let unsynced = 0;
+    for (const chunk of this.#chunks) unsynced += chunk.used;
+    return unsyncedBytesMax(this.#options.segmentBytes) - unsynced;
   }
 
   get #reserve(): number {
     return reserveBytes(this.#options.segmentBytes);
   }
 
-  /** Where records of the active segment must end: behind it there is room for a closing mark and a checkpoint. */
+  /** A checkpoint with one group and one tombstone more than there are: a record may bring them. */
+  #checkpointRoom(): number {
+    return recordBytes(this.#image.checkpointBytes() + 128);
+  }
+
+  /** Where the records of a segment must end: behind it there is room for a closing mark and a checkpoint. */
   #limit(base: Lsn): Lsn {
-    // One group and one tombstone more than there are: the record in question may bring them.
-    const checkpoint = recordBytes(this.#image.checkpointBytes() + 128);
-    return base + this.#options.segmentBytes - BLOCK_BYTES - checkpoint;
+    return base + this.#options.segmentBytes - BLOCK_BYTES - this.#checkpointRoom();
   }
 
   #roomHere(): number {
@@ -269,8 +276,7 @@ class SegmentedLog implements Wal {
   }
 
   #roomNext(): number {
-    const checkpoint = recordBytes(this.#image.checkpointBytes() + 128);
-    return Math.max(0, this.#limit(0) - SEGMENT_HEADER_BYTES - checkpoint);
+    return Math.max(0, this.#limit(0) - SEGMENT_HEADER_BYTES - this.#checkpointRoom());
   }
 
   #appendPlain(
