@@ -8,6 +8,7 @@ import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { Probe } from "./hash.ts";
 import type { Keyspace } from "./keyspace.ts";
 import { RefList } from "./ref_list.ts";
+import { Warmer } from "./warm.ts";
 
 /**
  * Most bytes of a value. With the longest key and some room for lengths and numbers it still fits into one command,
@@ -28,6 +29,7 @@ export class Execution {
   /** What `lookup` last looked for. */
   readonly probe = new Probe();
   readonly refs = new RefList();
+  readonly warmer = new Warmer();
 
   constructor(keyspace: Keyspace, command: CommandView) {
     this.keyspace = keyspace;
@@ -37,7 +39,10 @@ export class Execution {
   /** The live record of the key in argument `i`, or 0. `keyspace.found` may name an expired one all the same. */
   lookup(i: number): number {
     const command = this.command;
-    this.probe.aim(command.bytes, command.argStart(i), command.argEnd(i));
+    const start = command.argStart(i);
+    const end = command.argEnd(i);
+    if (i > 0 || !this.warmer.aim(this.probe, command.bytes, start, end))
+      this.probe.aim(command.bytes, start, end);
     const ref = this.keyspace.find(this.probe);
     return ref !== 0 && this.isLive(ref) ? ref : 0;
   }

@@ -78,6 +78,19 @@ export class KeyIndex {
     return 0;
   }
 
+  /** What `find` below `root` would look at first for this hash: a record, most likely the right one, or 0. */
+  guess(root: number, hash: number): number {
+    let place = root;
+    for (let depth = 0; place !== 0; depth++) {
+      const words = this.slab.wordsOf(place);
+      const at = wordAt(place);
+      const head = words[at] as number;
+      if (head !== NODE_HEAD) return guessInSegment(words, at, head & COUNT_MASK, hash, depth);
+      place = words[at + 2 + ((hash << (depth * FAN_OUT_BITS)) >>> 28)] as number;
+    }
+    return 0;
+  }
+
   /** Puts `ref` at the cursor, where `find` has just found nothing. */
   insert(probe: Probe, ref: number): void {
     let segment = this.#segment;
@@ -331,6 +344,20 @@ export class KeyIndex {
       this.#point(probe, 0);
     }
   }
+}
+
+/** The ref of the first entry at or after `hash`, or 0. */
+function guessInSegment(words: Int32Array, at: number, count: number, hash: number, depth: number): number {
+  const order = hash ^ TOP_BIT;
+  const base = at + 2;
+  let entry = (((hash << (depth * FAN_OUT_BITS)) >>> 16) * count) >>> 16;
+  if ((words[base + 2 * entry] as number) >= order) {
+    while (entry > 0 && (words[base + 2 * entry - 2] as number) >= order) entry--;
+  } else {
+    entry++;
+    while (entry < count && (words[base + 2 * entry] as number) < order) entry++;
+  }
+  return entry < count ? (words[base + 2 * entry + 1] as number) : 0;
 }
 
 function moveWords(words: Int32Array, from: number, to: number, count: number): void {

@@ -32,6 +32,11 @@ export class SlotTable {
     return new SlotTable(this.words.buffer.slice(0) as ArrayBuffer);
   }
 
+  /** Root of the slot's index, 0 = empty. */
+  root(slot: number): number {
+    return this.words[slot << SLOT_WORDS_SHIFT] as number;
+  }
+
   keys(slot: number): number {
     return this.words[(slot << SLOT_WORDS_SHIFT) + 1] as number;
   }

@@ -38,6 +38,7 @@ import {
   type Store,
   type StoreSettings,
 } from "./types.ts";
+import { WARM_COMMANDS_MAX } from "./warm.ts";
 
 /** The values of raft's ENTRY_KIND; the compiler keeps them equal. */
 const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3, settings: 4 };
@@ -185,6 +186,8 @@ export class KeyValueStore implements Store {
     x.command = command;
     x.undecided = false;
     for (let ordinal = 0; ordinal < count; ordinal++) {
+      x.warmer.current = ordinal % WARM_COMMANDS_MAX;
+      if (x.warmer.current === 0) x.warmer.walk(x.keyspace, batch, at, end);
       x.reply = listener.begin(ordinal);
       readable = readable && command.read(batch, at, end) === null;
       if (readable) {
@@ -196,6 +199,7 @@ export class KeyValueStore implements Store {
       }
       listener.end(ordinal);
     }
+    x.warmer.current = -1;
   }
 
   /** A session write: executed, answered from memory, or refused (sessions.ts). */
