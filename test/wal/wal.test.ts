@@ -6,3 +6,4 @@ import "./groups.case.ts";
 import "./room.case.ts";
 import "./damage.case.ts";
 import "./crash.case.ts";
+import "./real_disk.case.ts";
