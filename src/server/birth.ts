@@ -14,14 +14,23 @@ import { NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
 import { configOfEntry, EMPTY_CONFIG, encodeConfig } from "../raft/config.ts";
-import { ENTRY_KIND, type Entry, type GroupConfig, type Index, type Restored } from "../raft/types.ts";
+import {
+  ENTRY_KIND,
+  type Entry,
+  type GroupConfig,
+  type Index,
+  type Restored,
+  type SnapshotMeta,
+} from "../raft/types.ts";
 import { encodeSettings } from "../store/settings.ts";
-import { STATE_VERSION, type StoreSettings } from "../store/types.ts";
+import { STATE_VERSION, type Store, type StoreSettings } from "../store/types.ts";
 import type { Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts";
 import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
 import { createIdentity, type Identity, loadIdentity } from "./identity.ts";
 import { firstConfig, type Layout } from "./layout.ts";
+import type { SnapshotName } from "./snapshot_file.ts";
+import { loadSnapshot } from "./snapshots.ts";
 
 export type Born = {
   readonly identity: Identity;
@@ -29,6 +38,9 @@ export type Born = {
   readonly recovered: Recovered;
   readonly replica: number;
   readonly restored: Restored;
+  /** The snapshot file that was loaded into the store, and the bytes of log behind it. */
+  readonly snapshot: SnapshotName | null;
+  readonly logBytes: number;
 };
 
 /** Most remembered replies: 64 Ki of 64 B in the shard, 4 Ki of one client (its pipeline, and room to spare). */
@@ -48,12 +60,15 @@ export function* openNode(
   node: string,
   layout: Layout,
   init: boolean,
+  store: Store,
   events: Pick<WalOptions, "onSynced" | "onFailed">,
 ): Task<Born> {
   const { disk, random, log } = platform;
   yield* wait<void>((done) => disk.makeDir(dir, done));
   const known = yield* loadIdentity(disk, dir, layout.cluster, node, init);
+  const snapshotsDir = `${dir}/snapshots`;
   yield* wait<void>((done) => disk.makeDir(`${dir}/wal`, done));
+  yield* wait<void>((done) => disk.makeDir(snapshotsDir, done));
   yield* wait<void>((done) => disk.syncDir(dir, done));
   let onSynced: ((lsn: number) => void) | null = null;
   const { wal, recovered } = yield* openWal({
@@ -90,8 +105,19 @@ export function* openNode(
     found = bornGroup(layout, member.replica, entry);
   }
   const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
-  const restored = yield* restore(wal, found);
-  return { identity, wal, recovered, replica: found.replica, restored };
+  const loaded = yield* loadSnapshot(platform, snapshotsDir, found.group, found.snapshotIndex, store);
+  const snapshot = loaded?.meta ?? { index: 0, term: 0, config: EMPTY_CONFIG };
+  const restored = yield* restore(wal, found, snapshot);
+  const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
+  return {
+    identity,
+    wal,
+    recovered,
+    replica: found.replica,
+    restored,
+    snapshot: loaded?.name ?? null,
+    logBytes,
+  };
 }
 
 /** Index 1: who the voters are and what the limits are. Sealed without a clock, so it is the same everywhere. */
@@ -127,7 +153,7 @@ function bornGroup(layout: Layout, replica: number, entry: Entry): RecoveredGrou
 }
 
 /** What the core has to know of the log: the shape of all entries, and the configs among them. */
-function* restore(wal: Wal, found: RecoveredGroup): Task<Restored> {
+function* restore(wal: Wal, found: RecoveredGroup, snapshot: SnapshotMeta): Task<Restored> {
   const configs: { index: Index; config: GroupConfig }[] = [];
   for (const [i, { kind }] of found.entries.entries()) {
     if (kind !== ENTRY_KIND.config && kind !== ENTRY_KIND.bootstrap) continue;
@@ -139,7 +165,7 @@ function* restore(wal: Wal, found: RecoveredGroup): Task<Restored> {
   }
   return {
     hardState: found.hardState,
-    snapshot: { index: found.snapshotIndex, term: found.snapshotTerm, config: EMPTY_CONFIG },
+    snapshot,
     log: found.entries,
     configs,
   };

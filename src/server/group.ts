@@ -27,6 +27,7 @@ import {
   type RaftOptions,
   type ReplicaId,
   type Restored,
+  type SnapshotMeta,
   type Term,
 } from "../raft/types.ts";
 import type { ApplyListener, Store } from "../store/types.ts";
@@ -37,7 +38,9 @@ import { CommandView } from "../wire/command.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { Bundle } from "./bundle.ts";
 import { EntryCache } from "./entry_cache.ts";
+import { UNCERTAIN } from "./fate.ts";
 import { LogTime } from "./log_time.ts";
+import type { Snapshots } from "./snapshots.ts";
 
 /** What a replica needs of its node. */
 export type GroupHost = {
@@ -56,9 +59,18 @@ export type GroupHost = {
   onNotExecuted(group: GroupReplica, bundle: Bundle): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
+  /** A replica needs what the log no longer has. */
+  sendSnapshot(group: GroupReplica, to: ReplicaId): void;
+  /** Appends the mark of a received snapshot to the log, and loads it into the store. */
+  installSnapshot(group: GroupReplica, meta: SnapshotMeta, done: (error: Error | null) => void): void;
   /** A batch was applied: for checkers and statistics. */
   onApplied(group: GroupReplica, entry: Entry): void;
 };
+
+/** A leader's window (inflightMessagesMax). */
+const HELD_APPENDS_MAX = 64;
+/** Of an entry in the log besides its batch: prefix and padding. */
+const RECORD_OVERHEAD_BYTES = 40;
 
 type Proposal = { readonly index: Index; readonly term: Term; bundle: Bundle };
 type ReadRound = { readonly id: number; readonly bundle: Bundle };
@@ -94,6 +106,11 @@ export class GroupReplica {
   #timeMs = 0;
   /** The leader's time less this node's wall clock, as of the last append. */
   #leaderAheadMs = 0;
+  /** Appends that found no room in the log yet, in order. */
+  #held: AppendRequest[] = [];
+  /** A snapshot replaces the state: nothing is applied meanwhile. */
+  #installing = false;
+  readonly #snapshots: Snapshots;
   #loading = false;
   #loaded: Entry[] = [];
   #leaderSeen: ReplicaId = 0;
@@ -108,6 +125,7 @@ export class GroupReplica {
     store: Store,
     cacheBytesMax: number,
     host: GroupHost,
+    snapshots: (group: GroupReplica) => Snapshots,
   ) {
     this.group = group;
     this.replica = replica;
@@ -119,6 +137,11 @@ export class GroupReplica {
       { ...options, self: replica, seal: (kind, term, index, body) => this.#seal(kind, term, index, body) },
       restored,
     );
+    this.#snapshots = snapshots(this);
+  }
+
+  get snapshots(): Snapshots {
+    return this.#snapshots;
   }
 
   get isLeader(): boolean {
@@ -132,6 +155,8 @@ export class GroupReplica {
 
   tick(): void {
     this.core.tick();
+    this.#releaseHeld(); // space may have come back
+    if (!this.#installing) this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {
       const deadline = this.store.earliestDeadlineMs();
       if (deadline >= 0 && deadline <= this.leaderTimeMs()) this.#timeBatchWanted = true;
@@ -139,11 +164,33 @@ export class GroupReplica {
   }
 
   step(message: Message): void {
-    if (message.kind === "append" && message.entries.length > 0) {
-      const newest = message.entries[message.entries.length - 1] as Entry;
-      this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
+    if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
+    const newest = message.entries[message.entries.length - 1] as Entry;
+    this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
+    if (this.#held.length === 0 && this.#hasRoom(message)) this.core.step(message);
+    else if (this.#held.length < HELD_APPENDS_MAX) this.#held.push(message); // beyond: the leader sends it again
+  }
+
+  /** What is stepped will be written: there must be room for it in the log's unsynced window and on the disk. */
+  #hasRoom(message: AppendRequest): boolean {
+    let bytes = 0;
+    for (const entry of message.entries) bytes += entry.bytes.length + RECORD_OVERHEAD_BYTES;
+    return this.#host.wal.hasRoom(bytes);
+  }
+
+  /** The log was synced: appends that waited for room go on. */
+  onSynced(lsn: number): void {
+    this.core.persisted(lsn);
+    this.#snapshots.onSynced(lsn);
+    this.#releaseHeld();
+  }
+
+  /** One message a turn of the loop writes what it brings before the next one asks for room. */
+  #releaseHeld(): void {
+    while (this.#held.length > 0 && this.#hasRoom(this.#held[0] as AppendRequest)) {
+      this.core.step(this.#held.shift() as AppendRequest);
+      this.advance();
     }
-    this.core.step(message);
   }
 
   /** A voter's wall clock came with its reply. */
@@ -252,13 +299,17 @@ export class GroupReplica {
     const { core, replica, group } = this;
     const { wal } = this.#host;
     for (let ready = core.takeReady(); ready !== null; ready = core.takeReady()) {
-      assert(ready.snapshot === null, "snapshots are not streamed yet");
       if (ready.truncatedFrom !== null) this.#cache.truncate(ready.truncatedFrom);
+      if (ready.snapshot !== null) this.#install(ready.snapshot);
       for (const entry of ready.entries) this.#cache.push(entry);
       for (const message of ready.messages) this.#send(message);
       if (ready.hardState !== null) wal.appendHardState(replica, group, ready.hardState);
-      for (const entry of ready.entries) wal.appendEntry(replica, group, entry);
-      if (ready.hardState !== null || ready.entries.length > 0) core.written(wal.endLsn);
+      for (const entry of ready.entries) {
+        wal.appendEntry(replica, group, entry);
+        this.#snapshots.logged(entry.bytes.length);
+      }
+      if (ready.hardState !== null || ready.mustSync) core.written(wal.endLsn);
+      for (const to of ready.snapshotsWanted) this.#host.sendSnapshot(this, to);
       for (const read of ready.reads) this.#readConfirmed(read.id, read.index);
       for (const id of ready.readsLost) this.#loseRound(id);
     }
@@ -289,7 +340,7 @@ export class GroupReplica {
     const { prevIndex, lastIndex } = message;
     const read = this.#host.wal.readEntries(this.group, prevIndex + 1, lastIndex, READ_BACK_BYTES);
     runTask(read, (error, entries) => {
-      if (error !== null) return; // compacted meanwhile: the core will offer a snapshot
+      if (error !== null) return this.compactedTo(this.#snapshots.latest?.index ?? 0);
       const last = entries.at(-1);
       if (last === undefined || !this.core.maySend(message)) return;
       this.#host.send(this.group, { ...message, lastIndex: last.index }, entries);
@@ -297,11 +348,55 @@ export class GroupReplica {
     });
   }
 
+  // ------------------------------------------------------------------------------------------- snapshots
+
+  /**
+   * A synced snapshot stands for the log up to `index`. What the cache still holds is kept in the core's view, so
+   * that a follower a little behind is sent entries and not a whole snapshot.
+   */
+  compactedTo(index: Index): void {
+    const { core } = this;
+    if (index <= core.snapshotIndex) return;
+    core.compacted(core.metaAt(index));
+  }
+
+  /** First index that memory still has: where the core's log may begin after a snapshot at `index`. */
+  keptFrom(index: Index): Index {
+    return Math.min(index, Math.max(this.core.snapshotIndex, this.#cache.firstIndex - 1));
+  }
+
+  /** The state becomes that of a snapshot whose file lasts; the log's record of it goes with this Ready. */
+  #install(meta: SnapshotMeta): void {
+    this.#installing = true;
+    this.#loaded = [];
+    this.#cache.clear(meta.index + 1);
+    this.#failProposals(meta.index);
+    this.#host.installSnapshot(this, meta, (error) => {
+      if (error !== null) return this.#host.fatal(error);
+      assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
+      this.#installing = false;
+      this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
+      this.core.applied(meta.index);
+      this.#host.wake();
+    });
+  }
+
+  /** Proposals that a snapshot skips over: they may be in it or not. */
+  #failProposals(index: Index): void {
+    let head = this.#proposals.peek();
+    while (head !== undefined && head.index <= index) {
+      head.bundle.failAll(UNCERTAIN);
+      this.#proposals.shift();
+      head = this.#proposals.peek();
+    }
+  }
+
   // ------------------------------------------------------------------------------------------- applying
 
   /** Applies what is committed, up to a bound; true if there is more for another turn. */
   apply(): boolean {
     const { core, store } = this;
+    if (this.#installing) return false;
     let bytes = 0;
     while (store.appliedIndex < core.commitIndex && bytes < APPLY_BYTES_MAX) {
       const index = store.appliedIndex + 1;
@@ -350,6 +445,7 @@ export class GroupReplica {
     const last = this.core.commitIndex;
     runTask(this.#host.wal.readEntries(this.group, index, last, READ_BACK_BYTES), (error, entries) => {
       this.#loading = false;
+      if (this.#installing || index <= this.store.appliedIndex) return; // a snapshot came instead
       if (error !== null) return this.#host.fatal(error);
       this.#loaded = entries;
       this.#host.wake();

@@ -19,7 +19,7 @@ export type Identity = { readonly cluster: string; readonly node: string; readon
 
 const FILE = "node.json";
 /** Names that may stand in a directory before the node is born there. */
-const HARMLESS = ["log", "nucleus.pid", "wal", "lost+found", `${FILE}.tmp`];
+const HARMLESS = ["log", "nucleus.pid", "wal", "snapshots", "lost+found", `${FILE}.tmp`];
 
 /** The identity of `dir`, or null if the directory is blank and `init` says that it may be born here. */
 export function* loadIdentity(

@@ -16,7 +16,7 @@ import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
-import type { Entry, Message } from "../raft/types.ts";
+import type { Entry, Message, SnapshotMeta } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
@@ -31,6 +31,9 @@ import { NodeStatus } from "./node_status.ts";
 import { openingOf } from "./opening.ts";
 import { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
+import { readSnapshot, type SnapshotName } from "./snapshot_file.ts";
+import { SnapshotReceiver, SnapshotSender, type StreamHost } from "./snapshot_stream.ts";
+import { Snapshots } from "./snapshots.ts";
 
 export const TICK_MS = 10;
 /** An entry cache of a node (design section 6). */
@@ -65,6 +68,10 @@ export class NucleusNode {
   #groups: GroupReplica[] = [];
   #routers: Router[] = [];
   #born: Born | null = null;
+  #senders: SnapshotSender[] = [];
+  #receivers: SnapshotReceiver[] = [];
+  /** The last snapshot that arrived whole. */
+  #received: { name: SnapshotName; bytes: number } | null = null;
   readonly #clients = new Map<number, Client>();
   #clientNext = 1;
   #touched: Client[] = [];
@@ -143,13 +150,14 @@ export class NucleusNode {
         `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`,
       );
     }
-    const born = yield* openNode(this.platform, dir, id, layout, init, {
+    const store = new KeyValueStore(storeSettings(layout));
+    const born = yield* openNode(this.platform, dir, id, layout, init, store, {
       onSynced: (lsn) => this.#onSynced(lsn),
       onFailed: (error) => this.#fatal(error),
     });
     this.#born = born;
     this.#wal = born.wal;
-    this.#open(born);
+    this.#open(born, store);
     this.#listener = yield* wait<Listener>((done) => {
       this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
     });
@@ -158,12 +166,18 @@ export class NucleusNode {
     this.wake();
   }
 
-  #open(born: Born): void {
+  #open(born: Born, store: KeyValueStore): void {
     const { platform, config } = this;
     const { layout } = config;
     const electionTicks = Math.round(layout.settings.electionMs / TICK_MS);
     const peers = new Peers(platform, config.id, born.identity.incarnation, layout, {
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
+      onChunk: (chunk) => {
+        if (this.#isHere(chunk.group, chunk.to)) this.#receivers[0]?.onChunk(chunk);
+      },
+      onAck: (ack) => {
+        if (this.#isHere(ack.group, ack.to)) this.#senders[0]?.onAck(ack);
+      },
       router: () => this.#routers[0] as Router,
       group: () => this.#groups[0] as GroupReplica,
       nodeOf: (replica) => peers.nodeOf(replica),
@@ -185,10 +199,14 @@ export class NucleusNode {
         random: (bound) => random.u32() % bound,
       },
       born.restored,
-      new KeyValueStore(storeSettings(layout)),
+      store,
       CACHE_BYTES_MAX,
       this.#groupHost(born.wal, peers),
+      (owner) => this.#openSnapshots(born, owner),
     );
+    const streamHost = this.#streamHost(group, peers);
+    this.#senders = [new SnapshotSender(streamHost, group.snapshots)];
+    this.#receivers = [new SnapshotReceiver(streamHost, group.snapshots.dir)];
     const forwardClient = new Uint8Array(16);
     random.fill(forwardClient);
     const forwarder = new Forwarder(forwardClient, {
@@ -227,8 +245,59 @@ export class NucleusNode {
       onReadsLost: (_group, reads) => this.#routers[0]?.giveBack(reads, false),
       onNotExecuted: (_group, bundle) => this.#routers[0]?.giveBack(bundle, true),
       fatal: (error) => this.#fatal(error),
+      sendSnapshot: (_group, to) => this.#senders[0]?.start(to),
+      installSnapshot: (group, meta, done) => this.#install(group, meta, done),
       onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
     };
+  }
+
+  #openSnapshots(born: Born, group: GroupReplica): Snapshots {
+    const snapshots = new Snapshots(`${this.config.dir}/snapshots`, {
+      platform: this.platform,
+      wal: born.wal,
+      group: group.group,
+      replica: group.replica,
+      store: group.store,
+      metaAt: (index) => group.core.metaAt(index),
+      compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
+      wake: () => this.wake(),
+    });
+    snapshots.begin(born.snapshot, born.logBytes);
+    return snapshots;
+  }
+
+  #streamHost(group: GroupReplica, peers: Peers): StreamHost {
+    return {
+      platform: this.platform,
+      group: group.group,
+      replica: group.replica,
+      term: () => group.core.term,
+      sendChunk: (chunk) => peers.sendChunk(chunk),
+      sendAck: (ack) => peers.sendSnapshotAck(ack),
+      snapshotSent: (to, index, ok) => {
+        group.core.snapshotSent(to, index, ok);
+        this.wake();
+      },
+      onReceived: (from, term, meta, name, bytes) => {
+        this.#received = { name, bytes };
+        group.step({ kind: "snapshot", from, to: group.replica, term, meta });
+        this.wake();
+      },
+    };
+  }
+
+  /** The core took a received snapshot: the log's mark goes with this turn's records, the state follows. */
+  #install(group: GroupReplica, meta: SnapshotMeta, done: (error: Error | null) => void): void {
+    const received = this.#received;
+    assert(received !== null && received.name.index === meta.index, "the installed snapshot was received");
+    group.snapshots.installed(meta, received.bytes);
+    const load = readSnapshot(
+      this.platform.disk,
+      group.snapshots.dir,
+      received.name,
+      group.store.beginRestore(),
+    );
+    runTask(load, (error) => done(error));
   }
 
   /** Stops cleanly: hands leadership over, answers nobody any more, syncs and closes the log. */
@@ -271,14 +340,18 @@ export class NucleusNode {
 
   #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
     const group = this.#groups.find((replica) => replica.group === groupId);
-    if (group === undefined || message.to !== group.replica) return; // not addressed to what is here
+    if (group === undefined || message.to !== group.replica || this.#stopped) return; // not addressed to what is here
     if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
     group.step(message);
     this.wake();
   }
 
+  #isHere(groupId: GroupId, replica: number): boolean {
+    return this.#groups.some((group) => group.group === groupId && group.replica === replica);
+  }
+
   #onSynced(lsn: number): void {
-    for (const group of this.#groups) group.core.persisted(lsn);
+    for (const group of this.#groups) group.onSynced(lsn);
     this.wake();
   }
 
@@ -289,6 +362,7 @@ export class NucleusNode {
     if (lateMs > 5 * TICK_MS) for (const group of this.#groups) group.core.holdElection();
     for (const group of this.#groups) group.tick();
     for (const router of this.#routers) router.tick();
+    for (const sender of this.#senders) sender.tick(this.#groups[0]?.isLeader ?? false);
     this.#peers?.tick();
     this.#wal?.tick(TICK_MS + lateMs);
     this.wake();

@@ -91,6 +91,14 @@ export class NodeStatus implements NodeInfo {
       ["wal_segments", stats.segments],
       ["wal_synced_lsn", syncedLsn],
       ["wal_end_lsn", endLsn],
+      ...this.#node.groups.flatMap(
+        ({ snapshots }, i): Facts => [
+          [`shard${i + 1}_snapshot_index`, snapshots.latest?.index ?? 0],
+          [`shard${i + 1}_snapshot_bytes`, snapshots.latestBytes],
+          [`shard${i + 1}_snapshots_taken`, snapshots.taken],
+          [`shard${i + 1}_snapshot_slice_ms_max`, snapshots.sliceMsMax.toFixed(2)],
+        ],
+      ),
     ];
   }
 

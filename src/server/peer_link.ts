@@ -23,7 +23,7 @@ const QUEUED_BYTES_MAX = 20 * MiB;
 /** 3 s without a frame; heartbeats of the control class come every 50 ms, pings of the others every second. */
 const SILENCE_TICKS_MAX = 300;
 const REDIAL_TICKS_MIN = 5;
-const REDIAL_TICKS_MAX = 100;
+const REDIAL_TICKS_MAX = 25;
 
 export type LinkHost = {
   readonly platform: Platform;

@@ -11,7 +11,7 @@ import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { PeerParser } from "../wire/peer.ts";
 import { decodePeerFrame, type PeerFrame } from "../wire/peer_decode.ts";
-import type { GroupMessage } from "../wire/peer_encode.ts";
+import type { GroupMessage, SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
 import type { Forwarder } from "./forwarder.ts";
@@ -30,6 +30,8 @@ const HELLO_TICKS_MAX = 500;
 export type PeersHost = {
   /** `wallMs` is the sender's wall clock if its kind of message carries one, else -1. */
   onMessage(group: GroupId, message: Message, wallMs: number): void;
+  onChunk(chunk: SnapshotChunk): void;
+  onAck(ack: SnapshotAck): void;
   router(): Router;
   group(): GroupReplica;
   nodeOf(replica: ReplicaId): string | null;
@@ -41,6 +43,7 @@ type Beats = { out: GroupMessage<Heartbeat>[]; back: GroupMessage<HeartbeatReply
 type Remote = {
   readonly control: PeerLink;
   readonly forward: PeerLink;
+  readonly bulk: PeerLink;
   server: ForwardServer;
   readonly beats: Beats;
 };
@@ -77,6 +80,7 @@ export class Peers {
       this.#remotes.set(peer.id, {
         control: new PeerLink(peer, "control", linkHost),
         forward,
+        bulk: new PeerLink(peer, "bulk", linkHost),
         server: new ForwardServer(forward, host),
         beats: { out: [], back: [] },
       });
@@ -88,9 +92,10 @@ export class Peers {
   }
 
   dialAll(): void {
-    for (const { control, forward } of this.#remotes.values()) {
+    for (const { control, forward, bulk } of this.#remotes.values()) {
       control.dial();
       forward.dial();
+      bulk.dial();
     }
   }
 
@@ -144,9 +149,25 @@ export class Peers {
     );
   }
 
+  /** False: no connection, or it is full. */
+  sendChunk(chunk: SnapshotChunk): boolean {
+    const remote = this.#remoteOf(chunk.to);
+    if (remote === undefined || !remote.bulk.isOpen) return false;
+    remote.bulk.encoder.snapshotChunk(chunk);
+    remote.bulk.flush();
+    return true;
+  }
+
+  sendSnapshotAck(ack: SnapshotAck): void {
+    const remote = this.#remoteOf(ack.to);
+    if (remote === undefined || !remote.bulk.isUp) return;
+    remote.bulk.encoder.snapshotAck(ack);
+    remote.bulk.flush();
+  }
+
   /** One write to each peer that has something to hear. */
   flush(): void {
-    for (const { control, forward, server, beats } of this.#remotes.values()) {
+    for (const { control, forward, bulk, server, beats } of this.#remotes.values()) {
       if (control.isUp) {
         if (beats.out.length > 0) control.encoder.heartbeats(beats.out);
         if (beats.back.length > 0)
@@ -157,6 +178,7 @@ export class Peers {
       if (forward.isUp) server.endFrame();
       control.flush();
       forward.flush();
+      bulk.flush();
     }
   }
 
@@ -185,6 +207,10 @@ export class Peers {
         }
         this.#host.wake();
         return;
+      case "snapshot_chunk":
+        return this.#host.onChunk(frame.chunk);
+      case "snapshot_ack":
+        return this.#host.onAck(frame.ack);
       case "control":
         return; // a ping
       default:
@@ -228,18 +254,18 @@ export class Peers {
     if (remote === undefined) return refuse(`node ${hello.node} is not in the layout`);
     const problem = helloProblem(hello, this.#cluster, hello.node, hello.class);
     if (problem !== null) return refuse(problem);
-    if (hello.class === "bulk" || hello.node > this.#node) return refuse("this side dials that connection");
+    if (hello.node > this.#node) return refuse("this side dials that connection");
     remote[hello.class].adopt(connection, parser);
   }
 
   tick(): void {
     this.#ticks++;
     const ping = this.#ticks % PING_TICKS === 0;
-    for (const { control, forward } of this.#remotes.values()) {
-      control.tick();
-      forward.tick();
-      if (ping && control.isOpen) control.encoder.control(PING);
-      if (ping && forward.isOpen) forward.encoder.control(PING);
+    for (const { control, forward, bulk } of this.#remotes.values()) {
+      for (const link of [control, forward, bulk]) {
+        link.tick();
+        if (ping && link.isOpen) link.encoder.control(PING);
+      }
     }
     for (const caller of this.#callers) {
       if (caller.done || caller.ticks++ > HELLO_TICKS_MAX) {
@@ -250,9 +276,8 @@ export class Peers {
   }
 
   close(): void {
-    for (const { control, forward } of this.#remotes.values()) {
-      control.close();
-      forward.close();
+    for (const { control, forward, bulk } of this.#remotes.values()) {
+      for (const link of [control, forward, bulk]) link.close();
     }
     for (const caller of this.#callers) caller.connection.destroy();
   }

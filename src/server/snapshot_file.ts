@@ -147,7 +147,7 @@ export function* readSnapshot(
   const path = `${dir}/${name.file}`;
   const file = yield* wait<DiskFile>((done) => disk.open(path, "read", done));
   try {
-    const { meta, size } = yield* readHead(file, path, name);
+    const { meta, size } = yield* readSnapshotHead(file, path, name);
     yield* readChunks(file, path, size, sink);
     const problem = sink.finish();
     if (problem !== null) throw damaged(path, size, problem);
@@ -157,7 +157,8 @@ export function* readSnapshot(
   }
 }
 
-function* readHead(
+/** What the file is an image of; its chunks are not looked at. */
+export function* readSnapshotHead(
   file: DiskFile,
   path: string,
   name: SnapshotName,

@@ -1,0 +1,212 @@
+/**
+ * The snapshots of one group on one node: when to take one, the file that stands for the log before it, and what
+ * may be deleted.
+ *
+ * Taken when the log since the last one exceeds max(LOG_BYTES_MIN, the last one's size), so that the log costs at
+ * most as much again as the data; when the group holds old segments back; and after IDLE_TICKS_MAX with new
+ * entries. The image is of one index; its file lasts before the mark is appended to the log, and the mark is
+ * synced before the core forgets the entries or older files go (hazard D8).
+ */
+import { messageOf } from "../base/errors.ts";
+import { runTask, type Task, wait } from "../base/task.ts";
+import { MiB } from "../base/units.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Lsn, SnapshotMeta } from "../raft/types.ts";
+import type { Store } from "../store/types.ts";
+import type { GroupId, Wal } from "../wal/types.ts";
+import {
+  listSnapshots,
+  readSnapshot,
+  removeIfThere,
+  type SnapshotName,
+  writeSnapshot,
+} from "./snapshot_file.ts";
+
+const LOG_BYTES_MIN = 64 * MiB;
+/** Five minutes. */
+const IDLE_TICKS_MAX = 30_000;
+/** After a failed attempt (a full disk), a minute. */
+const RETRY_TICKS = 6_000;
+
+export type SnapshotsHost = {
+  readonly platform: Platform;
+  readonly wal: Wal;
+  readonly group: GroupId;
+  readonly replica: number;
+  readonly store: Store;
+  /** (index, term, config) of the entry applied last. */
+  metaAt(index: number): SnapshotMeta;
+  /** The mark is synced: the log before `meta` may be forgotten. */
+  compacted(meta: SnapshotMeta): void;
+  wake(): void;
+};
+
+export class Snapshots {
+  readonly #host: SnapshotsHost;
+  readonly #dir: string;
+  /** The newest snapshot whose mark is synced; what followers are sent. */
+  #latest: SnapshotName | null = null;
+  #latestBytes = 0;
+  #logBytes = 0;
+  #ticks = 0;
+  #busy = false;
+  /** A mark that waits for its sync. */
+  #marked: { lsn: Lsn; meta: SnapshotMeta; name: SnapshotName; bytes: number } | null = null;
+  /** Streams that read the latest file: until they end, nothing is deleted. */
+  #readers = 0;
+  #retryIn = 0;
+  /** For INFO. */
+  taken = 0;
+  sliceMsMax = 0;
+
+  constructor(dir: string, host: SnapshotsHost) {
+    this.#dir = dir;
+    this.#host = host;
+  }
+
+  get latest(): SnapshotName | null {
+    return this.#latest;
+  }
+
+  get latestBytes(): number {
+    return this.#latestBytes;
+  }
+
+  get dir(): string {
+    return this.#dir;
+  }
+
+  get busy(): boolean {
+    return this.#busy;
+  }
+
+  /** What the start found: the file in use, and the log behind it. */
+  begin(latest: SnapshotName | null, logBytes: number): void {
+    this.#latest = latest;
+    this.#logBytes = logBytes;
+  }
+
+  logged(bytes: number): void {
+    this.#logBytes += bytes;
+  }
+
+  tick(): void {
+    this.#ticks++;
+    if (this.#retryIn > 0) this.#retryIn--;
+    else if (!this.#busy && this.#marked === null && this.#isDue()) this.#take();
+  }
+
+  #isDue(): boolean {
+    const { store, wal, group } = this.#host;
+    if (store.appliedIndex <= (this.#latest?.index ?? 1)) return false;
+    if (this.#logBytes > Math.max(LOG_BYTES_MIN, this.#latestBytes)) return true;
+    return this.#ticks > IDLE_TICKS_MAX || wal.pinningGroups().includes(group);
+  }
+
+  #take(): void {
+    const { platform, store, group } = this.#host;
+    this.#busy = true;
+    this.#ticks = 0;
+    const meta = this.#host.metaAt(store.appliedIndex);
+    const logBytesBefore = this.#logBytes;
+    const source = store.beginSnapshot();
+    const timed = {
+      next: () => {
+        const startMs = platform.clock.monotonicMs();
+        const chunk = source.next();
+        this.sliceMsMax = Math.max(this.sliceMsMax, platform.clock.monotonicMs() - startMs);
+        return chunk;
+      },
+      close: () => source.close(),
+    };
+    runTask(writeSnapshot(platform.disk, platform.clock, this.#dir, group, meta, timed), (error, bytes) => {
+      this.#busy = false;
+      if (error !== null) {
+        platform.log.write("error", "snapshot failed; the log is kept", { reason: messageOf(error) });
+        this.#retryIn = RETRY_TICKS;
+        return;
+      }
+      this.#logBytes -= logBytesBefore;
+      this.taken++;
+      this.mark(meta, bytes);
+    });
+  }
+
+  /** The state was replaced by a received image: the log behind it begins anew. */
+  installed(meta: SnapshotMeta, bytes: number): void {
+    this.#logBytes = 0;
+    this.#ticks = 0;
+    this.mark(meta, bytes);
+  }
+
+  /** A complete file of `meta` lasts: the log says so next, and then may begin there. */
+  mark(meta: SnapshotMeta, bytes: number): void {
+    const { wal, group, replica } = this.#host;
+    if (meta.index <= (this.#latest?.index ?? 0)) return; // a newer one was installed meanwhile
+    const lsn = wal.appendSnapshotMark(replica, group, meta.index, meta.term);
+    const name = { group, index: meta.index, file: `${group}-${meta.index}.snap` };
+    this.#marked = { lsn, meta, name, bytes };
+    this.#host.wake();
+  }
+
+  onSynced(lsn: Lsn): void {
+    const marked = this.#marked;
+    if (marked === null || lsn < marked.lsn) return;
+    this.#marked = null;
+    this.#latest = marked.name;
+    this.#latestBytes = marked.bytes;
+    this.#host.platform.log.write("info", "snapshot", { index: marked.meta.index, bytes: marked.bytes });
+    this.#host.compacted(marked.meta);
+    this.#clean();
+  }
+
+  /** Someone reads the latest file. */
+  hold(): SnapshotName | null {
+    if (this.#latest !== null) this.#readers++;
+    return this.#latest;
+  }
+
+  release(): void {
+    this.#readers--;
+    this.#clean();
+  }
+
+  #clean(): void {
+    const latest = this.#latest;
+    if (this.#readers > 0 || latest === null) return;
+    runTask(removeOthers(this.#host.platform, this.#dir, latest), (error) => {
+      if (error === null) return;
+      this.#host.platform.log.write("warn", "an old snapshot could not be deleted", {
+        reason: messageOf(error),
+      });
+    });
+  }
+}
+
+function* removeOthers(platform: Platform, dir: string, latest: SnapshotName): Task<void> {
+  for (const name of yield* listSnapshots(platform.disk, dir)) {
+    if (name.group === latest.group && name.index < latest.index) {
+      yield* removeIfThere(platform.disk, `${dir}/${name.file}`);
+    }
+  }
+}
+
+/** Loads the snapshot that the log's mark names into `store`; null if there was never one. */
+export function* loadSnapshot(
+  platform: Platform,
+  dir: string,
+  group: GroupId,
+  index: number,
+  store: Store,
+): Task<{ meta: SnapshotMeta; name: SnapshotName } | null> {
+  const names = yield* listSnapshots(platform.disk, dir);
+  for (const name of names) {
+    // Newer than the mark: complete, but the log never came to rely on it.
+    if (name.group === group && name.index > index)
+      yield* wait<void>((done) => platform.disk.unlink(`${dir}/${name.file}`, done));
+  }
+  if (index === 0) return null;
+  const name = { group, index, file: `${group}-${index}.snap` };
+  const meta = yield* readSnapshot(platform.disk, dir, name, store.beginRestore());
+  return { meta, name };
+}
