@@ -5,12 +5,17 @@
  * Prints one line to each measurement: the median of the rounds, with the slowest and fastest. It asserts
  * nothing: figures belong to a machine.
  */
-import { utf8, Writer } from "../src/base/bytes.ts";
+import { concat, utf8, Writer } from "../src/base/bytes.ts";
 import { Prng } from "../src/base/prng.ts";
+import { ENTRY_KIND } from "../src/raft/types.ts";
+import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../src/wire/batch.ts";
 import { CommandView } from "../src/wire/command.ts";
 import { CommandEncoder } from "../src/wire/command_encode.ts";
 import { resolveCommand } from "../src/wire/command_table.ts";
 import { translate } from "../src/wire/command_translate.ts";
+import { PeerParser } from "../src/wire/peer.ts";
+import { decodePeerFrame } from "../src/wire/peer_decode.ts";
+import { PeerEncoder } from "../src/wire/peer_encode.ts";
 import { RespParser } from "../src/wire/resp_parse.ts";
 import { RespEncoder } from "../src/wire/resp_reply.ts";
 import { validateCommand } from "../src/wire/validate.ts";
@@ -127,6 +132,50 @@ for (const [name, words] of Object.entries(WORKLOADS)) {
       encoder.integer(i);
       encoder.blob(blob, 0, blob.length);
       if (encoder.writer.length > CHUNK_BYTES) encoder.writer.clear();
+    }
+  });
+}
+
+{
+  const BODY_BYTES = 4096;
+  const COUNT = 4;
+  const batches = concat(
+    Array.from({ length: COUNT }, (_, i) => {
+      const batch = new Uint8Array(BATCH_HEADER_BYTES + BODY_BYTES).fill(7);
+      const rest = {
+        timeMs: 1,
+        count: 1,
+        kind: ENTRY_KIND.commands,
+        encoding: COMMAND_ENCODING,
+        stateVersion: 1,
+      };
+      sealBatch(batch, 0, { bodySize: BODY_BYTES, group: 1, term: 1, index: i + 1, ...rest });
+      return batch;
+    }),
+  );
+  const message = {
+    kind: "append",
+    from: 1,
+    to: 2,
+    term: 1,
+    prevIndex: 0,
+    prevTerm: 0,
+    lastIndex: COUNT,
+    entries: [],
+    commit: 0,
+  } as const;
+  const rounds = 20_000;
+  measure("peer append, 4 batches of 4 KiB", rounds, () => {
+    const encoder = new PeerEncoder(new Writer(2 * batches.length));
+    const parser = new PeerParser();
+    for (let i = 0; i < rounds; i++) {
+      encoder.writer.clear();
+      encoder.appendHead(1, message, batches.length);
+      encoder.writer.raw(batches);
+      parser.feed(encoder.writer.view());
+      if (parser.next() !== "frame" || typeof decodePeerFrame(parser) === "string")
+        throw new Error(parser.error);
+      parser.next();
     }
   });
 }

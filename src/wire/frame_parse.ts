@@ -42,7 +42,7 @@ export class FrameParser {
     return this.#input.allocatedBytes;
   }
 
-  /** Gives more input; it is read in place until `next()` says "more". */
+  /** Gives more input; it is read in place until `next()` says "more". An empty chunk: as in resp_parse.ts. */
   feed(chunk: Uint8Array): void {
     if (this.#broken) return;
     this.#input.settle();

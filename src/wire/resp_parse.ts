@@ -81,7 +81,10 @@ export class RespParser implements Args {
     return this.#input.allocatedBytes + this.bounds.byteLength + this.#inline.bytes.length;
   }
 
-  /** Gives the parser more input; it reads `chunk` in place until `next()` says "more". */
+  /**
+   * Gives the parser more input; it reads `chunk` in place until `next()` says "more". Who stops before that
+   * feeds an empty chunk: what is left is then copied, and the former chunk is free.
+   */
   feed(chunk: Uint8Array): void {
     if (this.#broken) return;
     this.#more();

@@ -93,6 +93,22 @@ t.test("a stream of frames means the same wherever it is cut; a truncated one wa
   }
 });
 
+t.test("H11: a reader that stops in the middle keeps the rest by feeding nothing", async (t) => {
+  const all = concat(samples);
+  for (let stopAfter = 0; stopAfter <= samples.length; stopAfter++) {
+    const parser = nativeParser("client");
+    const chunk = all.slice();
+    parser.feed(chunk);
+    for (let i = 0; i < stopAfter; i++) parser.next();
+    parser.feed(new Uint8Array(0));
+    poison(chunk);
+    t.same(
+      events([samples[0] as Uint8Array], parser),
+      events([...samples.slice(stopAfter), samples[0] as Uint8Array]),
+    );
+  }
+});
+
 t.test("random frames come through in random pieces", async () => {
   const any = fc.tuple(
     fc.constantFrom(OPCODE.command, OPCODE.pong, OPCODE.admin),

@@ -185,6 +185,23 @@ t.test(
   },
 );
 
+t.test("H11: a reader that stops in the middle keeps the rest by feeding nothing", async (t) => {
+  const commands = Array.from({ length: 20 }, (_, i) => multibulk("SET", `k${i}`, "v".repeat(i)));
+  const all = concat([...commands, utf8("inline one\r\n"), multibulk("GET", "k").subarray(0, 15)]);
+  for (let stopAfter = 0; stopAfter <= 21; stopAfter++) {
+    const parser = new RespParser();
+    const chunk = all.slice();
+    parser.feed(chunk);
+    for (let i = 0; i < stopAfter; i++) parser.next();
+    parser.feed(new Uint8Array(0));
+    parser.feed(new Uint8Array(0));
+    chunk.fill(0xdd);
+    const rest = events([multibulk("GET", "k").subarray(15)], parser);
+    t.equal(rest.length, 22 - stopAfter, `after ${stopAfter}`);
+    t.equal(rest.at(-1), "command [GET] [k]");
+  }
+});
+
 t.test("J11: an HTTP request closes the connection before its body is read as commands", async (t) => {
   const request = utf8("POST /x HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n");
   for (const chunks of cuts(request)) {
