@@ -13,7 +13,7 @@ export type Style = "bold" | "gray" | "red" | "green" | "yellow" | "cyan";
 export type Paint = (style: Style, text: string) => string;
 
 export const plain: Paint = (_style, text) => text;
-const coloured: Paint = (style, text) => styleText(style, text);
+const coloured: Paint = (style, text) => styleText(style, text, { validateStream: false });
 
 type Terminal = { readonly isTTY?: boolean };
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -98,6 +98,12 @@ export function shellWord(word: string): string {
 
 export function shellCommand(words: readonly string[]): string {
   return words.map(shellWord).join(" ");
+}
+
+/** A message of ours as a line of its own: a capital first, a full stop last. */
+export function sentence(text: string): string {
+  const full = /[.!?]$/.test(text) ? text : `${text}.`;
+  return full.charAt(0).toUpperCase() + full.slice(1);
 }
 
 /** "1 node", "3 nodes". */

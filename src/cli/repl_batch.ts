@@ -3,7 +3,7 @@ import { concat, fromUtf8, utf8 } from "../base/bytes.ts";
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Reply } from "../wire/resp_client_parse.ts";
 import { EXIT, type ExitCode, exitCodeOf, exitCodeOfReply } from "./exit_codes.ts";
-import { CliError, type Paint } from "./output.ts";
+import { CliError, type Paint, sentence } from "./output.ts";
 import { runColon } from "./repl_colon.ts";
 import { failedCallText, type Session } from "./repl_session.ts";
 import { splitLine } from "./repl_words.ts";
@@ -31,7 +31,7 @@ export async function runOnce(session: Session, words: readonly Word[], printer:
     reply = await session.call(words);
   } catch (error) {
     if (codeOf(error) === "ECONNECT") throw notReached(error);
-    throw new CliError(exitCodeOf(error), `${failedCallText(error, words)}.`);
+    throw new CliError(exitCodeOf(error), sentence(failedCallText(error, words)));
   }
   return printReply(reply, printer, "");
 }

@@ -1,35 +1,14 @@
 /** The REPL's own commands: `run` gives the text to print. Errors are thrown with a message for the person. */
 import { fromUtf8 } from "../base/bytes.ts";
-import { formatCount, formatDuration } from "../base/units.ts";
+import { formatCount } from "../base/units.ts";
 import { SLOT_COUNT, slotOf } from "../ring/slot.ts";
 import { COMMANDS } from "../wire/command_table.ts";
-import { readAddress } from "./address.ts";
-import { type ClusterView, type NodeView, shardOfSlot } from "./cluster_view.ts";
-import { type KillReport, killAndMeasure } from "./kill_probe.ts";
-import { commandOf, isNodeProcess, restartCommand } from "./local_process.ts";
-import { counted, listed, type Paint, shellCommand } from "./output.ts";
+import { type ClusterView, shardOfSlot } from "./cluster_view.ts";
+import { counted, type Paint } from "./output.ts";
 import { COLON_COMMANDS, colonNames } from "./repl_colon_table.ts";
-import type { Session } from "./repl_session.ts";
+import { type ColonContext, kill, start } from "./repl_kill.ts";
 import { quoted } from "./reply_format.ts";
 import { nodesText, shardsText, verdictText } from "./view_text.ts";
-
-/** What `up` knows of the nodes it started. */
-export type LocalCluster = {
-  /** The command that starts a dead node again. */
-  restartText(node: string): string;
-  readonly respawns: boolean;
-  /** The node is about to die by the REPL's hand, which tells of it. */
-  onKill(node: string): void;
-};
-
-export type ColonContext = {
-  readonly session: Session;
-  readonly paint: Paint;
-  /** Prints a line while a command is still at work. */
-  readonly say: (line: string) => void;
-  /** The nodes are children of this process. */
-  readonly local: LocalCluster | null;
-};
 
 export async function runColon(
   name: string,
@@ -52,6 +31,9 @@ export async function runColon(
     case ":kill":
       if (words.length !== 1) throw new Error("Say whom, for example: :kill leader, or :kill n2");
       return kill(fromUtf8(words[0] as Uint8Array), context);
+    case ":start":
+      if (words.length !== 1) throw new Error("Say which node, for example: :start n2");
+      return start(fromUtf8(words[0] as Uint8Array), context);
     default:
       throw new Error(`There is no ${name}. There are: ${colonNames().join(" ")}`);
   }
@@ -76,7 +58,9 @@ export function helpText(about: string, paint: Paint): string {
 
 function commandHelp(about: string, paint: Paint): string {
   const colon = COLON_COMMANDS.find(({ name }) => name === about || name === `:${about}`);
-  if (colon !== undefined) return `${paint("bold", colon.name)} ${colon.usage}\n  ${colon.summary}.`;
+  if (colon !== undefined) {
+    return `${`${paint("bold", colon.name)} ${colon.usage}`.trimEnd()}\n  ${colon.summary}.`;
+  }
   const command = COMMANDS.find(({ name }) => name === about);
   if (command === undefined) {
     const near = COMMANDS.filter(({ name }) => name.startsWith(about.slice(0, 3))).map(({ name }) => name);
@@ -115,91 +99,11 @@ function hashedPart(key: Uint8Array): Uint8Array {
   return close > open + 1 ? key.subarray(open + 1, close) : key;
 }
 
-async function kill(whom: string, context: ColonContext): Promise<string> {
-  const view = await context.session.view();
-  const victim = findVictim(whom, view);
-  const through = view.nodes.find(({ id, alive }) => alive && id !== victim.id);
-  const address = through === undefined ? null : readAddress(through.addr);
-  if (through === undefined || address === null) {
-    throw new Error(`${victim.id} is the only node that runs: nobody would be left to write through.`);
-  }
-  const shards = view.shards.filter(({ leader }) => leader === victim.id).map(({ id }) => id);
-  const restart = restartText(victim, context.local);
-  const pid = victim.pid as number;
-  const role = shards.length === 0 ? "which leads nothing" : `the leader of ${listed(shards)}`;
-  context.say(
-    `Killing ${victim.id} (pid ${pid}, ${role}) with SIGKILL, while writing through ${through.id} ..`,
-  );
-  context.local?.onKill(victim.id);
-  const report = await killAndMeasure(pid, address);
-  await context.session.connect();
-  const after = await context.session.view();
-  return [...reportLines(report, view, after, context.paint), restart].join("\n");
-}
-
-function findVictim(whom: string, view: ClusterView): NodeView {
-  const ids = listed(view.nodes.map(({ id }) => id));
-  const id = whom === "leader" ? view.shards[0]?.leader : whom;
-  if (id === null || id === undefined) throw new Error("There is no leader to kill: see :shards");
-  const node = view.nodes.find((other) => other.id === id);
-  if (node === undefined)
-    throw new Error(`There is no node ${id}. The nodes are ${ids}; or say: :kill leader`);
-  if (!node.alive || node.pid === null)
-    throw new Error(`${id} does not run, as far as can be seen: see :nodes`);
-  const host = readAddress(node.addr)?.host ?? "";
-  const here = host === "localhost" || host === "::1" || host.startsWith("127.");
-  if (!here || !isNodeProcess(node.pid, node.id)) {
-    throw new Error(
-      `${id} is not a process of this machine, or not one of yours: it can only be killed there.`,
-    );
-  }
-  return node;
-}
-
-function restartText(victim: NodeView, local: LocalCluster | null): string {
-  if (local?.respawns) return `${victim.id} is started again in a second (--respawn).`;
-  const command = commandOf(victim.pid as number);
-  const text =
-    local?.restartText(victim.id) ?? (command === null ? null : shellCommand(restartCommand(command)));
-  return text === null ? `Start ${victim.id} again as it was started.` : `Start ${victim.id} again:  ${text}`;
-}
-
-/** Two columns: what, and how much. */
-function reportLines(report: KillReport, before: ClusterView, after: ClusterView, paint: Paint): string[] {
-  const { gapMs, acknowledged, refused, unknown, lost } = report;
-  const lines: string[] = [];
-  if (gapMs === null) {
-    const alive = after.nodes.filter((node) => node.alive).length;
-    lines.push(
-      `write gap     no write was acknowledged any more: ${alive} of ${after.nodes.length} nodes run`,
-    );
-  } else {
-    lines.push(
-      `write gap     ${paint("bold", formatDuration(gapMs))}  (last acknowledgement before it to first after)`,
-    );
-  }
-  for (const { id, leader, term } of after.shards) {
-    const former = before.shards.find((shard) => shard.id === id)?.leader;
-    if (leader !== null && leader !== former) lines.push(`new leader    ${leader} leads ${id}, term ${term}`);
-    if (leader !== null && leader === former)
-      lines.push(`leader        still ${leader}: nobody had to be elected`);
-  }
-  lines.push(`acknowledged  ${acknowledged} writes; ${lostText(lost, paint)}`);
-  if (refused > 0) lines.push(`refused       ${counted(refused, "write")}, not carried out`);
-  if (unknown > 0)
-    lines.push(`unknown       ${counted(unknown, "write")} without an answer that says how it ended`);
-  return lines;
-}
-
-function lostText(lost: number | null, paint: Paint): string {
-  if (lost === null) return "they cannot be read back now, since reads need a majority too";
-  if (lost === 0) return paint("green", "all were read back, nothing was lost");
-  return paint("red", `${lost} OF THEM WERE LOST`);
-}
-
-/** Bytes of a word as a key would be typed; for completion of node names. */
+/** What may follow a command of this shell, for completion. */
 export function colonArguments(name: string, view: ClusterView | null): readonly string[] {
-  if (name === ":kill") return ["leader", ...(view?.nodes.map(({ id }) => id) ?? [])];
+  const nodes = view?.nodes.map(({ id }) => id) ?? [];
+  if (name === ":kill") return ["leader", ...nodes];
+  if (name === ":start") return nodes;
   if (name === ":help") return [...colonNames(), ...COMMANDS.map((command) => command.name)];
   return [];
 }

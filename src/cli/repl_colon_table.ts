@@ -21,6 +21,7 @@ export const COLON_COMMANDS: readonly ColonCommand[] = [
     usage: "leader | node",
     summary: "Kill a node's process while writing; measure the gap, check that nothing is lost",
   },
+  { name: ":start", usage: "node", summary: "Start a dead node again (in the shell of `up --repl`)" },
   { name: ":time", usage: "", summary: "Print how long each command takes, or stop doing so" },
   { name: ":quit", usage: "", summary: "Leave (also: quit, exit, Ctrl-D)" },
 ];

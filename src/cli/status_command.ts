@@ -4,7 +4,7 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
 import { type ClusterView, healthOf, viewCluster } from "./cluster_view.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
-import { CliError, paintFor } from "./output.ts";
+import { CliError, paintFor, sentence } from "./output.ts";
 import { ownCommandText } from "./own_command.ts";
 import { nodesText, shardsText, verdictText } from "./view_text.ts";
 
@@ -42,11 +42,10 @@ async function viewOrExplain(address: Address): Promise<ClusterView> {
 /** What to tell somebody whose first node gave no answer. */
 export function notReached(error: unknown): CliError {
   const next = `Start a local cluster with: ${ownCommandText()} up\nOr name a node that runs: -h HOST -p PORT, or NUCLEUS_ADDR=HOST:PORT.`;
-  const what = messageOf(error);
-  const sentence = `${what.charAt(0).toUpperCase()}${what.slice(1)}.`;
+  const what = sentence(messageOf(error));
   if (codeOf(error) === "EREPORT") {
-    return new CliError(EXIT.failed, sentence, "It may be another server.", next);
+    return new CliError(EXIT.failed, what, "It may be another server.", next);
   }
   const exitCode = codeOf(error) === "" ? EXIT.failed : exitCodeOf(error);
-  return new CliError(exitCode, sentence, "", next);
+  return new CliError(exitCode, what, "", next);
 }

@@ -74,6 +74,17 @@ export class Supervisor {
     for (const child of this.#children) this.#start(child);
   }
 
+  /** Starts a dead node. False: it runs, or there is no such node. */
+  start(id: string): boolean {
+    const child = this.#children.find(({ node }) => node.id === id);
+    if (child === undefined || child.process !== null || this.#stopping) return false;
+    clearTimeout(child.respawnTimer);
+    child.respawnTimer = undefined;
+    child.infantDeaths = 0;
+    this.#start(child);
+    return true;
+  }
+
   pidOf(id: string): number | null {
     return this.#children.find(({ node }) => node.id === id)?.process?.pid ?? null;
   }

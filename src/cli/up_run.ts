@@ -141,6 +141,7 @@ export class LocalRun {
             respawns: this.#options.respawn,
             restartText: (id) => this.#supervisor.restartText(id),
             onKill: (id) => this.#doomed.add(id),
+            start: (id) => this.#supervisor.start(id),
           },
           greet: false,
           onTerminal: (terminal) => {
@@ -161,7 +162,7 @@ export class LocalRun {
     const reason = why === "" ? "" : `\n  It said: ${why}`;
     const next = respawns
       ? "It is started again in a second."
-      : `Start it again with:\n  ${this.#supervisor.restartText(node.id)}`;
+      : `Start it again with: ${this.#terminal === null ? "" : `:start ${node.id}  or, elsewhere, with:`}\n  ${this.#supervisor.restartText(node.id)}`;
     this.#notice(`${this.#talk("yellow", `${node.id} (pid ${pid}) ${how}.`)}${reason}\n  ${next}`);
   }
 

@@ -1,0 +1,112 @@
+/** What nodes say of themselves, merged into one picture and printed. */
+import t from "tap";
+import { utf8 } from "../../src/base/bytes.ts";
+import { healthOf, merge, worstLag } from "../../src/cli/cluster_view.ts";
+import { parseReport, readReport } from "../../src/cli/node_report.ts";
+import { plain } from "../../src/cli/output.ts";
+import { nodesText, shardsText, verdictText } from "../../src/cli/view_text.ts";
+import { report, reports, VIEW } from "./views.ts";
+
+t.test("the picture has the fields that status --json promises", async (t) => {
+  t.same(VIEW, {
+    epoch: 1,
+    nodes: [
+      { id: "n1", addr: "127.0.0.1:7001", http: null, pid: 101, alive: true },
+      { id: "n2", addr: "127.0.0.1:7002", http: null, pid: 102, alive: true },
+      { id: "n3", addr: "127.0.0.1:7003", http: null, pid: 103, alive: true },
+    ],
+    shards: [
+      {
+        id: "s1",
+        leader: "n2",
+        term: 7,
+        commit: 41,
+        replicas: [
+          { node: "n1", role: "follower", lag: 0 },
+          { node: "n2", role: "leader", lag: 0 },
+          { node: "n3", role: "follower", lag: 0 },
+        ],
+        slots: 16_384,
+        keys: 1234,
+        bytes: 5 * 1024 * 1024,
+      },
+    ],
+  });
+});
+
+t.test("a healthy cluster", async (t) => {
+  t.equal(verdictText(VIEW, plain), "Healthy - 3/3 nodes, 1/1 shards have leaders, worst lag 0");
+  t.equal(
+    nodesText(VIEW, plain),
+    [
+      "NODE  ADDRESS         STATE  PID  LEADS",
+      "n1    127.0.0.1:7001  up     101  -",
+      "n2    127.0.0.1:7002  up     102  s1",
+      "n3    127.0.0.1:7003  up     103  -",
+    ].join("\n"),
+  );
+  t.equal(
+    shardsText(VIEW, plain),
+    [
+      "SHARD  LEADER  TERM  COMMIT   SLOTS   KEYS   DATA  REPLICAS (LAG)",
+      "s1     n2         7      41  16,384  1,234  5 MiB  n1 (0) n2 (0) n3 (0)",
+    ].join("\n"),
+  );
+});
+
+t.test("a dead follower: degraded, and its lag is not the worst of the living", async (t) => {
+  const replicas = [
+    { node: "n1", role: "follower", lag: 3 },
+    { node: "n2", role: "leader", lag: 0 },
+    { node: "n3", role: "follower", lag: 500 },
+  ];
+  const view = merge(reports(report("n1", {}), report("n2", { role: "leader", replicas }), null));
+  t.equal(healthOf(view), "degraded");
+  t.equal(worstLag(view), 3);
+  t.equal(verdictText(view, plain), "Degraded - 2/3 nodes, 1/1 shards have leaders, worst lag 3");
+  t.match(nodesText(view, plain), /^n3 +127\.0\.0\.1:7003 +no answer +- +-$/m);
+  t.match(shardsText(view, plain), "n1 (3) n2 (0) n3 (500)");
+});
+
+t.test("no leader: unavailable, and nobody's memory of one is believed", async (t) => {
+  const view = merge(
+    reports(report("n1", {}), null, report("n3", { role: "candidate", term: 8, commit: 39 })),
+  );
+  t.equal(healthOf(view), "unavailable");
+  t.equal(view.shards[0]?.leader, null);
+  t.same(
+    view.shards[0]?.replicas.map(({ role }) => role),
+    ["follower", "follower", "follower"],
+  );
+  t.equal(verdictText(view, plain), "Unavailable - 2/3 nodes, 0/1 shards have leaders, worst lag unknown");
+  t.match(shardsText(view, plain), /^s1 +none/m);
+});
+
+t.test("of two that say they lead, the one with the higher term is believed", async (t) => {
+  const old = report("n1", { role: "leader", term: 7, commit: 900 });
+  const now = report("n3", { role: "leader", term: 9, commit: 41 });
+  for (const order of [reports(old, null, now), reports(old, report("n2", { term: 12 }), now)]) {
+    t.equal(merge(order).shards[0]?.leader, "n3");
+    t.equal(merge(order).shards[0]?.commit, 41);
+  }
+});
+
+t.test("a report is read as it is written, and anything else is refused by name", async (t) => {
+  const good = report("n1", {});
+  t.same(parseReport(JSON.stringify({ ...good, uptimeMs: 5, extra: true })), good);
+  t.same(readReport({ kind: "bulk", bytes: utf8(JSON.stringify(good)) }), good);
+  const bad: [string, RegExp][] = [
+    ["{", /not JSON/],
+    ["[]", /it is not an object/],
+    [JSON.stringify({ ...good, pid: "1" }), /pid is not a number/],
+    [JSON.stringify({ ...good, node: null }), /node is not a text/],
+    [JSON.stringify({ ...good, nodes: {} }), /nodes is not a list/],
+    [
+      JSON.stringify({ ...good, shards: [{ ...good.shards[0], term: null }] }),
+      /shards\[0\]\.term is not a number/,
+    ],
+  ];
+  for (const [text, why] of bad) t.throws(() => parseReport(text), { code: "EREPORT", message: why });
+  t.throws(() => readReport({ kind: "error", text: "ERR unknown command 'NUCLEUS'" }), /ERR unknown command/);
+  t.throws(() => readReport({ kind: "nil" }), { code: "EREPORT" });
+});
