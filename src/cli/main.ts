@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The program `nucleus`: reads the command line and runs one verb. Each verb is a module of its own. */
 import yargs, { type CommandModule } from "yargs";
+import { createPlatform } from "../platform/node.ts";
 import { markCommandWords } from "./argv_words.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
 import { nodeCommand } from "./node_command.ts";
@@ -25,7 +26,7 @@ function fail(message: string | undefined, error: Error | undefined): never {
 }
 
 type Verb = Pick<CommandModule, "describe" | "builder" | "handler"> & { readonly command: string };
-const commands: readonly Verb[] = [upCommand, replCommand, statusCommand, nodeCommand];
+const commands: readonly Verb[] = [upCommand, replCommand, statusCommand, nodeCommand(createPlatform)];
 const VERBS = commands.map(({ command }) => command);
 
 // A reader that has seen enough (`| head`) is no failure.

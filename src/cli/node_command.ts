@@ -2,8 +2,7 @@
 import * as fs from "node:fs";
 import type { Argv } from "yargs";
 import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
-import { createPlatform } from "../platform/node.ts";
-import type { LogLevel } from "../platform/platform.ts";
+import type { Log, LogLevel, Platform } from "../platform/platform.ts";
 import { parseAddress, parseLayout } from "../server/layout.ts";
 import { NucleusNode } from "../server/node.ts";
 import { jsonLog } from "./json_log.ts";
@@ -25,7 +24,8 @@ type NodeArgs = {
   "parent-pipe": boolean;
 };
 
-export const nodeCommand = {
+/** `createPlatform` comes from main.ts: only there the real world is named. */
+export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
   command: "node",
   describe: "Run one storage node",
   builder: (yargs: Argv) =>
@@ -49,10 +49,10 @@ export const nodeCommand = {
         describe: "Least level logged",
       })
       .option("parent-pipe", { type: "boolean", default: false, hidden: true }),
-  handler: (args: unknown) => runNode(args as NodeArgs),
-};
+  handler: (args: unknown) => runNode(args as NodeArgs, createPlatform),
+});
 
-function runNode(args: NodeArgs): void {
+function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
   const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
   const refuse = (error: unknown, exitCode: number): never => {
     log.write("error", `cannot start: ${explain(error, args)}`);

@@ -16,7 +16,8 @@ import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
-import type { Entry, Message, SnapshotMeta } from "../raft/types.ts";
+import type { RaftCore } from "../raft/core.ts";
+import type { Entry, Message, ReplicaId, SnapshotMeta } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
@@ -38,6 +39,8 @@ import { Snapshots } from "./snapshots.ts";
 export const TICK_MS = 10;
 /** An entry cache of a node (design section 6). */
 const CACHE_BYTES_MAX = 16 * MiB;
+/** One second to hand over and drain. */
+const STOP_TICKS_MAX = 100;
 /** Redis's default too. */
 const CLIENTS_MAX = 10_000;
 
@@ -78,7 +81,9 @@ export class NucleusNode {
   readonly #touchedIds = new Set<number>();
   #waiting: Client[] = [];
   #turnAsked = false;
+  /** Nothing is taken, sent or written any more. */
   #stopped = false;
+  #stopping: { done: Done<void>; ticks: number } | null = null;
   #stopTicks: (() => void) | null = null;
   #ticks = 0;
   readonly #status: NodeStatus;
@@ -300,20 +305,41 @@ export class NucleusNode {
     runTask(load, (error) => done(error));
   }
 
-  /** Stops cleanly: hands leadership over, answers nobody any more, syncs and closes the log. */
+  /**
+   * Stops cleanly: hands leaderships over, lets what was begun end, then closes connections and log. No longer
+   * than STOP_TICKS_MAX for the first two: what is unanswered then, its callers take for unknown.
+   */
   stop(done: Done<void>): void {
-    if (this.#stopped) return done(null, undefined);
+    if (this.#stopping !== null) return;
+    this.#stopping = { done, ticks: 0 };
+    this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
+    for (const { core, isLeader } of this.#groups) {
+      const to = isLeader ? bestFollower(core) : 0;
+      if (to !== 0) core.transfer(to);
+    }
+    if (this.#wal === null || this.#stopTicks === null) this.#finish();
+    else this.wake();
+  }
+
+  #tickStop(): void {
+    const stopping = this.#stopping;
+    if (stopping === null) return;
+    const open = this.#groups.some(
+      (group) => group.proposalsOpen > 0 || (group.isLeader && !isAlone(group.core)),
+    );
+    if (!open || ++stopping.ticks > STOP_TICKS_MAX) this.#finish();
+  }
+
+  #finish(): void {
+    const stopping = this.#stopping;
+    assert(stopping !== null, "stop was asked for");
+    if (this.#stopped) return;
     this.#stopped = true;
     this.#stopTicks?.();
     for (const client of this.#clients.values()) client.connection.close();
     this.#peers?.close();
-    const wal = this.#wal;
-    const closeLog = (): void => {
-      if (wal === null) done(null, undefined);
-      else runTask(wal.close(), done);
-    };
-    this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
-    closeLog();
+    if (this.#wal === null) stopping.done(null, undefined);
+    else runTask(this.#wal.close(), stopping.done);
   }
 
   // ------------------------------------------------------------------------------------------- inputs
@@ -365,6 +391,7 @@ export class NucleusNode {
     for (const sender of this.#senders) sender.tick(this.#groups[0]?.isLeader ?? false);
     this.#peers?.tick();
     this.#wal?.tick(TICK_MS + lateMs);
+    this.#tickStop();
     this.wake();
   }
 
@@ -418,4 +445,22 @@ export class NucleusNode {
     assert(this.#peers !== null, "the node was started");
     return this.#peers;
   }
+}
+
+function isAlone(core: RaftCore): boolean {
+  return core.config.voters.length === 1;
+}
+
+/** The voter whose log reaches furthest; 0 if there is no other. */
+function bestFollower(core: RaftCore): ReplicaId {
+  let best: ReplicaId = 0;
+  let bestMatch = -1;
+  const { progress } = core;
+  for (const { replica } of core.config.voters) {
+    const match = progress.get(replica)?.match ?? -1;
+    if (replica === core.leader || match <= bestMatch) continue;
+    best = replica;
+    bestMatch = match;
+  }
+  return best;
 }

@@ -102,7 +102,7 @@ export class RespClient implements Client, Origin {
       if (event === "more") break;
       if (event === "error") {
         if (this.#parser.errorText === HTTP_REFUSED) return this.connection.destroy();
-        this.#answerError(`ERR ${this.#parser.errorText}`);
+        this.#answerError(this.#parser.errorText);
         this.closing = true;
       } else if (event === "refused") {
         this.#answerError(this.#parser.errorText);
