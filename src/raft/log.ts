@@ -10,12 +10,13 @@
  * The position of the snapshot counts as held: its term is known, its entry is not.
  */
 import { assert, present } from "../base/assert.ts";
-import { configOfEntry } from "./config.ts";
+import { configOfEntry, isVoter } from "./config.ts";
 import {
   ENTRY_KIND,
   type Entry,
   type GroupConfig,
   type Index,
+  type ReplicaId,
   type Restored,
   type SnapshotMeta,
   type Term,
@@ -91,6 +92,16 @@ export class RaftLog {
   configAt(index: Index): GroupConfig {
     const placed = this.#configs.findLast((candidate) => candidate.index <= index);
     return present(placed, "a config is asked for at or after the snapshot").config;
+  }
+
+  /** True if `replica` has a vote in the config in force, or in one that it may fall back to as far as `commit` tells. */
+  mayStillVote(replica: ReplicaId, commit: Index): boolean {
+    for (let k = this.#configs.length - 1; k >= 0; k--) {
+      const { index, config } = this.#configs[k] as PlacedConfig;
+      if (isVoter(config, replica)) return true;
+      if (index <= commit) return false;
+    }
+    return false;
   }
 
   /** Bytes of the entries [first, last]; 0 if the range is empty. */

@@ -3,7 +3,7 @@
  *
  *     1. the leader takes its commit index, once an entry of its own term is committed (hazard C1: before that it
  *        may not know the newest commit)
- *     2. it asks everyone, by heartbeats with a fresh round number, whether it still leads (hazard C2: a late
+ *     2. it asks every voter, by a heartbeat with a fresh round number, whether it still leads (hazard C2: a late
  *        answer names an older round and confirms nothing newer)
  *     3. a quorum answered: at the time of asking no later leader had committed anything, so state at that index
  *        or later is current enough
@@ -11,8 +11,9 @@
  * All reads of one turn share one round. A lost heartbeat costs no retry of its own: every later heartbeat names
  * the latest round, and confirming it confirms all before it.
  */
+import { isVoter } from "./config.ts";
 import type { Progress } from "./progress.ts";
-import { sendHeartbeats } from "./replication.ts";
+import { sendHeartbeat } from "./replication.ts";
 import type { RaftState, ReadRound } from "./state.ts";
 
 /** Most reads that may wait for confirmation: the driver batches a turn's reads, so this is some thousand turns. */
@@ -45,5 +46,7 @@ function beginRound(s: RaftState): void {
   s.ownProgress.ackedRound = s.round;
   s.readRounds.push({ round: s.round, index: s.commit, ids: s.readsFresh });
   s.readsFresh = [];
-  sendHeartbeats(s);
+  for (const progress of s.progress.values()) {
+    if (progress.replica !== s.self && isVoter(s.log.config, progress.replica)) sendHeartbeat(s, progress);
+  }
 }

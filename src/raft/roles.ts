@@ -9,7 +9,6 @@
  * A vote is forgotten only when the term rises (hazard A3).
  */
 import { assert } from "../base/assert.ts";
-import { isVoter } from "./config.ts";
 import { Progress, Window } from "./progress.ts";
 import type { RaftState } from "./state.ts";
 import { ENTRY_KIND, type Entry, type EntryKind, type Member, type ReplicaId, type Term } from "./types.ts";
@@ -87,9 +86,16 @@ function leaveOffice(s: RaftState): void {
   s.outgoingProgress = [];
 }
 
-/** True if this replica may stand for election: it has a vote by its own log (hazard A8). */
+/**
+ * True if this replica may stand for election (hazard A8: not a learner, nor one that was removed). While its
+ * removal is not known to be committed it still may, without a vote of its own, and sometimes must (thesis 4.2.2):
+ *
+ *     1. leader 1 of the joint config (old: 1, new: 2) appends the new config, which drops it, and crashes
+ *     2. 2 needs the old set, which is 1; but 1 has the longer log, and refuses
+ *     3. so 1 leads again, with 2's vote; 2 gets the entry, it is committed, and only then 1 is gone
+ */
 export function mayCampaign(s: RaftState): boolean {
-  return s.role !== "leader" && isVoter(s.log.config, s.self);
+  return s.role !== "leader" && s.log.mayStillVote(s.self, s.commit);
 }
 
 /** Seals and appends an entry of the leader's own making. */

@@ -267,10 +267,15 @@ export class Replica {
   }
 }
 
+/** The same for all replicas, but for the jitter of their timeouts. */
+export type ClusterOptions = Omit<RaftOptions, "self" | "seal" | "random"> & {
+  readonly randomOf: (self: ReplicaId) => RaftOptions["random"];
+};
+
 export class Cluster {
   readonly observer: Observer;
   readonly replicas = new Map<ReplicaId, Replica>();
-  readonly options: Omit<RaftOptions, "self" | "seal">;
+  readonly options: ClusterOptions;
   readonly bootstrap: Entry;
   /** In the order they were sent. */
   packets: Packet[] = [];
@@ -279,7 +284,7 @@ export class Cluster {
   #serial = 0;
   #packet = 0;
 
-  constructor(config: GroupConfig, options: Omit<RaftOptions, "self" | "seal">, observer: Observer) {
+  constructor(config: GroupConfig, options: ClusterOptions, observer: Observer) {
     this.options = options;
     this.observer = observer;
     this.bootstrap = makeEntry(ENTRY_KIND.bootstrap, 0, 1, encodeConfig(config), this.nextSerial());
@@ -293,7 +298,8 @@ export class Cluster {
   optionsOf(self: ReplicaId): RaftOptions {
     const seal: RaftOptions["seal"] = (kind, term, index, body) =>
       makeEntry(kind, term, index, body, this.nextSerial()).bytes;
-    return { ...this.options, self, seal };
+    const { randomOf, ...options } = this.options;
+    return { ...options, self, seal, random: randomOf(self) };
   }
 
   /** A blank replica: it knows the bootstrap and nothing else. */

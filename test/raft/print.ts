@@ -20,7 +20,9 @@ export function showEntry(entry: Entry): string {
 function showContent(entry: Entry): string {
   if (entry.kind === ENTRY_KIND.noop) return "noop";
   const config = entry.kind === ENTRY_KIND.commands ? null : configOfEntry(entry);
-  return config === null ? fromUtf8(entry.bytes.subarray(ENTRY_BODY_OFFSET)) : `config ${showConfig(config)}`;
+  if (config !== null) return `config ${showConfig(config)}`;
+  const text = fromUtf8(entry.bytes.subarray(ENTRY_BODY_OFFSET));
+  return text.length <= 20 ? text : `${text.slice(0, 4)}.. (${text.length})`;
 }
 
 export function showMessage(m: Message): string {

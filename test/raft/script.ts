@@ -13,6 +13,7 @@
  *
  *     cluster IDS [learners=IDS] [window=N] [windowBytes=N] [appendBytes=N] [uncommitted=N]
  *     campaign|hold|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read ID NUMBER
+ *     elect ID IDS      ID campaigns among IDS, who forget their leader, up to the moment it leads
  *     config ID [version=N] [add=NODE,..] [promote=IDS] [remove=IDS]           transfer ID TO
  *     take ID           one Ready: writes are queued on the disk, messages join the network
  *     persist ID [N]    the first N (default all) queued writes are synced
@@ -20,11 +21,13 @@
  *     cut A>B | cut ID  mend             links; `cut ID` cuts all of its links
  *     slow ID  fast ID                   `settle` does not sync the disk of a slow one
  *     settle [IDS]      take, persist and deliver among IDS until nothing happens
+ *     run N [IDS]       N times: a tick of each, then settle
  *     crash ID [N]      the first N queued writes survive            restart ID        create ID
  *     compact ID [INDEX]                 stream ID TO [fail]
  *     inject KIND FROM TO tN [..]        a message that no replica sent; see `inject`
  *     status [IDS]  disk [IDS]  progress ID  commits
  *
+ * Replica N campaigns after 9 + N ticks of silence; heartbeats go every 3 ticks.
  * `quietly COMMAND` shows only what became of the replicas, not what was written and sent.
  */
 import { AssertionError, assert, present } from "../../src/base/assert.ts";
@@ -69,15 +72,16 @@ export class Script {
     cluster: (args) => this.#build(args),
     create: ({ words }) => void this.#world.create(idOf(words[0])),
     campaign: ({ words }) => this.#at(words[0], (r) => r.core.campaign()),
+    elect: ({ words }) => this.#elect(this.#world.get(idOf(words[0])), this.#some(words[1])),
     hold: ({ words }) => this.#at(words[0], (r) => r.core.holdElection()),
     stepdown: ({ words }) => this.#at(words[0], (r) => r.core.stepDown()),
     tick: ({ words }) => this.#at(words[0], (r) => repeat(words[1] ?? "1", () => r.core.tick())),
     propose: ({ words }) => this.#at(words[0], (r) => each(words.slice(1), (text) => this.#propose(r, text))),
     fill: ({ words }) => this.#at(words[0], (r) => this.#propose(r, "x".repeat(Number(words[1])))),
     read: ({ words }) =>
-      this.#at(words[0], (r) => this.#say(r.core.readIndex(Number(words[1])) ? "" : "refused")),
+      this.#at(words[0], (r) => this.#say(r.core.readIndex(Number(words[1])) ? "" : "refused: not_leader")),
     config: (args) => this.#at(args.words[0], (r) => this.#change(r, args)),
-    transfer: ({ words }) => this.#at(words[0], (r) => this.#say(r.core.transfer(idOf(words[1])) ?? "")),
+    transfer: ({ words }) => this.#at(words[0], (r) => this.#refusal(r.core.transfer(idOf(words[1])))),
     take: ({ words }) => this.#at(words[0], (r) => void r.take()),
     persist: ({ words }) =>
       this.#at(words[0], (r) => r.persist(words[1] === undefined ? undefined : Number(words[1]))),
@@ -89,6 +93,7 @@ export class Script {
     slow: ({ words }) => void this.#slow.add(idOf(words[0])),
     fast: ({ words }) => void this.#slow.delete(idOf(words[0])),
     settle: ({ words }) => this.#settle(this.#some(words[0])),
+    run: ({ words }) => this.#runFor(Number(words[0]), this.#some(words[1])),
     crash: ({ words }) => this.#world.get(idOf(words[0])).crash(Number(words[1] ?? 0)),
     restart: ({ words }) => this.#world.get(idOf(words[0])).restart(),
     compact: ({ words }) =>
@@ -126,8 +131,9 @@ export class Script {
       inflightBytesMax: number("windowBytes", 1 << 20),
       appendBytesMax: number("appendBytes", 1 << 20),
       uncommittedBytesMax: number("uncommitted", 1 << 20),
-      random: () => 0, // scripts choose who campaigns; every timeout is 10 ticks
+      randomOf: (self: ReplicaId) => (bound: number) => Math.min(self, bound) - 1,
     };
+    this.#slow.clear();
     this.#cluster = new Cluster(config, options, this.#observer);
     for (const replica of this.#cluster.replicas.values()) this.#look(replica, false);
   }
@@ -165,7 +171,7 @@ export class Script {
   }
 
   /** Calls into a replica, and shows what that made of it; a tripped assertion takes it down. */
-  #at(word: string | undefined, call: (replica: Replica) => void): void {
+  #at(word: string | undefined, call: (replica: Replica) => unknown): void {
     const replica = this.#world.get(idOf(word));
     try {
       call(replica);
@@ -201,8 +207,8 @@ export class Script {
 
   #propose(replica: Replica, text: string): void {
     const refusal = replica.core.proposable(text.length);
-    if (refusal !== null) this.#say(`refused: ${refusal}`);
-    else replica.propose(text);
+    this.#refusal(refusal);
+    if (refusal === null) replica.propose(text);
   }
 
   #change(replica: Replica, { named }: Args): void {
@@ -212,7 +218,10 @@ export class Script {
       promote: idsOf(named.get("promote") ?? ""),
       remove: idsOf(named.get("remove") ?? ""),
     };
-    const refusal = replica.core.proposeConfig(change);
+    this.#refusal(replica.core.proposeConfig(change));
+  }
+
+  #refusal(refusal: string | null): void {
     if (refusal !== null) this.#say(`refused: ${refusal}`);
   }
 
@@ -250,11 +259,23 @@ export class Script {
     for (const other of replicas.keys()) cuts.add(`${what}>${other}`).add(`${other}>${what}`);
   }
 
-  #settle(among: readonly Replica[]): void {
+  #elect(candidate: Replica, voters: readonly Replica[]): void {
+    this.#quiet = true;
+    const leads = (): boolean => candidate.core.role === "leader";
+    // The first attempt of one that fell behind may only teach it the term.
+    for (let attempt = 0; attempt < 3 && !leads(); attempt++) {
+      for (const voter of voters) voter.core.holdElection();
+      this.#at(String(candidate.id), (r) => r.core.campaign());
+      this.#settle([candidate, ...voters], leads);
+    }
+  }
+
+  #settle(among: readonly Replica[], done = (): boolean => false): void {
     const ids = new Set(among.map(({ id }) => id));
     for (let round = 0; round < SETTLE_ROUNDS_MAX; round++) {
       let busy = false;
       for (const { id } of among) this.#at(String(id), (r) => (busy = (r.up && r.take() !== null) || busy));
+      if (done()) return;
       for (const { id, disk } of among) {
         if (this.#slow.has(id) || disk.queue.length === 0) continue;
         busy = true;
@@ -262,9 +283,17 @@ export class Script {
       }
       const inside = this.#world.packets.filter(({ message: m }) => ids.has(m.from) && ids.has(m.to));
       for (const packet of inside) this.#deliver(packet);
+      if (done()) return;
       if (!busy && inside.length === 0) return;
     }
     this.#say("does not settle");
+  }
+
+  #runFor(ticks: number, among: readonly Replica[]): void {
+    for (let i = 0; i < ticks; i++) {
+      for (const { id } of among) this.#at(String(id), (r) => r.up && r.core.tick());
+      this.#settle(among);
+    }
   }
 
   #some(word: string | undefined): Replica[] {
@@ -320,6 +349,8 @@ export class Script {
       case "vote_reply":
       case "prevote_reply":
         return { kind, ...envelope, granted: rest.includes("yes") };
+      case "timeout_now":
+        return { kind, ...envelope };
       default:
         throw new AssertionError(`no message ${kind} to inject`);
     }

@@ -11,7 +11,7 @@ import { membersOf, Oracle } from "./oracle.ts";
 
 const PACKETS_MAX = 150;
 const MEMBERS_MAX = 6;
-const REPLICAS_MAX = 9;
+const REPLICAS_MAX = 12;
 const HEAL_ROUNDS_MAX = 600;
 
 /** Chances out of 1000 at each step. */
@@ -49,10 +49,10 @@ export class Soak {
       double: some(100),
       reorder: some(500),
       sync: random.between(200, 900),
-      crash: some(12),
-      cut: some(8),
-      change: some(20),
-      transfer: some(8),
+      crash: some(20),
+      cut: some(40),
+      change: some(250),
+      transfer: some(40),
       compact: some(20),
       hold: some(5),
       tick: random.between(100, 500),
@@ -62,14 +62,14 @@ export class Soak {
     const config: GroupConfig = { version: 1, voters, outgoing: [], learners: [], nextReplica: size + 1 };
     const jitter = random.fork("jitter");
     const options = {
-      heartbeatTicks: 2,
-      electionTicksMin: 10,
-      electionTicksMax: 20,
+      heartbeatTicks: 1,
+      electionTicksMin: 4,
+      electionTicksMax: 8,
       inflightMessagesMax: random.pick([1, 2, 8]),
       inflightBytesMax: random.pick([200, 4000]),
       appendBytesMax: random.pick([60, 200, 1000]),
       uncommittedBytesMax: 1000,
-      random: (bound: number) => jitter.below(bound),
+      randomOf: () => (bound: number) => jitter.below(bound),
     };
     this.#cluster = new Cluster(config, options, this.oracle);
     this.oracle.cluster = this.#cluster;
@@ -110,7 +110,7 @@ export class Soak {
     this.#at(replica, () => {
       for (const to of replica.take()?.snapshotsWanted ?? []) this.#wanted.push([replica.id, to]);
     });
-    this.#createMembers(replica);
+    this.#arrange(replica);
   }
 
   #sync(replica: Replica): void {
@@ -178,18 +178,22 @@ export class Soak {
       version: config.version,
       addLearners: room && random.chance(1, 2) ? [`n${config.nextReplica}`] : [],
       promote: config.learners.map((member) => member.replica).filter(() => random.chance(2, 3)),
-      remove: members.length > 3 && random.chance(1, 2) ? [random.pick(members)] : [],
+      remove: members.filter(() => random.chance(1, 6)),
     };
     this.#at(replica, ({ core }) => {
       if (core.proposeConfig(change) === null) this.counts.changes++;
     });
   }
 
-  /** Replicas come into being when the config that names them is committed. */
-  #createMembers({ core }: Replica): void {
-    if (core.configIndex > core.commitIndex) return;
-    for (const { replica } of [...core.config.voters, ...core.config.learners]) {
-      if (!this.#cluster.replicas.has(replica)) this.#cluster.create(replica);
+  /** Replicas come into being when the config that names them is committed, and end some time after they left. */
+  #arrange({ core }: Replica): void {
+    const { config, configIndex, commitIndex, role } = core;
+    if (role !== "leader" || configIndex > commitIndex) return;
+    const { replicas } = this.#cluster;
+    const members = new Set([...config.voters, ...config.outgoing, ...config.learners].map((m) => m.replica));
+    for (const id of members) if (!replicas.has(id)) this.#cluster.create(id);
+    for (const id of [...replicas.keys()]) {
+      if (!members.has(id) && this.#random.chance(1, 50)) replicas.delete(id);
     }
   }
 
@@ -206,13 +210,25 @@ export class Soak {
     if (this.#wanted.length > 0 && random.chance(1, 10)) this.#stream();
   }
 
+  /** Other links than before: none, some one way, one replica (a leader, if there is one), or two halves. */
   #cut(): void {
     const random = this.#random;
     const { cuts, replicas } = this.#cluster;
-    cuts.clear();
     const ids = [...replicas.keys()];
-    for (let n = random.below(ids.length * 2); n > 0; n--)
-      cuts.add(`${random.pick(ids)}>${random.pick(ids)}`);
+    const pairs = ids.flatMap((from) => ids.map((to) => [from, to] as const));
+    const alone = this.#leader()?.id ?? random.pick(ids);
+    const half = new Set(ids.filter(() => random.chance(1, 2)));
+    const shapes: ((from: ReplicaId, to: ReplicaId) => boolean)[] = [
+      () => false,
+      () => random.chance(1, 4),
+      (from, to) => from === alone || to === alone,
+      (from) => from === alone,
+      (_, to) => to === alone,
+      (from, to) => half.has(from) !== half.has(to),
+    ];
+    const isCut = random.pick(shapes);
+    cuts.clear();
+    for (const [from, to] of pairs) if (isCut(from, to)) cuts.add(`${from}>${to}`);
   }
 
   #compact(replica: Replica): void {
@@ -225,8 +241,9 @@ export class Soak {
 
   #stream(): void {
     const [from, to] = this.#wanted.shift() as [ReplicaId, ReplicaId];
-    const replica = this.#cluster.get(from);
-    const ok = replica.disk.held.meta.index > 0 && !this.#random.chance(1, 5);
+    const replica = this.#cluster.replicas.get(from);
+    if (replica === undefined) return;
+    const ok = replica.up && replica.disk.held.meta.index > 0 && !this.#random.chance(1, 5);
     this.#at(replica, () => replica.stream(to, ok));
   }
 
@@ -243,8 +260,8 @@ export class Soak {
         leader.propose("the end");
         probe = leader.core.lastIndex;
       }
-      const members = membersOf(leader).map((id) => this.#cluster.get(id));
-      if (probe > 0 && members.every(({ core }) => core.appliedIndex >= probe)) return;
+      const members = membersOf(leader).map((id) => this.#cluster.replicas.get(id));
+      if (probe > 0 && members.every((member) => (member?.core.appliedIndex ?? 0) >= probe)) return;
     }
     assert.fail("the healed cluster converges");
   }
