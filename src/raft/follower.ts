@@ -46,6 +46,8 @@ export function onAppend(s: RaftState, m: AppendRequest): void {
     rejectAppend(s, m);
     return;
   }
+  const known = m.prevIndex <= s.commit && m.prevIndex >= log.snapshotIndex;
+  assert(!known || log.holds(m.prevIndex, m.prevTerm), "committed entries are those of every later leader");
   for (const entry of m.entries) {
     if (entry.index < log.snapshotIndex || log.holds(entry.index, entry.term)) continue;
     if (entry.index <= log.lastIndex) replaceFrom(s, entry.index);
@@ -79,7 +81,7 @@ function bringsConfig(entry: Entry): boolean {
 /** Says where this log and the leader's may still agree: the last entry here whose term the leader's can reach. */
 function rejectAppend(s: RaftState, m: AppendRequest): void {
   const hintIndex = s.log.agreementHint(m.prevIndex, m.prevTerm);
-  assert(hintIndex >= s.commit, "committed entries agree with every leader's");
+  assert(hintIndex >= s.commit, "committed entries are those of every later leader");
   s.send({
     kind: "append_reply",
     from: s.self,
@@ -118,6 +120,10 @@ export function onHeartbeat(s: RaftState, m: Heartbeat): void {
 export function onSnapshot(s: RaftState, m: SnapshotMessage): void {
   const { log } = s;
   const { index, term } = m.meta;
+  if (term > m.term) {
+    s.rejectedMessages++; // no leader has entries of a later term than its own
+    return;
+  }
   s.ackWanted = true;
   if (index <= s.commit) {
     s.verified = Math.max(s.verified, s.commit);

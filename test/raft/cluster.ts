@@ -132,8 +132,8 @@ export class Replica {
   held: Held;
   entries: Entry[];
   applied: Held;
-  /** A snapshot that came by message, until the core says to install it. */
-  #arrived: Held | null = null;
+  /** Snapshots that came by message, until the core installs one. */
+  #arrived: Held[] = [];
 
   constructor(cluster: Cluster, id: ReplicaId, disk: MemoryDisk) {
     this.cluster = cluster;
@@ -191,8 +191,11 @@ export class Replica {
   #write(ready: Ready): void {
     let held: Held | null = null;
     if (ready.snapshot !== null) {
-      held = present(this.#arrived, "a snapshot to install has arrived");
-      assert(held.meta.index === ready.snapshot.index, "it is the one that arrived last");
+      held = present(
+        this.#arrived.find(({ meta }) => meta === ready.snapshot),
+        "a snapshot to install has arrived",
+      );
+      this.#arrived = [];
       this.held = held;
       this.applied = held;
       this.entries = [];
@@ -234,7 +237,7 @@ export class Replica {
   }
 
   receive(packet: Packet): void {
-    if (packet.held !== null) this.#arrived = packet.held;
+    if (packet.held !== null) this.#arrived.push(packet.held);
     this.core.step(packet.message);
   }
 

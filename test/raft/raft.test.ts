@@ -1,2 +1,6 @@
-/** Consensus, room by itself: golden scripts, properties of the parts, and clusters in memory under faults. */
+/** Consensus, room by itself: golden scripts, the parts against slow models, and whole clusters under faults. */
 import "./golden.case.ts";
+import "./parts.case.ts";
+import "./config.case.ts";
+import "./peer.case.ts";
+import "./soak.case.ts";
