@@ -58,6 +58,13 @@ export class ReplyCollector implements ReplySink {
 
 export type Command = readonly [op: Op, args: readonly Arg[], session?: TestSession];
 
+export function batchOf(timeMs: number, commands: readonly Command[]): Uint8Array {
+  return batch(
+    timeMs,
+    commands.map(([op, args, session]) => frame(op, args, session)),
+  );
+}
+
 export class Driver {
   store: KeyValueStore;
   index = 0;
@@ -69,12 +76,11 @@ export class Driver {
 
   /** Applies one batch at the present time. */
   apply(...commands: Command[]): Reply[] {
-    return this.applyBatch(
-      batch(
-        this.timeMs,
-        commands.map(([op, args, session]) => frame(op, args, session)),
-      ),
-    );
+    return this.applyCommands(this.timeMs, commands);
+  }
+
+  applyCommands(timeMs: number, commands: readonly Command[]): Reply[] {
+    return this.applyBatch(batchOf(timeMs, commands));
   }
 
   applyBatch(bytes: Uint8Array): Reply[] {
