@@ -5,14 +5,11 @@
  *     advance()   take the core's Ready: messages to the peers, records to the log
  *     apply()     committed entries into the store, replies to whoever waits; reads that are safe now
  *
- * Who waits for a proposal is kept beside it until the log says what became of it: the entry at its index has its
- * term (it took effect: the reply is true), or another term (it certainly did not: it may be sent again), or the
- * time is up (unknown, and said so).
+ * Who waits for what: proposals.ts, read_rounds.ts.
  *
  * Errors: none of its own; a log entry that cannot be read back stops the node (`fatal`).
  */
-import { assert, present } from "../base/assert.ts";
-import { RingQueue } from "../base/queue.ts";
+import { assert } from "../base/assert.ts";
 import { runTask } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Clock, Log } from "../platform/platform.ts";
@@ -34,12 +31,13 @@ import type { ApplyListener, Store } from "../store/types.ts";
 import { STATE_VERSION } from "../store/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES, batchTimeMs, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
-import { CommandView } from "../wire/command.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { Bundle } from "./bundle.ts";
 import { EntryCache } from "./entry_cache.ts";
 import { UNCERTAIN } from "./fate.ts";
 import { LogTime } from "./log_time.ts";
+import { Proposals } from "./proposals.ts";
+import { ReadRounds } from "./read_rounds.ts";
 import type { Snapshots } from "./snapshots.ts";
 
 /** What a replica needs of its node. */
@@ -71,12 +69,6 @@ export type GroupHost = {
 const HELD_APPENDS_MAX = 64;
 /** Of an entry in the log besides its batch: prefix and padding. */
 const RECORD_OVERHEAD_BYTES = 40;
-
-type Proposal = { readonly index: Index; readonly term: Term; bundle: Bundle };
-type ReadRound = { readonly id: number; readonly bundle: Bundle };
-
-/** Most proposals that wait for their outcome: uncommittedBytesMax (16 MiB) in batches of the smallest size. */
-const PROPOSALS_MAX = 65_536;
 /** Bytes of entries read back from the log at a time, and of those sent in one append. */
 const READ_BACK_BYTES = 4 * MiB;
 /** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
@@ -90,18 +82,13 @@ export class GroupReplica {
   readonly #host: GroupHost;
   readonly #cache: EntryCache;
   readonly #logTime = new LogTime();
-  readonly #proposals = new RingQueue<Proposal>(PROPOSALS_MAX);
+  readonly #proposals = new Proposals();
   readonly #listener = new ProposalListener();
-  readonly #view = new CommandView();
-  /** Rounds asked of the core, by id. */
-  readonly #rounds = new Map<number, Bundle>();
-  #roundNext = 1;
-  /** Rounds that may be served once their index is applied, in that order. */
-  #servable: { index: Index; round: ReadRound }[] = [];
-  /** Reads of keys whose deadline passed by the leader's time, but not yet in log time. */
-  #deferred: Bundle | null = null;
+  readonly #reads = new ReadRounds();
   /** An empty batch is wanted, to move log time on. */
   #timeBatchWanted = false;
+  /** The batch that was wanted: reads that wait for log time look again when it is applied. */
+  #timeBatchIndex: Index = 0;
   /** Highest time sealed or seen in an entry. */
   #timeMs = 0;
   /** The leader's time less this node's wall clock, as of the last append. */
@@ -150,7 +137,7 @@ export class GroupReplica {
 
   /** Commands whose fate is open. */
   get proposalsOpen(): number {
-    return this.#proposals.length;
+    return this.#proposals.open;
   }
 
   tick(): void {
@@ -225,13 +212,20 @@ export class GroupReplica {
     const term = this.core.term;
     const bytes = this.#sealBundle(bundle, term, index);
     this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
-    this.#proposals.push({ index, term, bundle });
+    this.#proposals.add(index, term, bundle);
+    if (this.#timeBatchWanted) this.#timeBatchIndex = index;
     this.#timeBatchWanted = false;
     return true;
   }
 
   canPropose(bytes: number): boolean {
     return this.core.proposable(bytes) === null && this.#host.wal.hasRoom(bytes) && !this.#proposals.full;
+  }
+
+  /** Everything is synced, and still a batch of this size finds no place: the disk has no space for more log. */
+  isDiskFull(bytes: number): boolean {
+    const { wal } = this.#host;
+    return !wal.hasRoom(bytes) && wal.syncedLsn === wal.endLsn;
   }
 
   /** An empty batch, if log time has to move although nobody writes. */
@@ -285,11 +279,7 @@ export class GroupReplica {
 
   /** Asks for a round of reads. False: this replica does not lead; nothing was asked. */
   read(bundle: Bundle): boolean {
-    const id = this.#roundNext;
-    if (!this.core.readIndex(id)) return false;
-    this.#roundNext++;
-    this.#rounds.set(id, bundle);
-    return true;
+    return this.#reads.ask(bundle, (id) => this.core.readIndex(id));
   }
 
   // ------------------------------------------------------------------------------------------- the core's work
@@ -310,12 +300,16 @@ export class GroupReplica {
       }
       if (ready.hardState !== null || ready.mustSync) core.written(wal.endLsn);
       for (const to of ready.snapshotsWanted) this.#host.sendSnapshot(this, to);
-      for (const read of ready.reads) this.#readConfirmed(read.id, read.index);
-      for (const id of ready.readsLost) this.#loseRound(id);
+      for (const read of ready.reads) this.#reads.confirm(read.id, read.index);
+      for (const id of ready.readsLost) {
+        const lost = this.#reads.lose(id);
+        if (lost !== null) this.#host.onReadsLost(this, lost);
+      }
     }
     if (core.leader !== this.#leaderSeen || core.term !== this.#termSeen) {
       this.#leaderSeen = core.leader;
       this.#termSeen = core.term;
+      this.#proposals.leadershipEnded(core.term, this.isLeader);
       if (!this.isLeader) this.#stopServing();
       this.#host.onLeaderChange(this);
     }
@@ -370,7 +364,7 @@ export class GroupReplica {
     this.#installing = true;
     this.#loaded = [];
     this.#cache.clear(meta.index + 1);
-    this.#failProposals(meta.index);
+    this.#proposals.skip(meta.index, UNCERTAIN);
     this.#host.installSnapshot(this, meta, (error) => {
       if (error !== null) return this.#host.fatal(error);
       assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
@@ -379,16 +373,6 @@ export class GroupReplica {
       this.core.applied(meta.index);
       this.#host.wake();
     });
-  }
-
-  /** Proposals that a snapshot skips over: they may be in it or not. */
-  #failProposals(index: Index): void {
-    let head = this.#proposals.peek();
-    while (head !== undefined && head.index <= index) {
-      head.bundle.failAll(UNCERTAIN);
-      this.#proposals.shift();
-      head = this.#proposals.peek();
-    }
   }
 
   // ------------------------------------------------------------------------------------------- applying
@@ -416,15 +400,9 @@ export class GroupReplica {
 
   #applyEntry(entry: Entry): void {
     const { index, term } = entry;
-    let proposal: Proposal | undefined;
-    let head = this.#proposals.peek();
-    while (head !== undefined && head.index <= index) {
-      this.#proposals.shift();
-      if (head.index === index && head.term === term) proposal = head;
-      else this.#host.onNotExecuted(this, head.bundle);
-      head = this.#proposals.peek();
-    }
-    this.#listener.bundle = proposal?.bundle ?? null;
+    this.#listener.bundle = this.#proposals.decide(index, term, (bundle) =>
+      this.#host.onNotExecuted(this, bundle),
+    );
     this.store.apply(index, term, entry.bytes, this.#listener);
     this.#listener.bundle = null;
     this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
@@ -452,79 +430,27 @@ export class GroupReplica {
     });
   }
 
-  // ------------------------------------------------------------------------------------------- reads
-
-  #readConfirmed(id: number, index: Index): void {
-    const bundle = present(this.#rounds.get(id), "a confirmed round was asked");
-    this.#rounds.delete(id);
-    this.#servable.push({ index, round: { id, bundle } });
-  }
-
-  #loseRound(id: number): void {
-    const bundle = this.#rounds.get(id);
-    if (bundle === undefined) return;
-    this.#rounds.delete(id);
-    this.#host.onReadsLost(this, bundle);
-  }
-
+  /** Reads that are safe now; some may first need log time to move. */
   #serveReads(): void {
-    if (this.#deferred !== null && !this.#timeBatchWanted) {
-      const again = this.#deferred;
-      this.#deferred = null;
-      this.#serve(again);
-    }
-    while (this.#servable.length > 0) {
-      const { index, round } = this.#servable[0] as { index: Index; round: ReadRound };
-      if (index > this.store.appliedIndex) break;
-      this.#servable.shift();
-      this.#serve(round.bundle);
-    }
-  }
-
-  #serve(bundle: Bundle): void {
-    const view = this.#view;
-    const nowMs = this.leaderTimeMs();
-    const { bytes, length } = bundle.writer;
-    for (let i = 0; i < bundle.count; i++) {
-      const error = view.read(bytes, bundle.start(i), length);
-      assert(error === null, "the door checked the frame");
-      const origin = bundle.origin(i);
-      const tag = bundle.tag(i);
-      if (this.store.read(view, nowMs, origin.begin(tag))) {
-        origin.end(tag, bundle.mark(i));
-      } else {
-        origin.undo(tag);
-        this.#defer(bundle, i);
-      }
-    }
-  }
-
-  /** The key is gone by the leader's time: say so only after log time has passed its deadline as well. */
-  #defer(bundle: Bundle, i: number): void {
-    this.#deferred ??= new Bundle();
-    this.#deferred.take(bundle, i);
+    if (
+      !this.#reads.serve(this.store, () => this.leaderTimeMs(), this.#timeBatchWanted) ||
+      this.#timeBatchWanted
+    )
+      return;
     this.#timeBatchWanted = true;
     this.#host.wake();
   }
 
   /** No longer the leader: reads under way are asked again where the new one is. */
   #stopServing(): void {
-    for (const { round } of this.#servable) this.#host.onReadsLost(this, round.bundle);
-    this.#servable = [];
-    if (this.#deferred !== null) this.#host.onReadsLost(this, this.#deferred);
-    this.#deferred = null;
+    for (const bundle of this.#reads.takeUnanswered()) this.#host.onReadsLost(this, bundle);
     this.#timeBatchWanted = false;
+    this.#timeBatchIndex = 0;
   }
 
-  /** Proposals older than `tick`: nobody is made to wait longer for them. The log may still decide either way. */
+  /** Proposals that came before `tick`: nobody is made to wait longer for them. */
   giveUpBefore(tick: number, text: string): void {
-    for (let i = 0; i < this.#proposals.length; i++) {
-      const proposal = this.#proposals.at(i);
-      if (proposal.bundle.sinceTick >= tick) break;
-      if (proposal.bundle.count === 0) continue;
-      proposal.bundle.failAll(text);
-      proposal.bundle = new Bundle(); // nobody waits any more
-    }
+    this.#proposals.giveUpBefore(tick, text);
   }
 }
 

@@ -384,8 +384,10 @@ export class NucleusNode {
   #tick(lateMs: number): void {
     if (this.#stopped) return;
     this.#ticks++;
-    // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that.
-    if (lateMs > 5 * TICK_MS) for (const group of this.#groups) group.core.holdElection();
+    // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
+    // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
+    if (lateMs > this.config.layout.settings.electionMs / 2)
+      for (const group of this.#groups) group.core.holdElection();
     for (const group of this.#groups) group.tick();
     for (const router of this.#routers) router.tick();
     for (const sender of this.#senders) sender.tick(this.#groups[0]?.isLeader ?? false);

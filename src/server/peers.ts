@@ -286,8 +286,9 @@ export class Peers {
 /** A MessagePack nil: says only that somebody is there. */
 const PING = Uint8Array.of(0xc0);
 
+/** Pre-votes are of no term yet, so what they say is not "heard this term". */
 function carriesClock(message: Message): boolean {
-  return message.kind === "vote_reply" || message.kind === "prevote_reply";
+  return message.kind === "vote_reply";
 }
 
 /** Someone who dialled as a node and has not said which one yet. */

@@ -119,7 +119,8 @@ export class Router {
       const bundle = this.#writes[0] as Bundle;
       if (this.#host.syncing() && this.#writes.length === 1 && bundle.bytes < BATCH_BYTES_EARLY) break;
       if (!this.group.propose(bundle)) {
-        if (this.#noRoomSince < 0) this.#noRoomSince = this.#tick;
+        if (!this.group.isDiskFull(bundle.bytes)) this.#noRoomSince = -1;
+        else if (this.#noRoomSince < 0) this.#noRoomSince = this.#tick;
         break;
       }
       this.#noRoomSince = -1;
@@ -192,6 +193,7 @@ export class Router {
     this.#tick++;
     const before = this.#tick - COMMAND_TICKS_MAX;
     this.group.giveUpBefore(before, UNCERTAIN);
+    if (this.#noRoomSince >= 0 && !this.group.isDiskFull(BATCH_BYTES_EARLY)) this.#noRoomSince = -1;
     this.#forwarder.tick();
     this.#forwarder.giveUpBefore(before);
     this.#giveUpParked(before);

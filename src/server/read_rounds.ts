@@ -1,0 +1,84 @@
+/**
+ * Reads under way at the leader: asked as a round of the core, confirmed at an index, answered when that index is
+ * applied. A read that finds a key past its deadline by the leader's time, but not yet in log time, waits until
+ * log time has passed it too, so that nothing seen gone comes back.
+ */
+import { assert, present } from "../base/assert.ts";
+import type { Index } from "../raft/types.ts";
+import type { Store } from "../store/types.ts";
+import { CommandView } from "../wire/command.ts";
+import { Bundle } from "./bundle.ts";
+
+export class ReadRounds {
+  /** Asked of the core, by id. */
+  readonly #asked = new Map<number, Bundle>();
+  #next = 1;
+  /** May be answered once their index is applied; indexes never fall. */
+  #confirmed: { readonly index: Index; readonly bundle: Bundle }[] = [];
+  /** Wait for log time. */
+  #deferred: Bundle | null = null;
+  readonly #view = new CommandView();
+
+  /** `ask` puts the round to the core; false: nothing was asked. */
+  ask(bundle: Bundle, ask: (id: number) => boolean): boolean {
+    if (!ask(this.#next)) return false;
+    this.#asked.set(this.#next++, bundle);
+    return true;
+  }
+
+  confirm(id: number, index: Index): void {
+    this.#confirmed.push({ index, bundle: present(this.#asked.get(id), "a confirmed round was asked") });
+    this.#asked.delete(id);
+  }
+
+  /** The core cannot answer this round: its reads, to be asked again elsewhere. */
+  lose(id: number): Bundle | null {
+    const bundle = this.#asked.get(id) ?? null;
+    this.#asked.delete(id);
+    return bundle;
+  }
+
+  /** No longer the leader: everything that was confirmed or deferred and is not answered. */
+  takeUnanswered(): Bundle[] {
+    const bundles = this.#confirmed.map(({ bundle }) => bundle);
+    this.#confirmed = [];
+    if (this.#deferred !== null) bundles.push(this.#deferred);
+    this.#deferred = null;
+    return bundles;
+  }
+
+  /** Answers what can be answered; true if some reads wait for log time to move. */
+  serve(store: Store, nowMs: () => number, timeMoves: boolean): boolean {
+    if (this.#deferred !== null && !timeMoves) {
+      const again = this.#deferred;
+      this.#deferred = null;
+      this.#answer(again, store, nowMs());
+    }
+    let count = 0;
+    for (const { index, bundle } of this.#confirmed) {
+      if (index > store.appliedIndex) break;
+      count++;
+      this.#answer(bundle, store, nowMs());
+    }
+    if (count > 0) this.#confirmed.splice(0, count);
+    return this.#deferred !== null;
+  }
+
+  #answer(bundle: Bundle, store: Store, nowMs: number): void {
+    const view = this.#view;
+    const { bytes, length } = bundle.writer;
+    for (let i = 0; i < bundle.count; i++) {
+      const error = view.read(bytes, bundle.start(i), length);
+      assert(error === null, "the door checked the frame");
+      const origin = bundle.origin(i);
+      const tag = bundle.tag(i);
+      if (store.read(view, nowMs, origin.begin(tag))) {
+        origin.end(tag, bundle.mark(i));
+      } else {
+        origin.undo(tag);
+        this.#deferred ??= new Bundle();
+        this.#deferred.take(bundle, i);
+      }
+    }
+  }
+}
