@@ -432,11 +432,9 @@ export class GroupReplica {
 
   /** Reads that are safe now; some may first need log time to move. */
   #serveReads(): void {
-    if (
-      !this.#reads.serve(this.store, () => this.leaderTimeMs(), this.#timeBatchWanted) ||
-      this.#timeBatchWanted
-    )
-      return;
+    const timeMoves = this.#timeBatchWanted || this.store.appliedIndex < this.#timeBatchIndex;
+    const waits = this.#reads.serve(this.store, () => this.leaderTimeMs(), timeMoves);
+    if (!waits || timeMoves) return;
     this.#timeBatchWanted = true;
     this.#host.wake();
   }
