@@ -8,7 +8,7 @@ import { type ClusterTree, endBirth, logPath, makeTree, nodeDir, unusable } from
 import { askNode, type ClusterView, merge, type Reports } from "./cluster_view.ts";
 import { EXIT } from "./exit_codes.ts";
 import { isNodeProcess, listenerOf } from "./local_process.ts";
-import { CliError, counted, listed, type Paint, paintFor } from "./output.ts";
+import { CliError, counted, listed, type Paint, paintFor, shellWord } from "./output.ts";
 import { ownCommandText, shortPath } from "./own_command.ts";
 import { dropPidFile, isAlive, readPid, takePidFile } from "./pid_file.ts";
 import { runLines } from "./repl_batch.ts";
@@ -191,9 +191,9 @@ export class LocalRun {
     await this.#supervisor.stop();
     clearTimeout(slow);
     dropPidFile(this.#tree.dir);
-    const again = `${ownCommandText()} up${shortPath(this.#tree.dir) === "./data" ? "" : ` --dir ${shortPath(this.#tree.dir)}`}`;
-    if (count > 0)
-      console.error(`Stopped. The data stays in ${shortPath(this.#tree.dir)}; go on with: ${again}`);
+    const dir = shortPath(this.#tree.dir);
+    const again = `${ownCommandText()} up${dir === "./data" ? "" : ` --dir ${shellWord(dir)}`}`;
+    if (count > 0) console.error(`Stopped. The data stays in ${dir}; go on with: ${again}`);
   }
 }
 

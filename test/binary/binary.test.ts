@@ -1,2 +1,4 @@
 /** The compiled program, as people get it. `npm run test:binary` builds it first. */
+import "./repl.case.ts";
+import "./up.case.ts";
 import "./version.case.ts";
