@@ -39,6 +39,8 @@ import { Snapshots } from "./snapshots.ts";
 export const TICK_MS = 10;
 /** An entry cache of a node (design section 6). */
 const CACHE_BYTES_MAX = 16 * MiB;
+/** Entries that a loaded group may have under way: a full window of appends. */
+const REPLAY_ENTRIES = 64;
 /** One second to hand over and drain. */
 const STOP_TICKS_MAX = 100;
 /** Redis's default too. */
@@ -167,6 +169,8 @@ export class NucleusNode {
       this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
     });
     this.#peers?.dialAll();
+    // A lone voter has nobody to hear from: it need not wait for silence.
+    for (const { core } of this.#groups) if (isAlone(core)) core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
     this.wake();
   }
@@ -263,6 +267,7 @@ export class NucleusNode {
       group: group.group,
       replica: group.replica,
       store: group.store,
+      isReplaying: () => group.core.lastIndex - group.store.appliedIndex > REPLAY_ENTRIES,
       metaAt: (index) => group.core.metaAt(index),
       compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
       wake: () => this.wake(),

@@ -87,6 +87,9 @@ export function* writeSnapshot(
   try {
     position = yield* writeChunks(file, clock, encodeHead(group, meta), source);
     yield* wait<void>((done) => file.datasync(done));
+  } catch (error) {
+    yield* removeIfThere(disk, temporary); // on a full disk its space is what the log needs
+    throw error;
   } finally {
     source.close();
     yield* wait<void>((done) => file.close(done));

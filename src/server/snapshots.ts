@@ -34,6 +34,8 @@ export type SnapshotsHost = {
   readonly group: GroupId;
   readonly replica: number;
   readonly store: Store;
+  /** The log is ahead of the state by more than a moment's work. */
+  isReplaying(): boolean;
   /** (index, term, config) of the entry applied last. */
   metaAt(index: number): SnapshotMeta;
   /** The mark is synced: the log before `meta` may be forgotten. */
@@ -99,6 +101,7 @@ export class Snapshots {
   #isDue(): boolean {
     const { store, wal, group } = this.#host;
     if (store.appliedIndex <= (this.#latest?.index ?? 1)) return false;
+    if (this.#host.isReplaying()) return false; // an image of the past would be due again at once
     if (this.#logBytes > Math.max(LOG_BYTES_MIN, this.#latestBytes)) return true;
     return this.#ticks > IDLE_TICKS_MAX || wal.pinningGroups().includes(group);
   }
