@@ -32,7 +32,8 @@ export function ownCommandText(): string {
   }
   if (onPath("nucleus", SCRIPT)) return "nucleus";
   const [, ...rest] = ownCommand();
-  return shellCommand([basename(EXECUTABLE), ...rest.slice(0, -1), shortPath(SCRIPT)]);
+  const runtime = basename(EXECUTABLE).replace(/\.exe$/, ""); // npm's bun is called so everywhere
+  return shellCommand([runtime, ...rest.slice(0, -1), shortPath(SCRIPT)]);
 }
 
 /** From here if that is shorter, and never without a slash: the shell would look for it elsewhere. */

@@ -5,13 +5,19 @@ import type { Reply } from "../wire/resp_client_parse.ts";
 import { EXIT, type ExitCode, exitCodeOf, exitCodeOfReply } from "./exit_codes.ts";
 import { CliError, type Paint, sentence } from "./output.ts";
 import { runColon } from "./repl_colon.ts";
+import type { LocalCluster } from "./repl_kill.ts";
 import { failedCallText, type Session } from "./repl_session.ts";
 import { splitLine } from "./repl_words.ts";
 import { formatReply, type ReplyFormat } from "./reply_format.ts";
 import type { Word } from "./resp_connection.ts";
 import { notReached } from "./status_command.ts";
 
-export type Printer = { readonly format: ReplyFormat; readonly paint: Paint };
+export type Printer = {
+  readonly format: ReplyFormat;
+  readonly paint: Paint;
+  /** The nodes are children of this process. */
+  readonly local: LocalCluster | null;
+};
 
 /** Commands from a pipe that may be under way at once: enough to fill a sync's batch, few enough to lose sight of. */
 const LINES_OPEN_MAX = 128;
@@ -40,12 +46,12 @@ async function runColonOnce(
   session: Session,
   name: string,
   words: readonly Word[],
-  { paint }: Printer,
+  { paint, local }: Printer,
 ): Promise<ExitCode> {
   const bytes = words.map((word) => (typeof word === "string" ? utf8(word) : word));
   await session.learn();
   const say = (line: string): void => console.error(line);
-  console.log(await runColon(name, bytes, { session, paint, say, local: null }));
+  console.log(await runColon(name, bytes, { session, paint, say, local }));
   return EXIT.ok;
 }
 
@@ -60,12 +66,12 @@ async function runColonLine(
   session: Session,
   words: readonly Uint8Array[],
   line: number,
-  { paint }: Printer,
+  { paint, local }: Printer,
 ): Promise<ExitCode> {
   const [name = new Uint8Array(0), ...rest] = words;
   const say = (text: string): void => console.error(text);
   try {
-    const context = { session, paint, say, local: null };
+    const context = { session, paint, say, local };
     console.log(await runColon(fromUtf8(name), rest, context));
     return EXIT.ok;
   } catch (error) {

@@ -42,7 +42,11 @@ export const replCommand = {
 
 async function runRepl(args: ReplArguments): Promise<void> {
   const session = new Session(addressFrom(args, process.env.NUCLEUS_ADDR));
-  const printer: Printer = { format: formatFor(args), paint: paintFor(process.stdout, process.env) };
+  const printer: Printer = {
+    format: formatFor(args),
+    paint: paintFor(process.stdout, process.env),
+    local: null,
+  };
   const words: (string | Uint8Array)[] = (args["--"] ?? []).map(String);
   try {
     if (words.length > 0) {

@@ -6,6 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
+import { performance } from "node:perf_hooks";
 import type { NodeAddress } from "../server/layout.ts";
 import { showAddress } from "./address.ts";
 import { type ClusterTree, isUnborn, logPath, nodeDir } from "./cluster_dir.ts";
@@ -127,7 +128,7 @@ export class Supervisor {
     const [program, ...leading] = ownCommand();
     const init = isUnborn(this.#tree, node) ? ["--init"] : [];
     child.logStart = fs.fstatSync(log).size;
-    child.startedMs = Date.now();
+    child.startedMs = performance.now();
     const process = spawn(program, [...leading, ...this.#arguments(node), ...init, "--parent-pipe"], {
       stdio: ["pipe", log, log],
       detached: true,
@@ -146,7 +147,7 @@ export class Supervisor {
     const pid = child.process.pid ?? 0;
     child.process = null;
     if (this.#stopping) return;
-    child.infantDeaths = Date.now() - child.startedMs < INFANT_MS ? child.infantDeaths + 1 : 0;
+    child.infantDeaths = performance.now() - child.startedMs < INFANT_MS ? child.infantDeaths + 1 : 0;
     const respawns = this.#respawn && child.infantDeaths < INFANT_DEATHS_MAX;
     if (respawns) {
       child.respawnTimer = setTimeout(() => {

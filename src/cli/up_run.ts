@@ -1,21 +1,21 @@
 /** One run of `up`: claims the directory, starts the nodes, waits for leaders, talks, and stops everything. */
-import { createServer } from "node:net";
+import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf } from "../base/errors.ts";
 import type { NodeAddress } from "../server/layout.ts";
 import { showAddress } from "./address.ts";
-import { type ClusterTree, endBirth, logPath, makeTree, nodeDir, unusable } from "./cluster_dir.ts";
+import { type ClusterTree, endBirth, logPath } from "./cluster_dir.ts";
 import { askNode, type ClusterView, merge, type Reports } from "./cluster_view.ts";
 import { EXIT } from "./exit_codes.ts";
-import { isNodeProcess, listenerOf } from "./local_process.ts";
 import { CliError, counted, listed, type Paint, paintFor, shellWord } from "./output.ts";
 import { ownCommandText, shortPath } from "./own_command.ts";
-import { dropPidFile, isAlive, readPid, takePidFile } from "./pid_file.ts";
+import { dropPidFile } from "./pid_file.ts";
 import { runLines } from "./repl_batch.ts";
 import { runInteractive } from "./repl_interactive.ts";
+import type { LocalCluster } from "./repl_kill.ts";
 import { Session } from "./repl_session.ts";
 import type { LineTerminal } from "./repl_terminal.ts";
 import { type Death, Supervisor } from "./supervisor.ts";
+import { claim } from "./up_claim.ts";
 import { firstScreen, jsonLine } from "./up_screen.ts";
 
 export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; readonly json: boolean };
@@ -24,9 +24,9 @@ export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; re
 const READY_MS_MAX = 120_000;
 /** With all leaders there, how long a node that has not answered yet is waited for. */
 const STRAGGLER_MS_MAX = 5000;
+const SLOW_START_MS = 3000;
 const POLL_MS = 50;
-/** Nodes whose `up` was killed end by themselves; this is how long they get. */
-const ORPHANS_MS_MAX = 5000;
+const BIRTH_POLL_MS = 1000;
 /** After this the person is told how to hurry. */
 const SLOW_STOP_MS = 3000;
 
@@ -39,6 +39,7 @@ export class LocalRun {
   #askStop: () => void = () => {};
   readonly #stopAsked: Promise<void>;
   #stopping = false;
+  #isBorn = false;
   #terminal: LineTerminal | null = null;
   /** Nodes whose death is somebody's wish and reported by them. */
   readonly #doomed = new Set<string>();
@@ -66,23 +67,44 @@ export class LocalRun {
 
   /** Null: a stop was asked for meanwhile. */
   async #untilReady(): Promise<ClusterView | null> {
-    const { nodes } = this.#tree.layout;
-    const startMs = Date.now();
-    let ledSinceMs = 0;
+    const startMs = performance.now();
+    let ledSinceMs: number | null = null;
+    let told = false;
     while (!this.#stopping) {
       const view = merge(await this.#askAll());
+      const nowMs = performance.now();
       const led = view.shards.length > 0 && view.shards.every(({ leader }) => leader !== null);
+      ledSinceMs = led ? (ledSinceMs ?? nowMs) : null;
+      this.#noticeBirth(view);
       const answered = view.nodes.filter(({ alive }) => alive).length;
-      if (!led) ledSinceMs = 0;
-      else if (ledSinceMs === 0) ledSinceMs = Date.now();
-      if (answered === nodes.length) endBirth(this.#tree);
-      const patience = Date.now() - ledSinceMs < STRAGGLER_MS_MAX && answered < this.#supervisor.expected;
-      if (led && !patience) return view;
-      if (this.#supervisor.expected <= nodes.length / 2) throw this.#noMajority();
-      if (Date.now() - startMs > READY_MS_MAX) throw this.#notReady(view);
+      const complete = answered >= this.#supervisor.expected;
+      if (ledSinceMs !== null && (complete || nowMs - ledSinceMs > STRAGGLER_MS_MAX)) return view;
+      if (this.#supervisor.expected <= view.nodes.length / 2) throw this.#noMajority();
+      if (nowMs - startMs > READY_MS_MAX) throw this.#notReady(view);
+      if (!told && nowMs - startMs > SLOW_START_MS) {
+        told = true;
+        console.error(
+          `Waiting: ${answered} of ${counted(view.nodes.length, "node")} answer${led ? "" : ", no leader yet"} ..`,
+        );
+      }
       await Promise.race([sleep(POLL_MS), this.#stopAsked]);
     }
     return null;
+  }
+
+  /** Every node has started at least once: none may ever be begun anew. */
+  #noticeBirth({ nodes }: ClusterView): void {
+    if (this.#isBorn || nodes.some(({ alive }) => !alive)) return;
+    endBirth(this.#tree);
+    this.#isBorn = true;
+  }
+
+  /** A node that was too late for `ready` is waited for as long as this runs. */
+  async #watchBirth(): Promise<void> {
+    while (!this.#isBorn && !this.#stopping) {
+      await sleep(BIRTH_POLL_MS, undefined, { ref: false });
+      this.#noticeBirth(merge(await this.#askAll()));
+    }
   }
 
   async #askAll(): Promise<Reports> {
@@ -127,6 +149,7 @@ export class LocalRun {
       const paint = paintFor(process.stdout, process.env);
       console.log(`${firstScreen(this.#tree, view, pidOf, this.#options.repl, paint)}\n\nready`);
     }
+    void this.#watchBirth();
     if (this.#options.repl) await Promise.race([this.#repl(), this.#stopAsked]);
     else await this.#stopAsked;
   }
@@ -134,23 +157,21 @@ export class LocalRun {
   async #repl(): Promise<void> {
     const first = this.#tree.layout.nodes[0] as NodeAddress;
     const session = new Session({ host: first.host, port: first.port });
+    const local: LocalCluster = {
+      respawns: this.#options.respawn,
+      restartText: (id) => this.#supervisor.restartText(id),
+      onKill: (id) => this.#doomed.add(id),
+      start: (id) => this.#supervisor.start(id),
+    };
+    const onTerminal = (terminal: LineTerminal): void => {
+      this.#terminal = terminal;
+    };
     try {
       if (process.stdin.isTTY && process.stdout.isTTY) {
-        await runInteractive(session, {
-          local: {
-            respawns: this.#options.respawn,
-            restartText: (id) => this.#supervisor.restartText(id),
-            onKill: (id) => this.#doomed.add(id),
-            start: (id) => this.#supervisor.start(id),
-          },
-          greet: false,
-          onTerminal: (terminal) => {
-            this.#terminal = terminal;
-          },
-        });
+        await runInteractive(session, { local, greet: false, onTerminal });
       } else {
-        const printer = { format: "raw", paint: paintFor(process.stdout, process.env) } as const;
-        process.exitCode = await runLines(session, process.stdin, printer);
+        const paint = paintFor(process.stdout, process.env);
+        process.exitCode = await runLines(session, process.stdin, { format: "raw", paint, local });
       }
     } finally {
       session.close();
@@ -160,9 +181,10 @@ export class LocalRun {
   #onDeath({ node, pid, how, why, respawns }: Death): void {
     if (this.#doomed.delete(node.id)) return;
     const reason = why === "" ? "" : `\n  It said: ${why}`;
+    const here = this.#terminal === null ? "" : `  :start ${node.id}  or, elsewhere, with`;
     const next = respawns
       ? "It is started again in a second."
-      : `Start it again with: ${this.#terminal === null ? "" : `:start ${node.id}  or, elsewhere, with:`}\n  ${this.#supervisor.restartText(node.id)}`;
+      : `Start it again with${here}:\n  ${this.#supervisor.restartText(node.id)}`;
     this.#notice(`${this.#talk("yellow", `${node.id} (pid ${pid}) ${how}.`)}${reason}\n  ${next}`);
   }
 
@@ -195,80 +217,4 @@ export class LocalRun {
     const again = `${ownCommandText()} up${dir === "./data" ? "" : ` --dir ${shellWord(dir)}`}`;
     if (count > 0) console.error(`Stopped. The data stays in ${dir}; go on with: ${again}`);
   }
-}
-
-/** Makes sure that nobody else runs this cluster or sits on its ports, and takes the directory. */
-async function claim(tree: ClusterTree): Promise<void> {
-  const watcher = readPid(tree.dir);
-  if (watcher !== null && watcher !== process.pid && isAlive(watcher)) throw runsAlready(tree, watcher);
-  const deadlineMs = Date.now() + ORPHANS_MS_MAX;
-  let left = livingNodes(tree);
-  if (left.length > 0)
-    console.error(`Waiting for ${listed(left.map(({ id }) => id))} of an earlier run to end ..`);
-  while (left.length > 0 && Date.now() < deadlineMs) {
-    await sleep(POLL_MS);
-    left = livingNodes(tree);
-  }
-  if (left.length > 0) throw nodesRunAlready(tree, left);
-  for (const node of tree.layout.nodes) await checkPort(tree, node);
-  try {
-    if (tree.isNew) makeTree(tree);
-    takePidFile(tree.dir);
-  } catch (error) {
-    throw unusable(tree.dir, error);
-  }
-}
-
-type Living = { readonly id: string; readonly pid: number };
-
-function livingNodes(tree: ClusterTree): Living[] {
-  return tree.layout.nodes.flatMap((node) => {
-    const pid = readPid(nodeDir(tree, node));
-    return pid !== null && isNodeProcess(pid, node.id) ? [{ id: node.id, pid }] : [];
-  });
-}
-
-function runsAlready(tree: ClusterTree, pid: number): CliError {
-  return new CliError(
-    EXIT.conflict,
-    `This cluster runs already: process ${pid} watches ${shortPath(tree.dir)}.`,
-    reachText(tree),
-    `Stop it with: kill ${pid}\nFor another cluster beside it, give another --dir and --base-port.`,
-  );
-}
-
-function nodesRunAlready(tree: ClusterTree, living: readonly Living[]): CliError {
-  const names = listed(living.map(({ id, pid }) => `${id} (pid ${pid})`));
-  return new CliError(
-    EXIT.conflict,
-    `${names} of this cluster ${living.length === 1 ? "runs" : "run"} already, without an \`up\`.`,
-    reachText(tree),
-    `Stop ${living.length === 1 ? "it" : "them"} with: kill ${living.map(({ pid }) => pid).join(" ")}`,
-  );
-}
-
-function reachText(tree: ClusterTree): string {
-  const port = tree.layout.nodes[0]?.port ?? 0;
-  return `Talk to it with: ${ownCommandText()} repl -p ${port}`;
-}
-
-/** Listening there for a moment is the one sure test. */
-function checkPort(tree: ClusterTree, node: NodeAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", (error) => reject(portError(tree, node, error)));
-    server.listen(node.port, node.host, () => server.close(() => resolve()));
-  });
-}
-
-function portError(tree: ClusterTree, { id, host, port }: NodeAddress, error: Error): CliError {
-  const next = tree.isNew
-    ? "Stop it, or choose other ports with --base-port."
-    : "Stop it: the ports of a cluster are fixed when it is made. For another cluster give another --dir and --base-port.";
-  if (codeOf(error) !== "EADDRINUSE") {
-    return new CliError(EXIT.failed, `${id} cannot listen on ${host}:${port}.`, error.message, next);
-  }
-  const holder = listenerOf(port);
-  const who = holder === null ? "another process (see who: ss -ltnp)" : `${holder.name} (pid ${holder.pid})`;
-  return new CliError(EXIT.conflict, `Port ${port}, for ${id}, is taken.`, `${who} listens there.`, next);
 }

@@ -83,15 +83,26 @@ t.test("repl", async (t) => {
   t.equal(await cluster.up.stop(), 0);
 });
 
-t.test("up --repl takes lines from a pipe, and stops when they end", async (t) => {
-  const cwd = t.testdir();
-  const up = new Up(["--repl", "--base-port", String(await freeBasePort(3))], cwd, "pipe");
-  t.teardown(() => endAll(up, cwd));
-  up.process.stdin?.end("SET a 1\nINCR a\n");
-  t.equal(await up.ended(), 0);
-  t.match(up.stdout, /\nready\nOK\n2\n$/);
-  t.match(up.stderr, /Stopped\. /);
-});
+t.test(
+  "up --repl takes lines from a pipe, kills and starts nodes, and stops when the lines end",
+  async (t) => {
+    const cwd = t.testdir();
+    const up = new Up(["--repl", "--base-port", String(await freeBasePort(3))], cwd, "pipe");
+    t.teardown(() => endAll(up, cwd));
+    up.process.stdin?.end("SET a 1\n:kill n2\n:start n1\n:start n2\n:start n9\n:shards\nINCR a\n");
+    t.equal(await up.ended(), 1, "two lines failed");
+    t.match(up.stdout, /\nready\nOK\nwrite gap {5}/);
+    t.match(
+      up.stdout,
+      /^acknowledged .* nothing was lost\nStart n2 again with {2}:start n2 {2}or, elsewhere, with:$/m,
+    );
+    t.match(up.stdout, /\nn2 runs again \(pid \d+\)\.\nHealthy - 3\/3 nodes, .*\n.*\n.*\n2\n$/);
+    t.match(up.stderr, /^line 3: n1 runs already\.$/m);
+    t.match(up.stderr, /^line 5: There is no node n9: see :nodes$/m);
+    t.notMatch(up.stderr, "was killed by", "who asked for it need not be told");
+    t.match(up.stderr, /Stopped\. /);
+  },
+);
 
 function pseudoTerminal(): string | false {
   const probe = spawnSync("script", ["-qec", "true", "/dev/null"]);

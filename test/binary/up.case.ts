@@ -190,7 +190,7 @@ t.test(
     const { up, line, port } = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
     const victim = line.nodes.find(({ id }) => id !== line.shards[0]?.leader) as UpLine["nodes"][number];
     process.kill(victim.pid, "SIGKILL");
-    const [, command = ""] = await up.says(/Start it again with:\s*\n {2}(.+)\n/, "stderr");
+    const [, command = ""] = await up.says(/Start it again with:\n {2}(.+)\n/, "stderr");
     t.match(up.stderr, `${victim.id} (pid ${victim.pid}) was killed by SIGKILL.`);
     t.notMatch(command, "--init");
 
