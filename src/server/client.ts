@@ -27,6 +27,8 @@ export type ClientHost = {
   readonly clock: Clock;
   readonly random: Random;
   readonly info: NodeInfo;
+  /** Begins to hand the shard's leadership to `node`; why not, as an error text, or null. */
+  moveLeader(node: string): string | null;
   /** Clients connected now. */
   clients(): Iterable<Client>;
   /** Hands a checked command to its router; false: ask again after a turn (`waitForRoom`). */

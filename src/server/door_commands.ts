@@ -37,10 +37,7 @@ const DOORS: Readonly<Record<string, Door>> = {
     for (let i = 1; i < args.argCount; i++) sections.push(argText(args, i).toLowerCase());
     reply.verbatim(infoText(host.info, sections));
   },
-  nucleus: (args, _client, reply, host) => {
-    if (argIs(args, 1, "status")) reply.text(host.info.json());
-    else reply.error(`ERR unknown subcommand '${argText(args, 1, 128)}'. Try NUCLEUS STATUS.`);
-  },
+  nucleus: nucleusCommand,
   quit: (_args, client, reply) => {
     reply.simple("OK");
     client.closing = true;
@@ -68,6 +65,19 @@ export function runDoorCommand(
   const door = DOORS[spec.name];
   if (door === undefined) reply.error(unknownCommandError(args));
   else door(args, client, reply, host);
+}
+
+/** NUCLEUS STATUS | NUCLEUS LEADER node */
+function nucleusCommand(args: Args, _client: DoorClient, reply: RespEncoder, host: ClientHost): void {
+  if (argIs(args, 1, "status") && args.argCount === 2) return reply.text(host.info.json());
+  if (!argIs(args, 1, "leader") || args.argCount !== 3) {
+    return reply.error(
+      `ERR unknown subcommand or wrong number of words '${argText(args, 1, 128)}'. Try NUCLEUS STATUS or NUCLEUS LEADER node.`,
+    );
+  }
+  const problem = host.moveLeader(argText(args, 2));
+  if (problem === null) reply.simple("OK");
+  else reply.error(problem);
 }
 
 function word(args: Args, i: number, reply: RespEncoder): void {

@@ -109,6 +109,7 @@ export class NucleusNode {
       info: this.#status,
       clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => this.#admit(view, at, lane, origin, tag),
+      moveLeader: (node) => this.#moveLeader(node),
       touch: (client) => this.#touch(client),
       waitForRoom: (client) => {
         this.#waiting.push(client);
@@ -367,6 +368,23 @@ export class NucleusNode {
     const admitted = router.admit(view, frameAt, lane, origin, tag);
     this.wake();
     return admitted;
+  }
+
+  #moveLeader(node: string): string | null {
+    const group = this.#groups[0] as GroupReplica;
+    const { core } = group;
+    const target = core.config.voters.find((voter) => voter.node === node);
+    if (target === undefined) return `ERR node '${node}' has no vote in this shard; see NUCLEUS STATUS`;
+    if (core.leader === target.replica) return null;
+    if (!group.isLeader) {
+      const leader = this.#peers?.nodeOf(core.leader) ?? null;
+      return leader === null
+        ? "CLUSTERDOWN No leader that could hand over; nothing was done"
+        : `ERR this node does not lead; ask ${leader}`;
+    }
+    const refusal = core.transfer(target.replica);
+    this.wake();
+    return refusal === null ? null : `TRYAGAIN the leader cannot hand over now: ${refusal}`;
   }
 
   #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
