@@ -7,8 +7,11 @@
  */
 import { utf8 } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
+import { WIRE_VERSION } from "../base/version.ts";
 import type { Connection } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";
+import { clientHello } from "../wire/control.ts";
+import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import {
   beginNative,
   endNative,
@@ -165,7 +168,17 @@ export class NativeClient implements Client, Origin {
     this.connection.pause();
   }
 
+  /** May be said again: the answer tells who leads by now. */
   #hello(): void {
+    const said = decodeShape(clientHello, this.#frame.body(), "hello");
+    if (said instanceof ShapeError) return this.#closeWith(`malformed frame: ${said.reason}`);
+    if (!said.wireVersions.includes(WIRE_VERSION)) {
+      return this.#closeWith(
+        `this node speaks wire version ${WIRE_VERSION}, not ${said.wireVersions.join(", ")}`,
+      );
+    }
+    if (isWord(said.name)) this.name = said.name;
+    if (isWord(said.version)) this.libVersion = said.version;
     writeNative(this.#output.writer, OPCODE.helloReply, this.#frame.requestId, this.#host.info.helloReply());
   }
 
@@ -225,4 +238,9 @@ export class NativeClient implements Client, Origin {
   get outputBytes(): number {
     return this.#output.queuedBytes;
   }
+}
+
+/** Fit for a line of CLIENT LIST. */
+function isWord(text: string): boolean {
+  return /^[!-~]*$/.test(text);
 }

@@ -1,6 +1,9 @@
 /** What a node says of itself: INFO, NUCLEUS STATUS, the native hello. */
-import { utf8 } from "../base/bytes.ts";
 import { formatBytes } from "../base/units.ts";
+import { WIRE_VERSION } from "../base/version.ts";
+import { type HelloReply, helloReply } from "../wire/control.ts";
+import { encodeShape } from "../wire/msgpack.ts";
+import { REQUEST_FRAME_BYTES_MAX } from "../wire/native.ts";
 import type { GroupReplica } from "./group.ts";
 import type { NodeInfo } from "./info.ts";
 import type { NucleusNode } from "./node.ts";
@@ -182,6 +185,24 @@ export class NodeStatus implements NodeInfo {
   }
 
   helloReply(): Uint8Array {
-    return utf8(this.json());
+    const { config, groups } = this.#node;
+    return encodeShape(helloReply, {
+      cluster: config.layout.cluster,
+      node: config.id,
+      version: config.version,
+      wireVersion: WIRE_VERSION,
+      leaderTimeMs: Math.max(0, Math.floor(groups[0]?.leaderTimeEstimateMs() ?? 0)),
+      leaders: groups.flatMap((group) => this.#leaderOf(group)),
+      frameBytesMax: REQUEST_FRAME_BYTES_MAX,
+    });
+  }
+
+  /** Who leads, if this replica knows, and where that node listens. */
+  #leaderOf({ core, group }: GroupReplica): HelloReply["leaders"] {
+    const member = core.config.voters.find(({ replica }) => replica === core.leader);
+    const node = this.#node.config.layout.nodes.find(({ id }) => id === member?.node);
+    if (node === undefined) return [];
+    const host = node.host.includes(":") ? `[${node.host}]` : node.host;
+    return [{ group, term: core.term, node: node.id, address: `${host}:${node.port}` }];
   }
 }

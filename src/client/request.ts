@@ -1,0 +1,61 @@
+/**
+ * A request of the client's core, and what may be said of it.
+ *
+ *     maybe  state      a write that fails now
+ *     no     queued     certainly was not executed
+ *     no     refused    certainly was not executed: every attempt was answered so
+ *     no     sent       may take effect
+ *     yes    any        may have taken effect, or may yet
+ */
+import type { Chunk } from "./chunks.ts";
+import { type ClientError, OutcomeUnknownError, TimeoutError, UnavailableError } from "./errors.ts";
+
+/** Who waits for a request. One of the two is called, once; from inside `end` only if nothing was queued. */
+export interface Caller {
+  /** One whole native reply (or the body of a pong or of an admin reply), borrowed. */
+  onReply(bytes: Uint8Array, start: number, end: number): void;
+  onError(error: ClientError): void;
+}
+
+/** read: changes nothing. session: executed once, however often sent. once: sent once. */
+export type Kind = "read" | "session" | "once";
+export type State = "queued" | "sent" | "refused" | "done";
+
+export class Request {
+  seq = 0;
+  readonly kind: Kind;
+  readonly caller: Caller;
+  readonly slot: number;
+  readonly deadlineTick: number;
+  state: State = "queued";
+  /** An attempt may have taken effect. */
+  maybe = false;
+  /** Its notAfter is set. */
+  stamped = false;
+  /** What the last attempt was answered with, if that was no answer. */
+  refusal = "";
+  chunk: Chunk | null = null;
+  start = 0;
+  end = 0;
+
+  constructor(kind: Kind, caller: Caller, slot: number, deadlineTick: number) {
+    this.kind = kind;
+    this.caller = caller;
+    this.slot = slot;
+    this.deadlineTick = deadlineTick;
+  }
+}
+
+/** Whether an attempt of this write took effect, or may. */
+export function mayTakeEffect(request: Request): boolean {
+  return request.kind !== "read" && (request.maybe || request.state === "sent");
+}
+
+/** Its time is up; `problem` is why nothing can be sent, if that is so. */
+export function lateError(request: Request, problem: string): ClientError {
+  const last = request.refusal === "" ? "" : ` (last: ${request.refusal})`;
+  if (mayTakeEffect(request)) return new OutcomeUnknownError(`no answer in time${last}`);
+  if (request.state === "sent") return new TimeoutError(`no answer in time${last}`);
+  if (request.refusal !== "") return new UnavailableError("UNAVAILABLE", request.refusal);
+  return new UnavailableError("UNAVAILABLE", `not sent in time: ${problem}`);
+}
