@@ -13,12 +13,12 @@ export const DEFAULT_ADDRESS: Address = { host: "127.0.0.1", port: 7001 };
 
 /** The options of every client verb, for yargs. */
 export const ADDRESS_OPTIONS = {
-  host: { alias: "h", type: "string", requiresArg: true, describe: "any node of the cluster [127.0.0.1]" },
+  host: { alias: "h", type: "string", requiresArg: true, describe: "Any node of the cluster [127.0.0.1]" },
   port: {
     alias: "p",
     type: "string",
     requiresArg: true,
-    describe: "its port [7001]; both also by NUCLEUS_ADDR",
+    describe: "Its port [7001]; both also by NUCLEUS_ADDR",
   },
 } as const;
 

@@ -34,9 +34,9 @@ export const replCommand = {
     yargs
       .usage("$0 repl [-h host] [-p port] [COMMAND arguments..]")
       .options(ADDRESS_OPTIONS)
-      .option("raw", { type: "boolean", describe: "bare values, as into a pipe; --no-raw: as on a terminal" })
-      .option("json", { type: "boolean", default: false, describe: "replies as JSON" })
-      .option("x", { type: "boolean", default: false, describe: "take the last argument from stdin" }),
+      .option("raw", { type: "boolean", describe: "Bare values, as into a pipe; --no-raw: as on a terminal" })
+      .option("json", { type: "boolean", default: false, describe: "Replies as JSON" })
+      .option("x", { type: "boolean", default: false, describe: "Take the last argument from stdin" }),
   handler: (args: unknown) => runRepl(args as ReplArguments),
 };
 

@@ -16,7 +16,7 @@ export const statusCommand = {
   builder: (yargs: Argv) =>
     yargs
       .options(ADDRESS_OPTIONS)
-      .option("json", { type: "boolean", default: false, describe: "one JSON object instead of tables" }),
+      .option("json", { type: "boolean", default: false, describe: "One JSON object instead of tables" }),
   handler: (args: unknown) => runStatus(args as StatusArguments),
 };
 

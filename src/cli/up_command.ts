@@ -38,31 +38,31 @@ export const upCommand = {
       .option("replicas", {
         type: "number",
         requiresArg: true,
-        describe: "the number of nodes in this version",
+        describe: "The number of nodes in this version",
       })
       .option("control", { type: "number", requiresArg: true, default: 0, describe: "0 in this version" })
       .option("base-port", {
         type: "number",
         requiresArg: true,
-        describe: `node i listens on this + i [${BASE_PORT_DEFAULT}]`,
+        describe: `Node i listens on this + i [${BASE_PORT_DEFAULT}]`,
       })
       .option("dir", {
         type: "string",
         requiresArg: true,
         default: "./data",
-        describe: "where the data is, or will be",
+        describe: "Where the data is, or will be",
       })
       .option("repl", {
         type: "boolean",
         default: false,
-        describe: "open a shell; leaving it stops the cluster",
+        describe: "Open a shell; leaving it stops the cluster",
       })
       .option("respawn", {
         type: "boolean",
         default: false,
-        describe: "start a node that died again after a second",
+        describe: "Start a node that died again after a second",
       })
-      .option("json", { type: "boolean", default: false, describe: "one line of JSON when ready" }),
+      .option("json", { type: "boolean", default: false, describe: "One line of JSON when ready" }),
   handler: (args: unknown) => runUp(args as UpArguments),
 };
 

@@ -1,6 +1,6 @@
 /** `up` and `status`: a whole cluster by one command, and everything that may stand in its way. */
 import { execFile, spawn } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import t from "tap";
 import { makeTree, openTree } from "../../src/cli/cluster_dir.ts";
@@ -169,6 +169,36 @@ t.test("a first start that was cut short goes on with the next", async (t) => {
   const { up } = await startCluster(t, [], cwd);
   t.notOk(existsSync(`${cwd}/data/birth`), "from now on an empty directory is a lost disk");
   t.equal(await up.stop(), 0);
+});
+
+t.test(
+  "A12: a node whose disk was wiped is not begun anew by up, which says why and runs the others",
+  async (t) => {
+    const cwd = t.testdir();
+    const first = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+    set(first.port, "kept", "yes");
+    await first.up.stop();
+    rmSync(`${cwd}/data/n3`, { recursive: true });
+    const { up, line } = await startCluster(t, [], cwd);
+    t.match(
+      up.stderr,
+      /^n3 \(pid \d+\) ended with exit code 1\.\n {2}It said: cannot start: .*data\/n3 is empty\. .*--init/m,
+    );
+    t.equal(line.nodes.find(({ id }) => id === "n3")?.pid, null);
+    t.equal(get(line.nodes[0]?.addr.split(":")[1] ?? "", "kept"), "yes\n");
+    t.equal(await up.stop(), 0);
+  },
+);
+
+t.test("with no majority to start, up says why and exits with 4", async (t) => {
+  const cwd = t.testdir();
+  const first = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+  await first.up.stop();
+  for (const id of ["n2", "n3"]) rmSync(`${cwd}/data/${id}`, { recursive: true });
+  const { status, stderr } = await finish(["up"], cwd);
+  t.equal(status, 4);
+  t.match(stderr, /\nStopping 1 node \.\.\n/);
+  t.match(stderr, /nucleus: Only 1 of 3 nodes could be started\.\n {2}That is no majority/);
 });
 
 t.test("when up is killed its nodes end by themselves, and the next up goes on", async (t) => {

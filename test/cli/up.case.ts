@@ -28,7 +28,7 @@ t.test("a cluster's directory is planned first and written later", async (t) => 
   t.not(openTree(`${dir}2`, ANY).layout.cluster, openTree(`${dir}2`, ANY).layout.cluster, "ids are random");
 });
 
-t.test("a node is begun anew only until all have started once", async (t) => {
+t.test("A12: a node is begun anew only until all have started once", async (t) => {
   const tree = openTree(`${t.testdir()}/data`, ANY);
   makeTree(tree);
   const [n1, n2] = tree.layout.nodes;
