@@ -4,6 +4,7 @@ import yargs, { type CommandModule } from "yargs";
 import { createPlatform } from "../platform/node.ts";
 import { markCommandWords } from "./argv_words.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
+import { leaderCommand } from "./leader_command.ts";
 import { nodeCommand } from "./node_command.ts";
 import { CliError, errorText, paintFor } from "./output.ts";
 import { replCommand } from "./repl_command.ts";
@@ -26,8 +27,14 @@ function fail(message: string | undefined, error: Error | undefined): never {
 }
 
 type Verb = Pick<CommandModule, "describe" | "builder" | "handler"> & { readonly command: string };
-const commands: readonly Verb[] = [upCommand, replCommand, statusCommand, nodeCommand(createPlatform)];
-const VERBS = commands.map(({ command }) => command);
+const commands: readonly Verb[] = [
+  upCommand,
+  replCommand,
+  statusCommand,
+  leaderCommand,
+  nodeCommand(createPlatform),
+];
+const VERBS = commands.map(({ command }) => command.split(" ", 1)[0] as string);
 
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
