@@ -19,6 +19,20 @@ export function* closeFile(file: DiskFile): Task<void> {
   yield* wait<void>((done) => file.close(done));
 }
 
+/** Closes on the way out of a failure, whose own error is the one to tell. */
+export function* closeAfterError(file: DiskFile): Task<void> {
+  yield* wait<void>((done) => file.close(() => done(null, undefined)));
+}
+
+export function* sizeOfPath(disk: Disk, path: string): Task<number> {
+  const file = yield* openFile(disk, path, "read");
+  try {
+    return yield* sizeOf(file);
+  } finally {
+    yield* closeAfterError(file);
+  }
+}
+
 export function* sizeOf(file: DiskFile): Task<number> {
   return yield* wait<number>((done) => file.size(done));
 }

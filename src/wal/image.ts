@@ -70,7 +70,7 @@ export class Image {
       return "a vote is given once";
     image.term = state.term;
     image.vote = state.vote;
-    image.commit = Math.max(image.commit, state.commit);
+    image.commit = state.commit;
     return null;
   }
 

@@ -20,12 +20,14 @@ import { type Task, wait } from "../base/task.ts";
 import type { DiskFile } from "../platform/platform.ts";
 import type { Lsn } from "../raft/types.ts";
 import {
+  closeAfterError,
   closeFile,
   createZeroed,
   openFile,
   readWhole,
   rename,
   sizeOf,
+  sizeOfPath,
   sync,
   syncDir,
   unlink,
@@ -70,7 +72,7 @@ export function* openSegments(options: SegmentsOptions): Task<Opened> {
   try {
     return yield* recover(options, names, files);
   } catch (error) {
-    for (const file of files.values()) yield* closeFile(file);
+    for (const file of files.values()) yield* closeAfterError(file);
     throw error;
   }
 }
@@ -256,10 +258,7 @@ function* placeFresh(
 function* takeSpare(options: SegmentsOptions, names: string[]): Task<string> {
   const { disk, dir, segmentBytes } = options;
   for (const name of names.filter(isSpare)) {
-    const file = yield* openFile(disk, `${dir}/${name}`, "read");
-    const size = yield* sizeOf(file);
-    yield* closeFile(file);
-    if (size === segmentBytes) return name;
+    if ((yield* sizeOfPath(disk, `${dir}/${name}`)) === segmentBytes) return name;
     yield* unlink(disk, `${dir}/${name}`);
     names.splice(names.indexOf(name), 1);
   }

@@ -18,7 +18,17 @@ import { runTask, type Task, wait } from "../base/task.ts";
 import { formatBytes } from "../base/units.ts";
 import type { Disk, DiskFile, Log } from "../platform/platform.ts";
 import type { Lsn } from "../raft/types.ts";
-import { closeFile, createZeroed, openFile, rename, sync, syncDir, unlink, writeWhole } from "./disk_io.ts";
+import {
+  closeAfterError,
+  closeFile,
+  createZeroed,
+  openFile,
+  rename,
+  sync,
+  syncDir,
+  unlink,
+  writeWhole,
+} from "./disk_io.ts";
 import { type Epoch, encodeSegmentHeader, type SegmentPlace, segmentName, segmentPlace } from "./format.ts";
 
 /** Spares kept: the one that is reserved for the next start, and one that saves zero-filling a next segment. */
@@ -224,7 +234,7 @@ export class Segments {
       yield* sync(file);
       yield* rename(disk, `${dir}/${spare}`, `${dir}/${segmentName(header.base)}`);
     } catch (error) {
-      yield* closeFile(file);
+      yield* closeAfterError(file);
       if (isFull(error)) return this.#noSpace(messageOf(error));
       throw error;
     }

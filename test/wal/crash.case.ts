@@ -1,10 +1,11 @@
 /** Power failures: at every disk operation of a life, and at random over many lives. */
 import t from "tap";
+import { NucleusError } from "../../src/base/errors.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { MemoryDisk, type Op } from "./memory_disk.ts";
 import { textOf } from "./oracle.ts";
 import { Workload } from "./workload.ts";
-import { DIR, SEGMENT_BYTES, World } from "./world.ts";
+import { DIR, entryOf, SEGMENT_BYTES, World } from "./world.ts";
 
 /** Runs `turns` turns of a node; the disk does between none and a few operations after each. */
 function live(workload: Workload, random: Prng, turns: number): void {
@@ -52,7 +53,7 @@ t.test("D1 D7 D12 B9: random lives with power failures give back all that was vo
     const world = new World(new MemoryDisk(), undefined, undefined, seed).open();
     const workload = new Workload(world, random.fork("work"));
     for (let life = 0; life < 8; life++) {
-      world.disk.order = random.chance(1, 2) ? (waiting) => random.below(waiting) : null;
+      world.disk.order = random.chance(1, 2) ? (waiting) => random.below(waiting.length) : null;
       live(workload, random, random.between(5, 120));
       if (world.wal.endLsn > (life + 2) * SEGMENT_BYTES) rotated++;
       if (world.failures.length > 0) t.fail(`seed ${seed}: ${world.failures[0]?.message}`);
@@ -118,7 +119,7 @@ t.test("D7 D8 D9 D12: a crash at every single operation of a life with rotations
         return;
       }
       const text = textOf(again.recovered.groups, again.recovered.tombstones);
-      const wrong = workload === null ? (text === "" ? null : text) : judgeCopy(workload, text);
+      const wrong = workload === null ? (text === "" ? null : text) : workload.oracle.check(text);
       if (wrong !== null) {
         t.fail(`crash before operation ${stop} (${ops[stop - 1]?.kind} ${ops[stop - 1]?.path}): ${wrong}`);
         return;
@@ -127,11 +128,6 @@ t.test("D7 D8 D9 D12: a crash at every single operation of a life with rotations
   }
   t.pass(`${ops.length} crash points`);
 });
-
-/** Judges without moving the oracle: two crashes are tried from one life. */
-function judgeCopy(workload: Workload, text: string): string | null {
-  return workload.oracle.check(text);
-}
 
 t.test("a second power failure right after a start changes nothing", async (t) => {
   for (let seed = 1; seed <= 30; seed++) {
@@ -145,6 +141,61 @@ t.test("a second power failure right after a start changes nothing", async (t) =
     const first = textOf(world.recovered.groups, world.recovered.tombstones);
     world.crash(seed);
     t.equal(textOf(world.recovered.groups, world.recovered.tombstones), first);
+  }
+});
+
+t.test("D8: a segment without live entries stays until the next one's checkpoint is synced", async (t) => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const world = new World().open();
+    world.wal.appendHardState(1, 7, { term: 3, vote: 2, commit: 0 });
+    world.write(7, 1, 5, 3, 10_000);
+    world.wal.appendSnapshotMark(1, 7, 5, 3);
+    world.flush();
+    // Nothing in this segment is alive; what the group is stands in its mark and its vote alone. Now the log goes
+    // on in the next one, whose checkpoint waits while all other work is done.
+    const next = `${DIR}/log-00000000010000`;
+    const isData = (op: { kind: string; path: string }): boolean => op.path === next && op.kind !== "rename";
+    world.disk.order = (waiting) => {
+      return Math.max(
+        0,
+        waiting.findIndex((op) => !isData(op)),
+      );
+    };
+    let reached = false;
+    world.disk.fault = (op) => {
+      if (op.kind === "datasync" && op.path === next) reached = true;
+      return reached ? "crash" : null;
+    };
+    world.wal.appendEntry(1, 8, entryOf(8, 1, 1, 12_000));
+    world.flush();
+    t.ok(reached);
+    world.crash(seed);
+    t.same(world.group(7).hardState, { term: 3, vote: 2, commit: 0 });
+    t.equal(world.group(7).snapshotIndex, 5);
+  }
+});
+
+t.test("D5 D18: a start that fails at any operation closes its files and harms nothing", async (t) => {
+  const world = new World().open();
+  world.write(7, 1, 8, 1, 10_000);
+  const files = world.disk.image();
+  const complete = new World(MemoryDisk.of(files)).openOnly();
+  const { ops } = complete.disk;
+  for (let stop = 1; stop <= ops; stop++) {
+    const again = new World(MemoryDisk.of(files));
+    again.disk.fault = ({ number }) =>
+      number === stop ? new NucleusError("EIO", `operation ${stop}`) : null;
+    try {
+      again.openOnly();
+    } catch (error) {
+      t.match((error as Error).message, `operation ${stop}`);
+      t.equal(again.disk.openFiles, 0, `open files after operation ${stop}`);
+    }
+    again.disk = again.disk.kill();
+    again.open();
+    t.equal(again.group(7).entries.length, 8);
+    again.crash(stop);
+    t.equal(again.group(7).entries.length, 8);
   }
 });
 

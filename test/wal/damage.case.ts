@@ -13,7 +13,7 @@ import { readChain, Walk } from "../../src/wal/walk.ts";
 import { MemoryDisk } from "./memory_disk.ts";
 import { textOf } from "./oracle.ts";
 import { recordsOf } from "./script.ts";
-import { DIR, entryOf, SEGMENT_BYTES, World } from "./world.ts";
+import { DIR, entryOf, quietLog, SEGMENT_BYTES, World } from "./world.ts";
 
 const RECORDS = 200;
 
@@ -173,4 +173,14 @@ t.test("a start with another segment size is refused", async (t) => {
   } catch (error) {
     t.equal(codeOf(error), "ECONFIG");
   }
+});
+
+t.test("D4: a segment of another log in the place of ours is damage", async (t) => {
+  const ours = new World().open();
+  const other = new World(new MemoryDisk(), SEGMENT_BYTES, quietLog, 99).open();
+  for (const world of [ours, other]) world.write(7, 1, 10, 1, 10_000);
+  ours.disk.setContent(`${DIR}/log-00000000000000`, other.disk.content(`${DIR}/log-00000000000000`));
+  t.equal(judge(ours.disk.image()).verdict, "corrupt");
+  ours.disk.setContent(`${DIR}/log-00000000020000`, ours.disk.content(`${DIR}/log-00000000010000`));
+  t.equal(judge(ours.disk.image()).verdict, "corrupt");
 });

@@ -88,7 +88,7 @@ export class MemoryDisk implements Disk {
   #names = new Map<string, Inode>();
   #durableNames = new Map<string, Inode>();
   #dirOps: DirOp[] = [];
-  readonly #queue: (() => void)[] = [];
+  readonly #queue: { readonly kind: OpKind; readonly path: string; readonly run: () => void }[] = [];
   #capacityBytes = Number.POSITIVE_INFINITY;
   #dead = false;
   openFiles = 0;
@@ -99,8 +99,8 @@ export class MemoryDisk implements Disk {
   fault: (op: Op) => Error | "crash" | null = () => null;
   /** Reads and writes of at most this many bytes. */
   stepBytesMax = Number.POSITIVE_INFINITY;
-  /** Picks which of the waiting operations completes next. */
-  order: ((waiting: number) => number) | null = null;
+  /** Picks which of the waiting operations is carried out next. */
+  order: ((waiting: readonly { readonly kind: OpKind; readonly path: string }[]) => number) | null = null;
 
   /** Total size of all files; writing more fails with ENOSPC. */
   set capacityBytes(bytes: number) {
@@ -190,9 +190,9 @@ export class MemoryDisk implements Disk {
   /** Runs one waiting operation; false if there is none. */
   step(): boolean {
     if (this.#queue.length === 0) return false;
-    const next = this.order === null ? 0 : this.order(this.#queue.length);
-    const [run] = this.#queue.splice(next, 1);
-    run?.();
+    const next = this.order === null ? 0 : this.order(this.#queue);
+    const [op] = this.#queue.splice(next, 1);
+    op?.run();
     return true;
   }
 
@@ -267,13 +267,20 @@ export class MemoryDisk implements Disk {
     this.#do("freeBytes", path, done, () => Math.max(0, this.#capacityBytes - this.usedBytes()));
   }
 
-  #file(path: string, inode: Inode): DiskFile {
+  #file(openedAs: string, inode: Inode): DiskFile {
+    // The name it has by now: a rename takes open files along.
+    const path = (): string => [...this.#names].find(([, held]) => held === inode)?.[0] ?? openedAs;
     let open = true;
     const alive = (): void => assert(open, "a closed file is not used");
+    const shut = (): void => {
+      alive();
+      open = false;
+      this.openFiles--;
+    };
     return {
-      size: (done) => this.#do("size", path, done, () => inode.bytes.length),
+      size: (done) => this.#do("size", path(), done, () => inode.bytes.length),
       pread: (target, position, done) =>
-        this.#do("pread", path, done, () => {
+        this.#do("pread", path(), done, () => {
           alive();
           const source = inode.bytes.subarray(
             position,
@@ -283,7 +290,7 @@ export class MemoryDisk implements Disk {
           return source.length;
         }),
       pwrite: (source, position, done) =>
-        this.#do("pwrite", path, done, () => {
+        this.#do("pwrite", path(), done, () => {
           alive();
           const part = source.subarray(0, Math.min(source.length, this.stepBytesMax));
           const growth = Math.max(0, position + part.length - inode.bytes.length);
@@ -296,7 +303,7 @@ export class MemoryDisk implements Disk {
       datasync: (done) =>
         this.#do(
           "datasync",
-          path,
+          path(),
           done,
           () => {
             alive();
@@ -304,18 +311,13 @@ export class MemoryDisk implements Disk {
           },
           () => inode.loseUnsynced(),
         ),
-      close: (done) =>
-        this.#do("close", path, done, () => {
-          alive();
-          open = false;
-          this.openFiles--;
-        }),
+      close: (done) => this.#do("close", path(), done, shut, shut), // an error does not keep it open
     };
   }
 
   #do<T>(kind: OpKind, path: string, done: Done<T>, act: () => T, onFault?: () => void): void {
     if (this.#dead) return;
-    this.#queue.push(() => {
+    const run = (): void => {
       const fault = this.fault({ number: ++this.ops, kind, path });
       if (fault === "crash") {
         this.#dead = true;
@@ -335,7 +337,8 @@ export class MemoryDisk implements Disk {
         return;
       }
       done(null, value);
-    });
+    };
+    this.#queue.push({ kind, path, run });
   }
 }
 

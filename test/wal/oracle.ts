@@ -54,7 +54,7 @@ export class Model {
     if (append.kind === "hardState") {
       group.term = append.term;
       group.vote = append.vote;
-      group.commit = Math.max(group.commit, append.commit);
+      group.commit = append.commit;
     } else if (append.kind === "entry") {
       group.entries.length = append.index - group.snapshotIndex - 1;
       group.entries.push({ term: append.term, size: append.size });

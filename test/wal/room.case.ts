@@ -1,6 +1,6 @@
 /** Space: what may be admitted, full disks, spares, and open files. */
 import t from "tap";
-import { codeOf } from "../../src/base/errors.ts";
+import { codeOf, NucleusError } from "../../src/base/errors.ts";
 import type { Log } from "../../src/platform/platform.ts";
 import { MemoryDisk } from "./memory_disk.ts";
 import { DIR, entryOf, SEGMENT_BYTES, World } from "./world.ts";
@@ -199,4 +199,67 @@ t.test("D3 D7: a recycled segment shows nothing of its former life", async (t) =
     t.equal(world.group(7).snapshotIndex, last);
     t.ok(world.disk.names().every((name) => name.startsWith(`${DIR}/`)));
   }
+});
+
+t.test("D6: a disk that fills up half way through a new segment leaves nothing behind", async (t) => {
+  const world = new World();
+  let refused = 0;
+  world.disk.fault = (op) => {
+    if (op.kind !== "pwrite" || !op.path.includes("filling-2")) return null;
+    refused++;
+    return new NucleusError("ENOSPC", "no space left on device");
+  };
+  world.open();
+  t.equal(refused, 1);
+  t.same(world.failures, [], "that is no failure");
+  t.notOk(world.disk.names().some((name) => name.includes("filling")));
+  world.disk.fault = () => null;
+  world.wal.tick(1000);
+  world.disk.pump();
+  for (let index = 1; index <= 20; index++) world.write(7, index, index, 1, 10_000);
+  t.same(world.failures, []);
+  world.crash(1);
+  t.equal(world.group(7).entries.length, 20);
+});
+
+t.test("leftovers of a crash are removed, and no more than two spares are kept", async (t) => {
+  const world = new World().open();
+  world.write(7, 1, 3);
+  for (const name of ["filling-7", "spare-8", "spare-9", "spare-10"]) {
+    world.disk.setContent(`${DIR}/${name}`, new Uint8Array(SEGMENT_BYTES));
+  }
+  world.disk.setContent(`${DIR}/spare-6`, new Uint8Array(100));
+  world.disk.setContent(`${DIR}/notes.txt`, new Uint8Array(5));
+  world.crash(1);
+  const names = world.disk.names().map((name) => name.slice(DIR.length + 1));
+  t.notOk(names.some((name) => name.startsWith("filling")));
+  t.ok(names.filter((name) => name.startsWith("spare")).length <= 2, names.join(" "));
+  t.ok(names.includes("notes.txt"), "what is not ours is left alone");
+  for (let index = 4; index <= 30; index++) world.write(7, index, index, 1, 10_000);
+  world.crash(2);
+  t.equal(world.group(7).entries.length, 30);
+});
+
+t.test("many groups in a segment filled to the brim still fit the copy that a start makes", async (t) => {
+  const world = new World();
+  world.disk.capacityBytes = 2 * SEGMENT_BYTES; // no next segment
+  world.open();
+  let written = 0;
+  for (let group = 1; group <= 120; group++) {
+    world.wal.appendEntry(1, group, entryOf(group, 1, 1, 20));
+    written++;
+  }
+  for (let index = 2; world.failures.length === 0; index++) {
+    world.wal.appendEntry(1, 1, entryOf(1, index, 1, 20)); // nobody asked whether there is room
+    if (world.failures.length === 0) written++;
+    if (index % 50 === 0) world.flush();
+  }
+  world.crash(1);
+  const held = world.recovered.groups.reduce((sum, { entries }) => sum + entries.length, 0);
+  t.ok(held > written - 50, `${held} of ${written} entries`);
+  world.crash(2);
+  t.equal(
+    world.recovered.groups.reduce((sum, { entries }) => sum + entries.length, 0),
+    held,
+  );
 });

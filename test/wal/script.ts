@@ -6,6 +6,7 @@
  *     snapshot 7 2 1    a mark up to index 2 of term 1                    close 7        a tombstone
  *     sync              submit, and let the disk work                     idle           50 ms without a record
  *     write             submit; the disk writes but does not sync         kill           the process dies
+ *     stop              a clean end
  *     show              every record of every segment                     start          a new life, and what it found
  *     flip S R head|body|synced    damage record R of segment S           flip S header  damage the segment's header
  *     zero S R          512 zeros from record R of segment S on
@@ -126,6 +127,9 @@ class Script {
         wal.submit();
         disk.fault = ({ kind }) => (kind === "datasync" ? "crash" : null);
         disk.pump();
+        return [];
+      case "stop":
+        this.#world.close();
         return [];
       case "kill":
         this.#world.disk = disk.kill();
