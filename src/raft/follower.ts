@@ -120,8 +120,9 @@ export function onHeartbeat(s: RaftState, m: Heartbeat): void {
 export function onSnapshot(s: RaftState, m: SnapshotMessage): void {
   const { log } = s;
   const { index, term } = m.meta;
-  if (term > m.term) {
-    s.rejectedMessages++; // no leader has entries of a later term than its own
+  const contradicts = index > s.commit && index <= s.verified && !log.holds(index, term);
+  if (term > m.term || contradicts) {
+    s.rejectedMessages++; // no leader has entries of a later term, or others than it sent before
     return;
   }
   s.ackWanted = true;

@@ -77,7 +77,7 @@ function dispatch(s: RaftState, m: Message): void {
       if (s.role === "leader") onHeartbeatReply(s, m);
       return;
     case "timeout_now":
-      if (s.role === "follower") standForElection(s, true);
+      if (s.role === "follower" && m.from === s.leader) standForElection(s, true);
       return;
   }
 }

@@ -5,7 +5,7 @@
 import t from "tap";
 import { Soak } from "./soak.ts";
 
-const SEEDS = 500;
+const SEEDS = 600;
 const SOAK_STEPS = 1500;
 
 t.test(
