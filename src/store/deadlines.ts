@@ -31,6 +31,10 @@ export class DeadlineQueue {
     return this.#heap.length * CHUNK_LENGTH * NODE_BYTES;
   }
 
+  get usedBytes(): number {
+    return this.length * NODE_BYTES;
+  }
+
   /** The earliest deadline, or -1. */
   earliest(): number {
     return this.length === 0 ? -1 : get(this.#deadlines, get(this.#heap, 0));
@@ -67,16 +71,17 @@ export class DeadlineQueue {
     if (this.#up(node, place) === place) this.#down(node, place);
   }
 
+  /** The member now speaks for `value`; its place stays. */
+  setValue(node: number, value: number): void {
+    set(this.#values, node, value);
+  }
+
   remove(node: number): void {
     const place = get(this.#places, node);
     const last = get(this.#heap, --this.length);
     if (last !== node && this.#up(last, place) === place) this.#down(last, place);
     set(this.#places, node, this.#freeNode);
     this.#freeNode = node + 1;
-  }
-
-  deadlineOf(node: number): number {
-    return get(this.#deadlines, node);
   }
 
   #before(node: number, other: number): boolean {

@@ -23,8 +23,8 @@ import { assert } from "../base/assert.ts";
 import { type Reader, setU32, type Writer } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { KiB } from "../base/units.ts";
+import { PAGE_BYTES } from "./cell_kinds.ts";
 import { readSettings, writeSettings } from "./settings.ts";
-import { PAGE_BYTES } from "./slab.ts";
 import type { StoreSettings } from "./types.ts";
 
 /** Rises when an image's bytes change meaning; code N reads N - 1. */

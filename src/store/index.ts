@@ -15,10 +15,11 @@
  * `find` leaves a cursor; `insert`, `replace` and `remove` work at it and must follow it without another change.
  */
 import { assert } from "../base/assert.ts";
+import { CELL_BYTES_MAX } from "./cell_kinds.ts";
 import type { Probe } from "./hash.ts";
 import type { Records } from "./records.ts";
 import type { RefList } from "./ref_list.ts";
-import { CELL_BYTES_MAX, Slab, wordAt } from "./slab.ts";
+import { Slab, wordAt } from "./slab.ts";
 import { SLOT_WORDS_SHIFT, type SlotTable } from "./slots.ts";
 
 const ENTRIES_MAX = 256;

@@ -46,13 +46,13 @@ export class Keyspace {
     );
   }
 
-  /** What the contents cost: pages in use rather than extents. */
+  /** What the contents cost, free memory inside pages left out: that is used again, or compacted away. */
   get usedBytes(): number {
     return (
-      this.records.slab.pagedBytes +
+      this.records.slab.usedBytes +
       this.records.large.bytes +
-      this.index.slab.pagedBytes +
-      this.deadlines.allocatedBytes
+      this.index.slab.usedBytes +
+      this.deadlines.usedBytes
     );
   }
 
@@ -109,6 +109,21 @@ export class Keyspace {
     const found = this.find(this.#probe);
     assert(found === ref, "the deadline queue names a record of the index");
     this.remove(this.#probe);
+  }
+
+  /** Moves up to `countMax` records off pages that are nearly empty, so that deleting gives memory back. */
+  compact(countMax: number): void {
+    const { slab } = this.records;
+    for (let i = 0; i < countMax; i++) {
+      const ref = slab.nextToMove();
+      if (ref === 0) return;
+      this.records.aimAtKey(ref, this.#probe);
+      const found = this.find(this.#probe);
+      assert(found === ref, "a record's key leads to it");
+      const moved = slab.move(ref);
+      this.index.replace(moved);
+      if (this.records.deadline(moved) !== 0) this.deadlines.setValue(this.records.node(moved), moved);
+    }
   }
 
   /** Copies the value of `ref` into the scratch buffer from `offset` on; gives its size. */

@@ -15,9 +15,10 @@
  */
 import { assert } from "../base/assert.ts";
 import type { ReplySink } from "../wire/reply.ts";
+import { CELL_BYTES_MAX, kindFor } from "./cell_kinds.ts";
 import { finish, MIX_A, MIX_B, type Probe } from "./hash.ts";
 import { LargeValues } from "./large.ts";
-import { byteAt, CELL_BYTES_MAX, kindFor, Slab, wordAt } from "./slab.ts";
+import { byteAt, Slab, wordAt } from "./slab.ts";
 
 export const RECORD_TYPE = { string: 1 } as const;
 /** Names by type number, as TYPE and SCAN spell them. */

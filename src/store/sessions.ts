@@ -86,6 +86,10 @@ export class Sessions {
     return pages + this.#expiry.allocatedBytes + this.#table.length * 4 + this.replyCount * 16;
   }
 
+  get usedBytes(): number {
+    return this.clients.usedBytes + this.replies.usedBytes + this.replyCount * 16 + this.#expiry.usedBytes;
+  }
+
   /** Log time at which the next client goes, or -1. */
   earliestMs(): number {
     const notAfter = this.#expiry.earliest();

@@ -9,6 +9,7 @@ import { getU32, Reader } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import { KEY_BYTES_MAX } from "../wire/command.ts";
+import { CELL_BYTES, CELLS_PER_PAGE, KIND_COUNT } from "./cell_kinds.ts";
 import { Probe } from "./hash.ts";
 import {
   FRAME,
@@ -21,7 +22,7 @@ import {
 import { Keyspace } from "./keyspace.ts";
 import { checkRecordCell, REVISION_MAX, VALUE_SIZE_LIMIT } from "./records.ts";
 import { CLIENT_TAG, checkClientCell, checkReplyCell, Sessions } from "./sessions.ts";
-import { CELL_BYTES, cellsPerPage, Slab, wordAt } from "./slab.ts";
+import { pageOf, refOn, type Slab, wordAt } from "./slab.ts";
 import { SlotTable } from "./slots.ts";
 import { type SnapshotSink, STATE_VERSION } from "./types.ts";
 
@@ -192,8 +193,8 @@ export class ImageReader implements SnapshotSink {
     const kind = reader.u16();
     const cells = reader.u16();
     const image = reader.raw(reader.left);
-    if (reader.failed || kind < 1 || kind >= CELL_BYTES.length) return "a page of the image is malformed";
-    const fits = cells >= 1 && cells <= cellsPerPage(kind);
+    if (reader.failed || kind < 1 || kind >= KIND_COUNT) return "a page of the image is malformed";
+    const fits = cells >= 1 && cells <= (CELLS_PER_PAGE[kind] as number);
     if (!fits || image.length !== cells * (CELL_BYTES[kind] as number)) return "a page has the wrong size";
     if (frameKind === FRAME.records) {
       return this.#readCells(this.#keyspace.records.slab, kind, cells, image, (ref) => this.#readRecord(ref));
@@ -263,8 +264,8 @@ export class ImageReader implements SnapshotSink {
     const error = checkReplyCell(words, wordAt(ref), replies.cellBytes(ref));
     if (error !== null) return error;
     const imageRef = words[wordAt(ref) + 1] as number;
-    const page = this.#clientPages.get(Slab.pageOf(imageRef)) ?? 0;
-    const client = Slab.refOn(page, imageRef);
+    const page = this.#clientPages.get(pageOf(imageRef)) ?? 0;
+    const client = refOn(page, imageRef);
     if (!clients.holds(client)) return "a session reply has no client";
     if (((clients.wordsOf(client)[wordAt(client)] as number) & 0xff) !== CLIENT_TAG)
       return "a reply has no client";

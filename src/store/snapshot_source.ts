@@ -10,6 +10,7 @@ import { setU32, Writer } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { KiB } from "../base/units.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
+import { PAGE_BYTES } from "./cell_kinds.ts";
 import {
   beginFrame,
   endFrame,
@@ -23,7 +24,7 @@ import {
 } from "./image.ts";
 import type { Keyspace } from "./keyspace.ts";
 import type { Sessions } from "./sessions.ts";
-import { PAGE_BYTES, type Slab } from "./slab.ts";
+import type { Slab } from "./slab.ts";
 import type { SlotTable } from "./slots.ts";
 import type { SnapshotSource } from "./types.ts";
 

@@ -25,9 +25,9 @@ import { STORE_ERROR } from "./errors.ts";
 import { Execution } from "./execution.ts";
 import type { ImageHead } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
+import { SLAB_BYTES_MAX } from "./pages.ts";
 import { SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
-import { SLAB_BYTES_MAX } from "./slab.ts";
 import { ImageReader } from "./snapshot_sink.ts";
 import { ImageWriter } from "./snapshot_source.ts";
 import {
@@ -45,6 +45,8 @@ const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3,
 
 /** Live expired records that a batch removes: this many, or twice its commands if that is more. */
 const EXPIRED_PER_BATCH_MIN = 64;
+/** Records that a batch moves off nearly empty pages, beside one for each of its commands. */
+const MOVED_PER_BATCH_MIN = 16;
 /** Refs reach 32 GiB; a quarter of that is left for what fragments. */
 const ENGINE_BYTES_MAX = 0.75 * SLAB_BYTES_MAX;
 
@@ -95,6 +97,7 @@ export class KeyValueStore implements Store {
     else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
     else if (kind === KIND.bootstrap) this.#applyBootstrap(batch);
     this.#removeExpired(Math.max(EXPIRED_PER_BATCH_MIN, 2 * count));
+    this.#x.keyspace.compact(MOVED_PER_BATCH_MIN + count);
     this.appliedIndex = index;
     this.appliedTerm = term;
   }
@@ -147,7 +150,9 @@ export class KeyValueStore implements Store {
     if (!GROWING_OPS.has(command.op)) return null;
     const bytesMax = Math.min(this.settings.memoryBytesMax, ENGINE_BYTES_MAX);
     const frameBytes = command.end - command.argStart(0);
-    return this.#x.keyspace.usedBytes + frameBytes > bytesMax ? STORE_ERROR.memory : null;
+    return this.#x.keyspace.usedBytes + this.#sessions.usedBytes + frameBytes > bytesMax
+      ? STORE_ERROR.memory
+      : null;
   }
 
   sessionRefusal(command: CommandView): string | null {

@@ -155,7 +155,7 @@ t.test(
       return driver.store.memoryRefusal(view);
     };
     const driver = new Driver();
-    const tiny = encodeSettings({ ...SETTINGS, memoryBytesMax: 1000 });
+    const tiny = encodeSettings({ ...SETTINGS, memoryBytesMax: 45 });
     t.equal(refusal(driver, OP.set, "a", "v", 0, 0), null);
     driver.applyEntry(ENTRY_KIND.settings, tiny);
     driver.run(OP.set, "a", "v", 0, 0);

@@ -1,20 +1,13 @@
 /** The parts that memory is made of: slab, index, queue of deadlines, map of seqs. Each against a plain model. */
 import t from "tap";
 import { Prng } from "../../src/base/prng.ts";
+import { CELL_BYTES, CELL_BYTES_MAX, kindFor, PAGE_BYTES } from "../../src/store/cell_kinds.ts";
 import { DeadlineQueue } from "../../src/store/deadlines.ts";
 import { Probe } from "../../src/store/hash.ts";
 import { LargeValues } from "../../src/store/large.ts";
 import { RefList } from "../../src/store/ref_list.ts";
 import { SeqMap } from "../../src/store/seq_map.ts";
-import {
-  byteAt,
-  CELL_BYTES,
-  CELL_BYTES_MAX,
-  kindFor,
-  PAGE_BYTES,
-  Slab,
-  wordAt,
-} from "../../src/store/slab.ts";
+import { byteAt, Slab, wordAt } from "../../src/store/slab.ts";
 import { OP } from "../../src/wire/command.ts";
 import { Driver } from "./driver.ts";
 import { bytesOf } from "./frames.ts";
@@ -62,14 +55,13 @@ t.test("a slab's cells never overlap, and what is released is used again", async
       if (bytes.some((byte) => byte !== (mark & 0xff))) damaged++;
       slab.release(ref);
     }
-    peak = Math.max(peak, slab.pagedBytes);
+    peak = Math.max(peak, slab.usedBytes);
   }
   t.equal(damaged, 0);
   t.equal(new Set(cells.map(({ ref }) => ref)).size, cells.length);
   for (const { ref } of cells) slab.release(ref);
   t.equal(slab.usedBytes, 0);
-  t.equal(slab.pagedBytes, 0, "all pages are free again");
-  t.ok(slab.allocatedBytes < peak + 2 * 1024 * 1024, "and none was taken twice");
+  t.ok(slab.allocatedBytes < 1.3 * peak + 8 * 1024 * 1024, `${slab.allocatedBytes} for ${peak} at most`);
 });
 
 t.test("pinned pages are read as they were, whatever happens to them", async (t) => {
@@ -274,4 +266,36 @@ t.test("keys made to collide fill one chain, are found, scanned and removed like
   driver.apply(...[...kept, ...other].map((key) => [OP.del, [key]] as const));
   t.equal(driver.store.keyCount, 0);
   t.same(driver.run(OP.keys, "*"), []);
+});
+
+t.test("memory comes back after most keys are gone: their pages are emptied by later batches", async (t) => {
+  const driver = new Driver();
+  const random = Prng.fromSeed(6);
+  const count = 60_000;
+  for (let i = 0; i < count; i += 1000) {
+    const sets = Array.from(
+      { length: 1000 },
+      (_, k) => [OP.set, [`k${i + k}`, "v".repeat(400), 0, 0]] as const,
+    );
+    driver.apply(...sets);
+  }
+  const full = driver.store.allocatedBytes;
+  const kept = new Set<string>();
+  for (let i = 0; i < count; i += 1000) {
+    const names = Array.from({ length: 1000 }, (_, k) => `k${i + k}`);
+    const gone = names.filter(() => random.chance(9, 10));
+    driver.apply([OP.del, gone]);
+    for (const name of names) if (!gone.includes(name)) kept.add(name);
+  }
+  for (let i = 0; i < 1500; i++) driver.wait(1);
+  t.equal(driver.store.keyCount, kept.size);
+  t.ok(driver.store.allocatedBytes < full / 2.5, `${full} bytes, then ${driver.store.allocatedBytes}`);
+  t.same(
+    [...kept].filter((name) => driver.run(OP.strlen, name) !== 400),
+    [],
+    "and nothing is lost",
+  );
+  driver.apply([OP.del, [...kept]]);
+  for (let i = 0; i < 20; i++) driver.wait(1);
+  t.ok(driver.store.allocatedBytes < 12 * 1024 * 1024, `${driver.store.allocatedBytes} bytes when empty`);
 });

@@ -45,54 +45,58 @@ export class Model {
     return [...this.entries].filter(([, entry]) => this.#isLive(entry)).map(([key]) => key);
   }
 
-  run([op, args]: Command): Reply {
+  run(command: Command): Reply {
+    const [op, args] = command;
     const text = (i: number): string => Buffer.from(bytesOf(args[i] ?? "")).toString("latin1");
-    const int = (i: number): number => Number(args[i]);
-    const key = text(0);
-    const entry = this.#get(key);
     const all = args.map((_, i) => text(i));
+    const entry = this.#get(text(0));
+    return op < OP.set ? this.#read(command, all, entry) : this.#write(command, all, entry);
+  }
+
+  #read([op, args]: Command, all: string[], entry: Entry | undefined): Reply {
     switch (op) {
       case OP.get:
         return entry?.value ?? null;
       case OP.strlen:
         return entry?.value.length ?? 0;
       case OP.getRange:
-        return this.#getRange(entry?.value ?? "", int(1), int(2));
+        return this.#getRange(entry?.value ?? "", Number(args[1]), Number(args[2]));
       case OP.mget:
         return all.map((name) => this.#get(name)?.value ?? null);
       case OP.exists:
       case OP.touch:
         return all.filter((name) => this.#get(name) !== undefined).length;
       case OP.ttl:
-        return this.#ttl(entry, int(1), int(2) === 1);
+        return this.#ttl(entry, Number(args[1]), Number(args[2]) === 1);
       case OP.type:
         return { status: entry === undefined ? "none" : "string" };
       case OP.dbSize:
         return this.entries.size;
       case OP.getRecord:
         return entry === undefined ? null : [entry.value, entry.revision, entry.deadline || -1];
+      default:
+        throw new Error(`the model does not know op ${op}`);
+    }
+  }
+
+  #write([op, args]: Command, all: string[], entry: Entry | undefined): Reply {
+    const [key = "", second = "", third = ""] = all;
+    const int = (i: number): number => Number(args[i]);
+    switch (op) {
       case OP.set:
-        return this.#set(
-          key,
-          entry,
-          text(1),
-          int(2),
-          int(3),
-          args[4] === undefined ? null : args[4],
-          text(4),
-        );
+        return this.#set(key, entry, second, int(2), int(3), args[4] ?? null, all[4] ?? "");
       case OP.getDel:
         if (entry !== undefined) this.#remove(key);
         return entry?.value ?? null;
       case OP.getEx:
         return this.#getEx(key, entry, int(1), int(2));
       case OP.getSet:
-        this.#put(key, text(1), 0);
+        this.#put(key, second, 0);
         return entry?.value ?? null;
       case OP.append:
-        return this.#append(key, entry, text(1));
+        return this.#append(key, entry, second);
       case OP.setRange:
-        return this.#setRange(key, entry, int(1), text(2));
+        return this.#setRange(key, entry, int(1), third);
       case OP.incrBy:
         return this.#incrBy(key, entry, BigInt(args[1] as number | bigint));
       case OP.mset:
@@ -103,27 +107,36 @@ export class Model {
       case OP.expire:
         return this.#expire(key, entry, int(1), int(2));
       case OP.persist:
-        if (entry === undefined || entry.deadline === 0) return 0;
-        this.#put(key, entry.value, 0);
-        return 1;
+        return this.#persist(key, entry);
       case OP.rename:
-        return this.#rename(key, text(1), int(2) !== 0);
+        return this.#rename(key, second, int(2) !== 0);
       case OP.copy:
-        return this.#copy(key, text(1), int(2) !== 0);
+        return this.#copy(key, second, int(2) !== 0);
       case OP.flushAll:
-        if (this.entries.size > 0) this.revision++;
-        this.entries.clear();
-        return OK;
-      case OP.delIf: {
-        const holds =
-          entry !== undefined &&
-          (int(1) === SET_OPTION.ifValue ? entry.value === text(2) : entry.revision === int(2));
-        if (holds) this.#remove(key);
-        return holds ? 1 : 0;
-      }
+        return this.#flushAll();
+      case OP.delIf:
+        return this.#delIf(key, entry, int(1), third, int(2));
       default:
         throw new Error(`the model does not know op ${op}`);
     }
+  }
+
+  #persist(key: string, entry: Entry | undefined): Reply {
+    if (entry === undefined || entry.deadline === 0) return 0;
+    this.#put(key, entry.value, 0);
+    return 1;
+  }
+
+  #flushAll(): Reply {
+    if (this.entries.size > 0) this.revision++;
+    this.entries.clear();
+    return OK;
+  }
+
+  #delIf(key: string, entry: Entry | undefined, bits: number, value: string, revision: number): Reply {
+    const same = bits === SET_OPTION.ifValue ? entry?.value === value : entry?.revision === revision;
+    if (same) this.#remove(key);
+    return same ? 1 : 0;
   }
 
   #isLive({ deadline }: Entry): boolean {
