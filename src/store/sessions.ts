@@ -355,39 +355,47 @@ export class Sessions {
   // ---- hashes -------------------------------------------------------------------------------------------------
 
   #countClient(ref: number, times: number): void {
-    const words = this.clients.wordsOf(ref);
-    const at = wordAt(ref);
     this.#a = 0x2545f491;
     this.#b = 0x7f4a7c15;
-    for (let i = 2; i < 12; i++) this.#mix(words[at + i] as number);
+    this.#mix(this.clients.wordsOf(ref), wordAt(ref) + 2, 10);
     this.#sum(times);
   }
 
+  /** The client's id, the reply's seq and slot, and its bytes, of which the last word may be cut. */
   #countReply(ref: number, times: number): void {
     const words = this.replies.wordsOf(ref);
     const at = wordAt(ref);
     const head = words[at] as number;
     const client = words[at + 1] as number;
-    const clientWords = this.clients.wordsOf(client);
-    const clientAt = wordAt(client);
     this.#a = head;
     this.#b = ~head;
-    for (let i = 4; i < 8; i++) this.#mix(clientWords[clientAt + i] as number);
-    for (let i = 2; i < 5; i++) this.#mix(words[at + i] as number);
+    this.#mix(this.clients.wordsOf(client), wordAt(client) + 4, 4);
+    const size = replySize(head);
+    this.#mix(words, at + 2, 3 + (size >>> 2));
+    let tail = 0;
     const bytes = this.replies.bytesOf(ref);
-    const start = byteAt(ref) + REPLY_HEAD_BYTES;
-    for (let i = start; i < start + replySize(head); i++) this.#mix(bytes[i] as number);
+    const end = byteAt(ref) + REPLY_HEAD_BYTES + size;
+    for (let i = end - (size & 3); i < end; i++) tail = (tail << 8) | (bytes[i] as number);
+    this.#a ^= tail;
+    this.#b += tail;
     this.#sum(times);
   }
 
-  #mix(word: number): void {
-    this.#a = Math.imul(((this.#a << 15) | (this.#a >>> 17)) ^ word, MIX_A);
-    this.#b = Math.imul((this.#b ^ (this.#b >>> 15)) + word, MIX_B);
+  #mix(words: Int32Array, start: number, count: number): void {
+    let a = this.#a;
+    let b = this.#b;
+    for (let i = start; i < start + count; i++) {
+      const word = words[i] as number;
+      a = Math.imul(((a << 15) | (a >>> 17)) ^ word, MIX_A);
+      b = Math.imul((b ^ (b >>> 15)) + word, MIX_B);
+    }
+    this.#a = a;
+    this.#b = b;
   }
 
   #sum(times: number): void {
     this.hashA = (this.hashA + Math.imul(times, finish(this.#a))) | 0;
-    this.hashB = (this.hashB + Math.imul(times, finish(this.#b))) | 0;
+    this.hashB = (this.hashB + Math.imul(times, finish(this.#b | 0))) | 0;
   }
 }
 

@@ -30,6 +30,7 @@ import { SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
 import { ImageReader } from "./snapshot_sink.ts";
 import { ImageWriter } from "./snapshot_source.ts";
+import { Tee } from "./tee.ts";
 import {
   type ApplyListener,
   type SnapshotSink,
@@ -72,6 +73,7 @@ export class KeyValueStore implements Store {
   readonly #x: Execution;
   #sessions = new Sessions();
   readonly #encoder = new ReplyEncoder(new Writer(KiB));
+  readonly #tee = new Tee(this.#encoder);
   #snapshotOpen = false;
 
   constructor(settings: StoreSettings) {
@@ -233,24 +235,15 @@ export class KeyValueStore implements Store {
   }
 
   #executeAndRecord(x: Execution): void {
-    const sink = x.reply;
-    const writer = this.#encoder.writer;
+    const { writer } = this.#encoder;
     writer.clear();
-    x.reply = this.#encoder;
+    this.#tee.first = x.reply;
+    x.reply = this.#tee;
     const slot = this.#oneSlot(x.command);
     if (slot >= 0) execute(x);
     else x.reply.error(STORE_ERROR.sessionSlots);
-    x.reply = sink;
-    this.#sessions.record(
-      x.command.bytes,
-      x.command.sessionAt,
-      Math.max(slot, 0),
-      writer.bytes,
-      0,
-      writer.length,
-    );
-    const replayed = replayReply(writer.bytes, 0, writer.length, sink);
-    assert(replayed, "a reply that was encoded here can be replayed");
+    const { bytes, sessionAt } = x.command;
+    this.#sessions.record(bytes, sessionAt, Math.max(slot, 0), writer.bytes, 0, writer.length);
   }
 
   #replayKnown(x: Execution): void {
