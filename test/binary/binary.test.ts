@@ -1,4 +1,5 @@
 /** The compiled program, as people get it. `npm run test:binary` builds it first. */
+import "./fuzz.case.ts";
 import "./leader.case.ts";
 import "./repl.case.ts";
 import "./up.case.ts";
