@@ -5,6 +5,7 @@
 import type { CommandView } from "../wire/command.ts";
 import { COMMAND_BYTES_MAX, KEY_BYTES_MAX } from "../wire/command.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
+import { Garbage } from "./garbage.ts";
 import { Probe } from "./hash.ts";
 import type { Keyspace } from "./keyspace.ts";
 import { RefList } from "./ref_list.ts";
@@ -30,6 +31,7 @@ export class Execution {
   readonly probe = new Probe();
   readonly refs = new RefList();
   readonly warmer = new Warmer();
+  readonly garbage = new Garbage();
 
   constructor(keyspace: Keyspace, command: CommandView) {
     this.keyspace = keyspace;

@@ -53,6 +53,16 @@ export class LargeValues {
     this.#freeIds.push(id);
   }
 
+  get isPinned(): boolean {
+    return this.#pinnedCount > 0;
+  }
+
+  /** Lets go of up to `count` values when nobody asks for any again. True: there is none left. */
+  dismantle(count: number): boolean {
+    this.#values.length = Math.max(0, this.#values.length - count);
+    return this.#values.length === 0;
+  }
+
   pinAll(): void {
     this.#pinnedCount = this.#values.length;
     this.#readCount = 1;

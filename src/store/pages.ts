@@ -114,6 +114,13 @@ export class Pages {
     this.room[kind] = this.#unlinked(this.room[kind] as number, page);
   }
 
+  /** For good: nothing may be taken from here again. True: no extent is left. */
+  dismantle(count: number): boolean {
+    this.bytes.length = Math.max(0, this.bytes.length - count);
+    this.words.length = this.bytes.length;
+    return this.bytes.length === 0;
+  }
+
   pageBytes(page: number, length: number): Uint8Array {
     const start = (page % PAGES_PER_EXTENT) * PAGE_BYTES;
     return (this.bytes[(page / PAGES_PER_EXTENT) | 0] as Uint8Array).subarray(start, start + length);

@@ -143,6 +143,15 @@ export class Slab {
     return to;
   }
 
+  get isPinned(): boolean {
+    return this.#copies !== null;
+  }
+
+  /** Lets go of up to `count` extents of a slab that nobody uses any more. True: there is none left. */
+  dismantle(count: number): boolean {
+    return this.#pages.dismantle(count);
+  }
+
   // ---- pages, for those who walk them -------------------------------------------------------------------------
 
   /** The ref of cell `cell` of `page`. */

@@ -48,8 +48,8 @@ const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3,
 const EXPIRED_PER_BATCH_MIN = 64;
 /** Records that a batch moves off nearly empty pages, beside one for each of its commands. */
 const MOVED_PER_BATCH_MIN = 16;
-/** Refs reach 32 GiB; a quarter of that is left for what fragments. */
-const ENGINE_BYTES_MAX = 0.75 * SLAB_BYTES_MAX;
+/** Refs reach 32 GiB; three tenths are left for what fragments. */
+const ENGINE_BYTES_MAX = 0.7 * SLAB_BYTES_MAX;
 
 /** Ops that can make the store larger: refused at the memory cap. All others go on. */
 const GROWING_OPS = new Set<number>([
@@ -99,9 +99,14 @@ export class KeyValueStore implements Store {
     else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
     else if (kind === KIND.bootstrap) this.#applyBootstrap(batch);
     this.#removeExpired(Math.max(EXPIRED_PER_BATCH_MIN, 2 * count));
+    this.#x.garbage.step();
     this.#x.keyspace.compact(MOVED_PER_BATCH_MIN + count);
     this.appliedIndex = index;
     this.appliedTerm = term;
+  }
+
+  tidy(): boolean {
+    return this.#x.garbage.step();
   }
 
   read(command: CommandView, nowMs: number, reply: ReplySink): boolean {
@@ -175,6 +180,7 @@ export class KeyValueStore implements Store {
 
   beginRestore(): SnapshotSink {
     return new ImageReader(({ head, keyspace, sessions }) => {
+      this.#x.garbage.add(this.#x.keyspace);
       this.#x.keyspace = keyspace;
       this.#sessions = sessions;
       this.settings = head.settings;

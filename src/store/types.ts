@@ -31,6 +31,8 @@ export interface ApplyListener {
 export interface Store {
   /** Applies the entry at `index`; entries come in order without gaps. `batch` = sealed bytes, header included. */
   apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void;
+  /** Gives a little memory back that nobody needs; true if there is more. For ticks: `apply` does some as well. */
+  tidy(): boolean;
   /**
    * Answers a read from the state as it is. `nowMs` is the leader's time. False: the answer depends on a key whose
    * deadline has passed by `nowMs` but not in log time; nothing was written to `reply`; ask again after an empty

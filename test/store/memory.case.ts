@@ -11,6 +11,7 @@ import { byteAt, Slab, wordAt } from "../../src/store/slab.ts";
 import { OP } from "../../src/wire/command.ts";
 import { Driver } from "./driver.ts";
 import { bytesOf } from "./frames.ts";
+import { restore } from "./images.ts";
 
 t.test(
   "cell sizes rise by an eighth at most, fit the page, and kindFor gives the smallest that holds",
@@ -266,6 +267,38 @@ t.test("keys made to collide fill one chain, are found, scanned and removed like
   driver.apply(...[...kept, ...other].map((key) => [OP.del, [key]] as const));
   t.equal(driver.store.keyCount, 0);
   t.same(driver.run(OP.keys, "*"), []);
+});
+
+t.test("FLUSHALL empties at once and gives memory back bit by bit, also under a snapshot", async (t) => {
+  const driver = new Driver();
+  const fill = (): void => {
+    for (let i = 0; i < 40; i++) {
+      driver.apply(
+        ...Array.from(
+          { length: 500 },
+          (_, k) => [OP.set, [`k${i * 500 + k}`, "v".repeat(900), 0, 0]] as const,
+        ),
+      );
+    }
+    for (let i = 0; i < 50; i++) driver.run(OP.set, `large${i}`, "L".repeat(30_000), 0, 0);
+  };
+  fill();
+  driver.run(OP.flushAll);
+  t.equal(driver.store.keyCount, 0);
+  t.ok(driver.store.allocatedBytes < 2 * 1024 * 1024, "what the store answers for is nearly nothing");
+  t.ok(driver.store.tidy(), "there is more to be let go");
+  for (let i = 0; driver.store.tidy(); i++) if (i > 100) t.fail("tidying ends");
+  fill();
+  const hash = driver.store.stateHash();
+  const source = driver.store.beginSnapshot();
+  const chunks = [source.next() as Uint8Array];
+  driver.run(OP.flushAll);
+  while (driver.store.tidy());
+  driver.run(OP.set, "after", "x", 0, 0);
+  for (let chunk = source.next(); chunk !== null; chunk = source.next()) chunks.push(chunk);
+  source.close();
+  t.ok(driver.store.tidy(), "now that nobody reads it");
+  t.equal(restore(chunks, driver).store.stateHash(), hash);
 });
 
 t.test("memory comes back after most keys are gone: their pages are emptied by later batches", async (t) => {

@@ -141,8 +141,11 @@ function putCopy(x: Execution, from: number): void {
   x.keyspace.put(x.probe, records.valueBytes(from), at, at + records.valueSize(from), records.deadline(from));
 }
 
-/** A new keyspace takes the place of the old one, whose memory goes when nobody reads it any more. */
+/** A new keyspace takes the place of the old one, whose memory goes bit by bit. */
 export function flushAll(x: Execution): void {
-  if (x.keyspace.keyCount > 0) x.keyspace = new Keyspace(x.keyspace.revision + 1);
+  if (x.keyspace.keyCount > 0) {
+    x.garbage.add(x.keyspace);
+    x.keyspace = new Keyspace(x.keyspace.revision + 1);
+  }
   x.reply.simple("OK");
 }
