@@ -221,6 +221,7 @@ export class RaftCore {
     s.leaderSilence++;
     if (s.electionElapsed < s.electionTimeout) return;
     s.restartElectionTimer();
+    s.leader = 0; // also for those who may not campaign: they must not point to a leader that is gone
     campaign(s);
   }
 

@@ -68,7 +68,8 @@ function dispatch(s: RaftState, m: Message): void {
       if (hearLeader(s, m.from)) onHeartbeat(s, m);
       return;
     case "snapshot":
-      if (hearLeader(s, m.from)) onSnapshot(s, m);
+      // It came on another way, and late perhaps: the leader is whoever sends appends and heartbeats.
+      if (m.from === s.leader && hearLeader(s, m.from)) onSnapshot(s, m);
       return;
     case "append_reply":
       if (s.role === "leader") onAppendReply(s, m);

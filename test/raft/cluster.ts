@@ -92,8 +92,9 @@ export class MemoryDisk {
     return lsn;
   }
 
-  /** A synced snapshot file: at once, past the queue. */
+  /** The mark of a synced snapshot file. */
   keep(held: Held): void {
+    assert(this.queue.length === 0, "a mark lies behind all records before it");
     this.entries = this.entries.slice(held.meta.index - this.held.meta.index);
     this.held = held;
   }
@@ -250,6 +251,7 @@ export class Replica {
   compact(index = this.applied.meta.index): void {
     const { meta, state } = this.applied;
     assert(index <= meta.index, "only what is applied is compacted");
+    this.persist(); // the log's mark of a snapshot lies behind all records before it, and lasts only with them
     this.disk.keep({ meta, state });
     // The log's tail before the snapshot stays readable, as a real log keeps its segments for a while.
     const tail = this.core.metaAt(index);
