@@ -3,7 +3,8 @@
  * each connection, so that a late reply can never reach a newer one (hazard C10); when the connection is gone,
  * replies to it go nowhere, and the door asks again elsewhere.
  *
- * Replies of a turn leave together, in frames of about REPLY_BYTES.
+ * Replies of a turn leave together, in frames of about REPLY_BYTES; with that much on its way to the door, reads
+ * wait (about 5 ms of copying, so that heartbeats are not late).
  */
 import { Writer } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
@@ -16,7 +17,7 @@ import type { Origin } from "./bundle.ts";
 import type { PeerLink } from "./peer_link.ts";
 import type { PeersHost } from "./peers.ts";
 
-const REPLY_BYTES = 4 * MiB;
+const REPLY_BYTES = 2 * MiB;
 /** Tags are request * 2^16 + ordinal: a request has at most 65,536 commands (bundle.ts), ids stay below 2^37. */
 const ORDINALS = 65_536;
 
@@ -69,6 +70,10 @@ export class ForwardServer implements Origin {
     if (this.#gone) this.#replies.clear();
     else this.#rows.push(tag, OK, this.#startedAt, this.#replies.length);
     if (this.#replies.length > REPLY_BYTES) this.endFrame();
+  }
+
+  hasRoom(): boolean {
+    return this.#gone || this.#link.queuedBytes + this.#replies.length < REPLY_BYTES;
   }
 
   takeBack(tag: number): boolean {

@@ -15,6 +15,12 @@ import { assert } from "../base/assert.ts";
 const BUCKETS = 1024; // 2 x 2 KiB to a connection; 16 pipelined commands meet by chance in 1.5 % of the cases
 const WIDE = BUCKETS;
 const READ = 1 << 16;
+const RIDES = 1 << 17;
+/**
+ * Reads of one connection that ride at once. Their replies are made when the batch is applied and cannot wait for
+ * a slow reader: 64 of 1 MiB at worst.
+ */
+const RIDING_READS_MAX = 64;
 
 export class Lane {
   /** Where the outstanding commands went (router.ts). */
@@ -25,6 +31,7 @@ export class Lane {
   #writesTotal = 0;
   #wideReads = 0;
   #wideWrites = 0;
+  #ridingReads = 0;
 
   /** The bucket of a command on `slot`, or on several slots (-1). */
   static bucket(slot: number): number {
@@ -47,14 +54,26 @@ export class Lane {
     return bucket === WIDE || this.#wideReads > 0 || (this.#reads as Uint16Array)[bucket] !== 0;
   }
 
-  /** Counts a command in; the mark is handed back with `leave` when it is answered. */
+  /** No more reads may ride until some are answered. */
+  get ridesFull(): boolean {
+    return this.#ridingReads >= RIDING_READS_MAX;
+  }
+
+  /** Counts a write, or a read beside the log, in; the mark is handed back with `leave` when it is answered. */
   enter(bucket: number, isRead: boolean): number {
     this.#count(bucket, isRead, 1);
     return isRead ? bucket | READ : bucket;
   }
 
+  /** Counts a read in that rides in the log. */
+  enterRiding(bucket: number): number {
+    this.#ridingReads++;
+    return this.enter(bucket, false) | RIDES;
+  }
+
   leave(mark: number): void {
-    this.#count(mark & ~READ, (mark & READ) !== 0, -1);
+    if ((mark & RIDES) !== 0) this.#ridingReads--;
+    this.#count(mark & ~(READ | RIDES), (mark & READ) !== 0, -1);
   }
 
   #count(bucket: number, isRead: boolean, by: 1 | -1): void {

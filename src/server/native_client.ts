@@ -23,7 +23,7 @@ import {
   writeNative,
 } from "../wire/native.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
-import type { ReplySink } from "../wire/reply.ts";
+import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { validateCommand } from "../wire/validate.ts";
 import type { Origin } from "./bundle.ts";
 import type { Client, ClientHost } from "./client.ts";
@@ -59,6 +59,7 @@ export class NativeClient implements Client, Origin {
   #heldRequest = 0;
   #paused = false;
   #gone = false;
+  #cut = false;
 
   constructor(id: number, connection: Connection, host: ClientHost) {
     this.id = id;
@@ -94,6 +95,7 @@ export class NativeClient implements Client, Origin {
       if (this.#mustWait()) {
         parser.feed(NOTHING);
         this.#pause();
+        this.#host.waitForRoom(this);
         break;
       }
       const event = parser.next();
@@ -155,11 +157,11 @@ export class NativeClient implements Client, Origin {
       }
       this.#held = null;
     }
-    if (this.#paused && !this.#mustWait()) {
-      this.#paused = false;
-      this.connection.resume();
-      this.#pump();
-    }
+    if (!this.#paused) return;
+    if (this.#mustWait()) return this.#host.waitForRoom(this);
+    this.#paused = false;
+    this.connection.resume();
+    this.#pump();
   }
 
   #pause(): void {
@@ -188,7 +190,7 @@ export class NativeClient implements Client, Origin {
 
   #answerError(requestId: number, text: string): void {
     this.begin(requestId).error(text);
-    this.#finish();
+    if (!this.#cut) this.#finish();
   }
 
   #closeWith(why: string): void {
@@ -198,6 +200,7 @@ export class NativeClient implements Client, Origin {
   }
 
   begin(tag: number): ReplySink {
+    if (this.#isCut()) return DISCARD;
     const { writer } = this.#output;
     this.#encoder.writer = writer;
     this.#replyAt = beginNative(writer, OPCODE.reply, tag);
@@ -205,13 +208,19 @@ export class NativeClient implements Client, Origin {
   }
 
   undo(): void {
-    this.#output.writer.length = this.#replyAt;
+    if (!this.#cut && !this.#gone) this.#output.writer.length = this.#replyAt;
   }
 
   end(_tag: number, mark: number): void {
     this.lane.leave(mark);
-    this.#finish();
+    if (!this.#cut && !this.#gone) this.#finish();
     this.#host.touch(this);
+  }
+
+  /** Replies that could not wait have filled the output: the connection gets nothing more and is closed. */
+  #isCut(): boolean {
+    if (this.outputBytes > OUTPUT_BYTES_CUT) this.#cut = true;
+    return this.#cut || this.#gone;
   }
 
   #finish(): void {
@@ -223,6 +232,10 @@ export class NativeClient implements Client, Origin {
     endNative(writer, this.#replyAt);
   }
 
+  hasRoom(): boolean {
+    return this.#gone || this.outputBytes <= OUTPUT_BYTES_MAX;
+  }
+
   takeBack(): boolean {
     return false;
   }
@@ -230,9 +243,8 @@ export class NativeClient implements Client, Origin {
   flush(): void {
     if (this.#gone) return;
     this.#output.flush();
-    if (this.#output.queuedBytes > OUTPUT_BYTES_CUT) return this.connection.destroy();
+    if (this.#isCut()) return this.connection.destroy();
     if (this.closing) return this.connection.close();
-    if (this.#paused && this.#held === null) this.retry();
   }
 
   get outputBytes(): number {

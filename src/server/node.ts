@@ -41,6 +41,8 @@ export const TICK_MS = 10;
 const CACHE_BYTES_MAX = 16 * MiB;
 /** Entries that a loaded group may have under way: a full window of appends. */
 const REPLAY_ENTRIES = 64;
+/** A third of the shortest election timeout: worth knowing when elections are looked into. */
+const LATE_MS_LOGGED = 100;
 /** One second to hand over and drain. */
 const STOP_TICKS_MAX = 100;
 /** Redis's default too. */
@@ -112,8 +114,7 @@ export class NucleusNode {
       moveLeader: (node) => this.#moveLeader(node),
       touch: (client) => this.#touch(client),
       waitForRoom: (client) => {
-        this.#waiting.push(client);
-        this.wake();
+        this.#waiting.push(client); // whatever makes room comes with a turn, or the next tick does
       },
       onGone: (client) => {
         this.#clients.delete(client.id);
@@ -407,6 +408,8 @@ export class NucleusNode {
   #tick(lateMs: number): void {
     if (this.#stopped) return;
     this.#ticks++;
+    if (lateMs > LATE_MS_LOGGED)
+      this.platform.log.write("warn", "the loop was late", { ms: Math.round(lateMs) });
     // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
     // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
     if (lateMs > this.config.layout.settings.electionMs / 2)

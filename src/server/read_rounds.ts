@@ -1,7 +1,8 @@
 /**
  * Reads under way at the leader: asked as a round of the core, confirmed at an index, answered when that index is
  * applied. A read that finds a key past its deadline by the leader's time, but not yet in log time, waits until
- * log time has passed it too, so that nothing seen gone comes back.
+ * log time has passed it too, so that nothing seen gone comes back. A caller that does not take its replies keeps
+ * its own reads waiting, in the frames they came in, and nobody else's.
  */
 import { assert, present } from "../base/assert.ts";
 import type { Index } from "../raft/types.ts";
@@ -17,6 +18,8 @@ export class ReadRounds {
   #confirmed: { readonly index: Index; readonly bundle: Bundle }[] = [];
   /** Wait for log time. */
   #deferred: Bundle | null = null;
+  /** Confirmed, but whoever asked has not taken earlier replies yet: answered when there is room for more. */
+  #stalled: Bundle | null = null;
   readonly #view = new CommandView();
 
   /** `ask` puts the round to the core; false: nothing was asked. */
@@ -42,13 +45,19 @@ export class ReadRounds {
   takeUnanswered(): Bundle[] {
     const bundles = this.#confirmed.map(({ bundle }) => bundle);
     this.#confirmed = [];
-    if (this.#deferred !== null) bundles.push(this.#deferred);
+    for (const bundle of [this.#deferred, this.#stalled]) if (bundle !== null) bundles.push(bundle);
     this.#deferred = null;
+    this.#stalled = null;
     return bundles;
   }
 
   /** Answers what can be answered; true if some reads wait for log time to move. */
   serve(store: Store, nowMs: () => number, timeMoves: boolean): boolean {
+    if (this.#stalled !== null) {
+      const again = this.#stalled;
+      this.#stalled = null;
+      this.#answer(again, store, nowMs());
+    }
     if (this.#deferred !== null && !timeMoves) {
       const again = this.#deferred;
       this.#deferred = null;
@@ -72,7 +81,10 @@ export class ReadRounds {
       assert(error === null, "the door checked the frame");
       const origin = bundle.origin(i);
       const tag = bundle.tag(i);
-      if (store.read(view, nowMs, origin.begin(tag))) {
+      if (!origin.hasRoom()) {
+        this.#stalled ??= new Bundle();
+        this.#stalled.take(bundle, i);
+      } else if (store.read(view, nowMs, origin.begin(tag))) {
         origin.end(tag, bundle.mark(i));
       } else {
         origin.undo(tag);

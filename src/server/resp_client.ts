@@ -16,7 +16,7 @@ import { CommandView } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
 import { resolveCommand } from "../wire/command_table.ts";
 import { translate } from "../wire/command_translate.ts";
-import type { ReplySink } from "../wire/reply.ts";
+import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { HTTP_REFUSED, RespParser } from "../wire/resp_parse.ts";
 import { RespEncoder } from "../wire/resp_reply.ts";
 import type { Origin } from "./bundle.ts";
@@ -29,7 +29,7 @@ import { Output } from "./output.ts";
 /** Pipelined requests of one connection under way: at 120 bytes each about 2 MiB in bundles. */
 const REQUESTS_OPEN_MAX = 16 * KiB;
 const OUTPUT_BYTES_MAX = MiB;
-/** Redis cuts a normal client at 32 MiB of output too. */
+/** Replies that ride in the log cannot wait; these many bytes of them unread, and the connection is cut. */
 const OUTPUT_BYTES_CUT = 32 * MiB;
 const NOTHING = new Uint8Array(0);
 
@@ -60,6 +60,7 @@ export class RespClient implements Client, Origin {
   #heldRequest = 0;
   #paused = false;
   #gone = false;
+  #cut = false;
 
   constructor(id: number, connection: Connection, host: ClientHost) {
     this.id = id;
@@ -96,6 +97,7 @@ export class RespClient implements Client, Origin {
       if (this.#mustWait()) {
         this.#parser.feed(NOTHING); // the chunk is only borrowed: keep what is left of it
         this.#pause();
+        this.#host.waitForRoom(this);
         break;
       }
       const event = this.#parser.next();
@@ -114,7 +116,7 @@ export class RespClient implements Client, Origin {
   }
 
   #mustWait(): boolean {
-    return this.#replies.open >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
+    return this.#replies.open >= REQUESTS_OPEN_MAX || this.outputBytes > OUTPUT_BYTES_MAX;
   }
 
   #command(): void {
@@ -157,11 +159,11 @@ export class RespClient implements Client, Origin {
   retry(): void {
     if (this.#gone) return;
     if (this.#held) this.#admit();
-    if (!this.#held && this.#paused && !this.#mustWait()) {
-      this.#paused = false;
-      this.connection.resume();
-      this.#pump();
-    }
+    if (this.#held || !this.#paused) return;
+    if (this.#mustWait()) return this.#host.waitForRoom(this);
+    this.#paused = false;
+    this.connection.resume();
+    this.#pump();
   }
 
   #answerError(text: string): void {
@@ -171,17 +173,27 @@ export class RespClient implements Client, Origin {
   }
 
   begin(tag: number): ReplySink {
-    return this.#replies.begin(tag);
+    return this.#isCut() ? DISCARD : this.#replies.begin(tag);
   }
 
   undo(tag: number): void {
-    this.#replies.undo(tag);
+    if (!this.#cut && !this.#gone) this.#replies.undo(tag);
   }
 
   end(tag: number, mark: number): void {
     this.lane.leave(mark);
-    this.#replies.end(tag);
+    if (!this.#cut && !this.#gone) this.#replies.end(tag);
     this.#host.touch(this);
+  }
+
+  /** Replies that could not wait have filled the output: the connection gets nothing more and is closed. */
+  #isCut(): boolean {
+    if (this.outputBytes > OUTPUT_BYTES_CUT) this.#cut = true;
+    return this.#cut || this.#gone;
+  }
+
+  hasRoom(): boolean {
+    return this.#gone || this.outputBytes <= OUTPUT_BYTES_MAX;
   }
 
   takeBack(): boolean {
@@ -193,13 +205,11 @@ export class RespClient implements Client, Origin {
     if (this.#gone) return;
     this.#output.flush();
     this.#replies.out = this.#output.writer;
-    if (this.#output.queuedBytes + this.#replies.keptBytes > OUTPUT_BYTES_CUT)
-      return this.connection.destroy();
+    if (this.#isCut()) return this.connection.destroy();
     if (this.closing && this.#replies.open === 0) return this.connection.close();
-    if (this.#paused && !this.#held) this.retry();
   }
 
   get outputBytes(): number {
-    return this.#output.queuedBytes;
+    return this.#output.queuedBytes + this.#replies.keptBytes;
   }
 }

@@ -72,17 +72,19 @@ export class Router {
     const bucket = Lane.bucket(slotOfCommand(view));
     const rides = view.isWrite || lane.readRides(bucket);
     if (rides && lane.writeWaits(bucket)) return false;
+    if (rides && !view.isWrite && lane.ridesFull) return false;
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
       origin.begin(tag).error(refusal);
-      origin.end(tag, lane.enter(bucket, !rides));
+      origin.end(tag, lane.enter(bucket, !rides)); // counted in and out again
       return true;
     }
     const size = view.end - frameAt;
     const bundle = this.#open(rides ? this.#writes : this.#reads, size);
     const start = bundle.writer.length;
     bundle.writer.range(view.bytes, frameAt, view.end);
-    bundle.add(start, origin, tag, lane.enter(bucket, !rides));
+    const mark = rides && !view.isWrite ? lane.enterRiding(bucket) : lane.enter(bucket, !rides);
+    bundle.add(start, origin, tag, mark);
     this.#waitingBytes += size;
     return true;
   }
