@@ -36,17 +36,13 @@
  * landed elsewhere, does not verify (hazards D3, D4). So a recycled segment need not be zeroed again: its blocks
  * exist and are written, which is what zero-filling was for, and its old bytes are as good as zeros.
  *
- * A checkpoint opens each segment: the groups as the older segments (and, of a fresh segment made at a start, all
- * dropped records) left them. Body: u64 LSN at which the predecessor's records end, u32 groups, u32 tombstones;
- * per group nine u64: group, replica, term, vote, commit, snapshot index and term, first and last index still
- * in older segments; per tombstone two: group, replica.
+ * A checkpoint opens each segment (checkpoint.ts).
  *
  * A mark stands at the first multiple of 4 KiB after the record before it, so writing it touches no block that it
  * vouches for. A closing mark says besides that the log goes on in the next segment.
  *
  * Errors: bytes of a disk may be anything; readers return a label and never throw.
  */
-import { assert } from "../base/assert.ts";
 import { getU32, getU64, setU32, setU64 } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { alignUp, KiB } from "../base/units.ts";
@@ -54,6 +50,9 @@ import { STORAGE_VERSION } from "../base/version.ts";
 import type { Index, Lsn, ReplicaId, Term } from "../raft/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { GroupId } from "./types.ts";
+
+/** For those who read a log's bytes from outside. */
+export { readCheckpointBody } from "./checkpoint.ts";
 
 export const BLOCK_BYTES = 4 * KiB;
 export const SEGMENT_HEADER_BYTES = BLOCK_BYTES;
@@ -321,101 +320,6 @@ export function syncedFor(place: SegmentPlace, lsn: Lsn, syncedLsn: Lsn): Lsn {
   return syncedLsn >= place.base && syncedLsn >= lsn - unsyncedBytesMax(place.segmentBytes)
     ? syncedLsn
     : place.base;
-}
-
-/** A group in a checkpoint. `first..last` are the live entries in older segments; `last` = `first` - 1 if none. */
-export type CheckpointGroup = {
-  readonly group: GroupId;
-  readonly replica: ReplicaId;
-  readonly term: Term;
-  readonly vote: ReplicaId;
-  readonly commit: Index;
-  readonly snapshotIndex: Index;
-  readonly snapshotTerm: Term;
-  readonly first: Index;
-  readonly last: Index;
-};
-export type Tombstone = { readonly group: GroupId; readonly replica: ReplicaId };
-export type Checkpoint = {
-  /** Where the records of the segment before this one end; 0 if there is none. */
-  readonly predecessorEnd: Lsn;
-  readonly groups: readonly CheckpointGroup[];
-  readonly tombstones: readonly Tombstone[];
-};
-
-const CHECKPOINT_HEAD_BYTES = 16;
-const CHECKPOINT_GROUP_BYTES = 9 * 8;
-const CHECKPOINT_TOMBSTONE_BYTES = 2 * 8;
-
-export function checkpointBodyBytes(groups: number, tombstones: number): number {
-  return CHECKPOINT_HEAD_BYTES + groups * CHECKPOINT_GROUP_BYTES + tombstones * CHECKPOINT_TOMBSTONE_BYTES;
-}
-
-/** Writes a checkpoint's body at `bytes[at ..)`. */
-export function writeCheckpointBody(bytes: Uint8Array, at: number, checkpoint: Checkpoint): void {
-  assert(
-    at + checkpointBodyBytes(checkpoint.groups.length, checkpoint.tombstones.length) <= bytes.length,
-    "room for a checkpoint was made",
-  );
-  setU64(bytes, at, checkpoint.predecessorEnd);
-  setU32(bytes, at + 8, checkpoint.groups.length);
-  setU32(bytes, at + 12, checkpoint.tombstones.length);
-  let to = at + CHECKPOINT_HEAD_BYTES;
-  const put = (value: number): void => {
-    setU64(bytes, to, value);
-    to += 8;
-  };
-  for (const group of checkpoint.groups) {
-    put(group.group);
-    put(group.replica);
-    put(group.term);
-    put(group.vote);
-    put(group.commit);
-    put(group.snapshotIndex);
-    put(group.snapshotTerm);
-    put(group.first);
-    put(group.last);
-  }
-  for (const tombstone of checkpoint.tombstones) {
-    put(tombstone.group);
-    put(tombstone.replica);
-  }
-}
-
-/** Reads a body whose checksum held; null if it contradicts itself, which only a bug or a forger can cause. */
-export function readCheckpointBody(bytes: Uint8Array, at: number, bodySize: number): Checkpoint | null {
-  if (bodySize < CHECKPOINT_HEAD_BYTES) return null;
-  const groupCount = getU32(bytes, at + 8);
-  const tombstoneCount = getU32(bytes, at + 12);
-  if (bodySize !== checkpointBodyBytes(groupCount, tombstoneCount)) return null;
-  let from = at + CHECKPOINT_HEAD_BYTES;
-  let valid = true;
-  const take = (): number => {
-    const value = getU64(bytes, from);
-    from += 8;
-    if (value < 0) valid = false;
-    return value;
-  };
-  const groups: CheckpointGroup[] = [];
-  for (let i = 0; i < groupCount; i++) {
-    const group = {
-      group: take(),
-      replica: take(),
-      term: take(),
-      vote: take(),
-      commit: take(),
-      snapshotIndex: take(),
-      snapshotTerm: take(),
-      first: take(),
-      last: take(),
-    };
-    if (group.first !== group.snapshotIndex + 1 || group.last < group.snapshotIndex) return null;
-    groups.push(group);
-  }
-  const tombstones: Tombstone[] = [];
-  for (let i = 0; i < tombstoneCount; i++) tombstones.push({ group: take(), replica: take() });
-  const predecessorEnd = getU64(bytes, at);
-  return valid && predecessorEnd >= 0 ? { predecessorEnd, groups, tombstones } : null;
 }
 
 /** Names in the log's directory. */

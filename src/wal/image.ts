@@ -6,8 +6,14 @@
  * is a bug in the caller; for recovery it is damage that the checksums did not show.
  */
 import type { HardState, Index, Lsn, ReplicaId, Term } from "../raft/types.ts";
+import {
+  type Checkpoint,
+  type CheckpointGroup,
+  checkpointBytes,
+  type Span,
+  type Tombstone,
+} from "./checkpoint.ts";
 import { EntryIndex, LSN_MISSING } from "./entry_index.ts";
-import { type Checkpoint, type CheckpointGroup, checkpointBodyBytes, type Tombstone } from "./format.ts";
 import type { GroupId, RecoveredGroup } from "./types.ts";
 
 export class GroupImage {
@@ -39,6 +45,8 @@ export class Image {
   /** The highest closed replica of each group: ids only rise, so it speaks for the lower ones too. */
   readonly #closed = new Map<GroupId, ReplicaId>();
   #holds: Hold[] = [];
+  /** Damaged stretches of older segments; no living group has anything in them. */
+  damaged: Span[] = [];
 
   entry(
     replica: ReplicaId,
@@ -117,6 +125,7 @@ export class Image {
     this.groups.clear();
     this.#closed.clear();
     for (const { group, replica } of checkpoint.tombstones) this.#closed.set(group, replica);
+    this.damaged = [...checkpoint.damaged];
     for (const group of checkpoint.groups) {
       const old = known.get(group.group);
       const image = old?.replica === group.replica ? old : new GroupImage(group.group, group.replica);
@@ -148,7 +157,7 @@ export class Image {
         last: firstIndexAt(image.entries, base) - 1,
       });
     }
-    return { predecessorEnd, groups, tombstones: this.tombstones() };
+    return { predecessorEnd, groups, tombstones: this.tombstones(), damaged: this.damaged };
   }
 
   tombstones(): Tombstone[] {
@@ -156,7 +165,12 @@ export class Image {
   }
 
   checkpointBytes(): number {
-    return checkpointBodyBytes(this.groups.size, this.#closed.size);
+    return checkpointBytes(this.groups.size, this.#closed.size + this.damaged.length);
+  }
+
+  /** Damage below `oldest` went with the segments that held it. */
+  forgetDamageBefore(oldest: Lsn): void {
+    if (this.damaged.length > 0) this.damaged = this.damaged.filter(({ lsn }) => lsn >= oldest);
   }
 
   /** Below this LSN no entry is live, even if everything above `syncedLsn` is lost now. */

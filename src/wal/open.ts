@@ -2,23 +2,25 @@
  * A start: reads what is there, judges it (recovery.ts), and makes the one segment that this life appends to.
  *
  * A start never appends to an old segment and trusts no byte that it cannot prove synced. It copies every live
- * entry of the segment that holds the log's end into a fresh one, behind a checkpoint of all groups, syncs it,
- * and only then gives it the old one's name: the rename is the moment of truth, before it nothing has changed.
- * Older segments need no copy: no byte enters a segment before all before it are synced and marked.
+ * entry of the segment that holds the log's end into a fresh one (fresh.ts), syncs it, and only then gives it the
+ * old one's name: the rename is the moment of truth, before it nothing has changed. Older segments need no copy:
+ * no byte enters a segment before all before it are synced and marked.
  *
  *     1. fresh segment written into the reserved spare, synced
- *     2. an empty segment behind the end, prepared for a rotation that never came, becomes a spare; dir synced
- *     3. spare renamed over the segment that holds the end; dir synced
+ *     2. empty segments behind the end, prepared for rotations that never came, become spares; directory synced
+ *     3. spare renamed over the segment that holds the end; directory synced
  *     4. leftovers removed
  *
- * The copy leaves out dead entries and all hard states (the checkpoint has them), so it is never longer than what
- * it replaces, and restarts use up nothing. Errors: see `refuse`; after one nothing on the disk has changed.
+ * The fresh segment is never longer than what it replaces, so restarts use up nothing, and with the spare a node
+ * starts on a full disk. Errors: see `refuse..` at the end; after one of those nothing on the disk has changed.
  */
-import { assert } from "../base/assert.ts";
+import { assert, present } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
 import type { DiskFile } from "../platform/platform.ts";
-import type { Lsn } from "../raft/types.ts";
+import type { Lsn, ReplicaId } from "../raft/types.ts";
+import { type Chain, type ChainSegment, readChain, type SegmentFacts } from "./chain.ts";
+import { readCheckpointBody } from "./checkpoint.ts";
 import {
   closeAfterError,
   closeFile,
@@ -35,28 +37,33 @@ import {
 } from "./disk_io.ts";
 import {
   baseOfName,
-  batchSize,
   blankHead,
-  type Epoch,
-  encodeSegmentHeader,
   NO_EPOCH,
   RECORD_HEAD_BYTES,
   RECORD_KIND,
-  RECORD_PREFIX_BYTES,
   readRecord,
   recordBytes,
   SEGMENT_HEADER_BYTES,
-  type SegmentPlace,
   segmentName,
-  segmentPlace,
-  writeCheckpointBody,
-  writeHeader,
-  writePrefix,
 } from "./format.ts";
-import type { Image } from "./image.ts";
+import { buildFresh, type Fresh } from "./fresh.ts";
+import { Image } from "./image.ts";
+import {
+  baseBehindAll,
+  copyAside,
+  damagedFiles,
+  damagedGroups,
+  hintsWithout,
+  imageOfTombstones,
+  moveAside,
+  noteReplica,
+  surveyReplicas,
+} from "./salvage.ts";
 import { newSegment, nextSpareNumber, type Segment, Segments, type SegmentsOptions } from "./segments.ts";
-import type { Recovered, WalDamage } from "./types.ts";
-import { type Chain, readChain, type SegmentFacts, type Tail, Walk } from "./walk.ts";
+import type { GroupId, Recovered, WalDamage } from "./types.ts";
+import { type Findings, type Hints, hintsOf, NO_HINTS, type Tail, Walk } from "./walk.ts";
+
+export type OpenOptions = SegmentsOptions & { readonly onDamage: "refuse" | "setAside" };
 
 export type Opened = {
   readonly image: Image;
@@ -66,48 +73,105 @@ export type Opened = {
   readonly recovered: Recovered;
 };
 
-export function* openSegments(options: SegmentsOptions): Task<Opened> {
+/** A start under way: the directory's names as they are by now, and the files that are open. */
+type Start = {
+  readonly options: OpenOptions;
+  readonly names: string[];
+  readonly files: Map<string, DiskFile>;
+};
+
+/** The log as it was read: what is in it, where it ends, and the bytes of the segment that holds the end. */
+type Reading = { readonly walk: Walk; readonly findings: Findings; readonly source: Uint8Array };
+
+/** What to go on with. */
+type Plan = {
+  readonly image: Image;
+  /** Null: the log begins with the fresh segment, at `base`. */
+  readonly tail: Tail | null;
+  readonly base: Lsn;
+  readonly source: Uint8Array;
+  readonly records: number;
+  readonly damage: readonly WalDamage[];
+  /** Segments that belong to the log no more, but are kept. */
+  readonly aside: readonly string[];
+};
+
+export function* openSegments(options: OpenOptions): Task<Opened> {
   const names = yield* wait<string[]>((done) => options.disk.list(options.dir, done));
-  const files = new Map<string, DiskFile>();
+  const start: Start = { options, names, files: new Map() };
   try {
-    return yield* recover(options, names, files);
+    const chain = readChain(yield* readHeaders(start), options.segmentBytes);
+    refuseOtherSize(options, chain);
+    return yield* proceed(start, chain, yield* decide(start, chain));
   } catch (error) {
-    for (const file of files.values()) yield* closeAfterError(file);
+    for (const file of start.files.values()) yield* closeAfterError(file);
     throw error;
   }
 }
 
-/** `files` collects what is open, so that a refusal can close it. */
-function* recover(options: SegmentsOptions, names: string[], files: Map<string, DiskFile>): Task<Opened> {
-  const chain = readChain(yield* readHeaders(options, names, files), options.segmentBytes);
-  refuseOtherSize(options, chain);
-  const walk = new Walk(chain);
-  const readable = chain.anySegment && chain.damage.length === 0 && chain.versionKnown;
-  const source = readable ? yield* readAll(options, chain, files, walk) : new Uint8Array(0);
-  const { verdict, label, damage } = walk.finish();
-  if (verdict === "newer") refuseNewer(options, chain, walk);
-  if (verdict === "corrupt") refuseDamaged(options, label, damage);
-
-  const tail = verdict === "blank" ? null : walk.tail();
-  const fresh = buildFresh(options, walk.image, tail, source);
-  const file = yield* placeFresh(options, names, chain, tail, fresh, files);
-  return yield* assemble(
-    options,
-    names,
-    files,
-    chain,
-    walk,
-    tail,
-    newSegment(fresh.base, fresh.epoch, fresh.place, file),
-    fresh.base + fresh.bytes.length,
-  );
+/** Reads and judges; nothing is changed before this returns. */
+function* decide(start: Start, chain: Chain): Task<Plan> {
+  const hints = yield* newestHints(start, chain);
+  const reading = yield* readLog(start, chain, hints);
+  const { walk, findings, source } = reading;
+  const { records, image } = walk;
+  const none = { damage: [], aside: [] };
+  switch (findings.verdict) {
+    case "blank":
+      return { image: new Image(), tail: null, base: 0, source, records, ...none };
+    case "clean":
+    case "torn": {
+      const tail = walk.tail();
+      return { image, tail, base: tail.segment.header.base, source, records, ...none };
+    }
+    case "newer":
+      return refuseNewer(start.options, chain, walk);
+    case "corrupt":
+      if (start.options.onDamage === "refuse") refuseDamaged(start.options, findings);
+      return yield* salvage(start, chain, hints, findings);
+  }
 }
 
-function* readHeaders(
-  options: SegmentsOptions,
-  names: string[],
-  files: Map<string, DiskFile>,
-): Task<SegmentFacts[]> {
+/** Goes on without the damaged groups, or without any. */
+function* salvage(start: Start, chain: Chain, hints: Hints, findings: Findings): Task<Plan> {
+  const replicas = new Map<GroupId, ReplicaId>(hints.closed);
+  const bytes = new Uint8Array(start.options.segmentBytes);
+  for (const { name, place } of chain.segments) {
+    bytes.fill(0);
+    yield* readWhole(start.files.get(name) as DiskFile, bytes, 0);
+    surveyReplicas(bytes, place, replicas);
+  }
+  const { damage, bads } = findings;
+  for (const { group, replica } of bads) if (group !== null) noteReplica(replicas, group, replica);
+  const groups = damagedGroups(findings);
+  if (groups !== null) {
+    const {
+      walk,
+      source,
+      findings: rest,
+    } = yield* readLog(start, chain, hintsWithout(groups, findings, hints));
+    if (rest.verdict === "clean" || rest.verdict === "torn") {
+      const { image, records } = walk;
+      const tail = walk.tail();
+      const { base } = tail.segment.header;
+      for (const group of groups) image.tombstone(present(replicas.get(group), "a head told it"), group, 0);
+      for (const { lsn, end } of bads) if (lsn < base) image.damaged.push({ lsn, end });
+      for (const name of damagedFiles(findings, chain)) {
+        yield* copyAside(start.options, start.names, name, start.files.get(name) as DiskFile);
+      }
+      return { image, tail, base, source, records, damage, aside: [] };
+    }
+  }
+  const aside = start.names.filter((name) => baseOfName(name) !== null);
+  const base = baseBehindAll(
+    aside.map((name) => baseOfName(name) as Lsn),
+    start.options.segmentBytes,
+  );
+  const image = imageOfTombstones(replicas);
+  return { image, tail: null, base, source: new Uint8Array(0), records: 0, damage, aside };
+}
+
+function* readHeaders({ options, names, files }: Start): Task<SegmentFacts[]> {
   const facts: SegmentFacts[] = [];
   for (const name of names) {
     const base = baseOfName(name);
@@ -121,124 +185,86 @@ function* readHeaders(
   return facts;
 }
 
-/**
- * Feeds every segment to the walk and gives the bytes of the last one that holds a record: if the log's end is in
- * another one, then in an empty one behind it.
- */
-function* readAll(
-  options: SegmentsOptions,
-  chain: Chain,
-  files: Map<string, DiskFile>,
-  walk: Walk,
-): Task<Uint8Array> {
-  let newest = new Uint8Array(0);
-  let bytes = new Uint8Array(options.segmentBytes);
-  for (const { name } of chain.segments) {
+/** What the newest checkpoint that verifies says. */
+function* newestHints({ files }: Start, chain: Chain): Task<Hints> {
+  for (const { name, place } of chain.segments.toReversed()) {
+    const file = files.get(name) as DiskFile;
+    const head = blankHead();
+    const lsn = place.base + SEGMENT_HEADER_BYTES;
+    let bytes = new Uint8Array(RECORD_HEAD_BYTES);
+    yield* readWhole(file, bytes, SEGMENT_HEADER_BYTES);
+    readRecord(bytes, 0, place, lsn, head); // fills `head` if the head holds
+    if (head.kind !== RECORD_KIND.checkpoint || head.end > place.base + place.segmentBytes) continue;
+    bytes = new Uint8Array(recordBytes(head.bodySize));
+    yield* readWhole(file, bytes, SEGMENT_HEADER_BYTES);
+    if (readRecord(bytes, 0, place, lsn, head) !== "good") continue;
+    const checkpoint = readCheckpointBody(bytes, RECORD_HEAD_BYTES, head.bodySize);
+    if (checkpoint !== null) return hintsOf(checkpoint);
+  }
+  return NO_HINTS;
+}
+
+/** Walks every segment, and keeps the bytes of the last one with a record: if the end lies behind it, then in an
+ * empty one. */
+function* readLog({ options, files }: Start, chain: Chain, hints: Hints): Task<Reading> {
+  const walk = new Walk(chain, hints);
+  let source = new Uint8Array(0);
+  const readable = chain.anySegment && chain.damage.length === 0 && chain.versionKnown;
+  let bytes = new Uint8Array(readable ? options.segmentBytes : 0);
+  for (const { name } of readable ? chain.segments : []) {
     const read = yield* readWhole(files.get(name) as DiskFile, bytes, 0);
     if (read < bytes.length)
       throw new NucleusError("EIO", `${name} ended after ${read} bytes while being read`);
     if (walk.add(bytes) === 0) continue;
-    const former = newest;
-    newest = bytes;
+    const former = source;
+    source = bytes;
     bytes = former.length > 0 ? former : new Uint8Array(options.segmentBytes);
   }
-  return newest;
+  return { walk, findings: walk.finish(), source };
 }
 
-type Fresh = {
-  readonly base: Lsn;
-  readonly epoch: Epoch;
-  readonly place: SegmentPlace;
-  readonly bytes: Uint8Array;
-};
-
-/** Header, checkpoint, and the live entries of the segment that it replaces. */
-function buildFresh(options: SegmentsOptions, image: Image, tail: Tail | null, source: Uint8Array): Fresh {
+/** Makes the plan true on the disk. */
+function* proceed(start: Start, chain: Chain, plan: Plan): Task<Opened> {
+  const { options, names } = start;
   const { segmentBytes, randomU32 } = options;
-  const base = tail?.segment.header.base ?? 0;
-  const epoch = { low: randomU32(), high: randomU32() };
-  const predecessor = tail?.segment.header.predecessor ?? NO_EPOCH;
-  const lsns = liveLsns(image, base);
-  const bytes = new Uint8Array(segmentBytes);
-  const header = { segmentBytes, epoch, base, predecessor, syncedLsn: 0 };
-  const place = segmentPlace(header);
-
-  const checkpoint = image.toCheckpoint(base, tail?.predecessorEnd ?? 0);
-  const size = image.checkpointBytes();
-  assert(SEGMENT_HEADER_BYTES + recordBytes(size) <= segmentBytes, "a checkpoint fits a segment");
-  writeCheckpointBody(bytes, SEGMENT_HEADER_BYTES + RECORD_HEAD_BYTES, checkpoint);
-  writeHeader(bytes, SEGMENT_HEADER_BYTES, size, 0, 0, 0, 0);
-  writePrefix(
-    bytes,
-    SEGMENT_HEADER_BYTES,
-    place,
-    base + SEGMENT_HEADER_BYTES,
-    RECORD_KIND.checkpoint,
+  const { image, tail, base, source } = plan;
+  const older = tail === null ? [] : chain.segments.filter(({ header }) => header.base < base);
+  const behind = tail === null ? [] : chain.segments.filter(({ header }) => header.base > base);
+  image.forgetDamageBefore(older[0]?.header.base ?? base);
+  const fresh = buildFresh({
+    segmentBytes,
+    epoch: { low: randomU32(), high: randomU32() },
     base,
-    0,
-  );
-  let end = SEGMENT_HEADER_BYTES + recordBytes(size);
-  if (tail !== null) end = copyLive(image, lsns, tail.segment.place, source, place, bytes, end);
-  bytes.set(encodeSegmentHeader({ ...header, syncedLsn: base + end }));
-  return { base, epoch, place, bytes: bytes.subarray(0, end) };
-}
-
-/** Where the live entries at or above `base` stand, ascending. */
-function liveLsns(image: Image, base: Lsn): Float64Array {
-  const found: number[] = [];
-  for (const { entries } of image.groups.values()) {
-    for (let index = entries.last; index >= entries.first && entries.lsnOf(index) >= base; index--) {
-      found.push(entries.lsnOf(index));
-    }
-  }
-  return Float64Array.from(found).sort();
-}
-
-/** Copies entries in the order of the log; returns where they end. Their places in `image` move along. */
-function copyLive(
-  image: Image,
-  lsns: Float64Array,
-  from: SegmentPlace,
-  source: Uint8Array,
-  to: SegmentPlace,
-  target: Uint8Array,
-  start: number,
-): number {
-  const head = blankHead();
-  let end = start;
-  for (const lsn of lsns) {
-    const at = lsn - from.base;
-    assert(readRecord(source, at, from, lsn, head) === "good", "a live entry verified a moment ago");
-    const size = recordBytes(head.bodySize);
-    assert(end + size <= target.length, "live entries fit where they were");
-    target.set(
-      source.subarray(at + RECORD_PREFIX_BYTES, at + RECORD_PREFIX_BYTES + batchSize(head)),
-      end + RECORD_PREFIX_BYTES,
-    );
-    writePrefix(target, end, to, to.base + end, RECORD_KIND.entry, to.base, head.replica);
-    image.groups.get(head.group)?.entries.move(head.index, to.base + end);
-    end += size;
-  }
-  return end;
+    predecessor: tail?.segment.header.predecessor ?? NO_EPOCH,
+    predecessorEnd: tail?.predecessorEnd ?? 0,
+    image,
+    source: tail === null ? null : { place: tail.segment.place, bytes: source },
+  });
+  const file = yield* placeFresh(start, behind, fresh);
+  if (plan.aside.length > 0) yield* moveAside(options, names, plan.aside);
+  const active = newSegment(base, fresh.epoch, fresh.place, file);
+  const { live, spares } = yield* tidy(start, older, active);
+  const recovered: Recovered = {
+    groups: image.recovered(),
+    tombstones: image.tombstones(),
+    damage: plan.damage,
+    segments: live.length,
+    records: plan.records,
+    tornBytes: tail?.tornBytes ?? 0,
+  };
+  const segments = new Segments(options, live, spares);
+  return { image, segments, end: base + fresh.bytes.length, recovered };
 }
 
 /** Steps 1 to 3 of the head comment; gives the fresh segment's file. */
-function* placeFresh(
-  options: SegmentsOptions,
-  names: string[],
-  chain: Chain,
-  tail: Tail | null,
-  fresh: Fresh,
-  files: Map<string, DiskFile>,
-): Task<DiskFile> {
-  const { disk, dir } = options;
-  const spare = yield* takeSpare(options, names);
+function* placeFresh(start: Start, behind: readonly ChainSegment[], fresh: Fresh): Task<DiskFile> {
+  const { names, files } = start;
+  const { disk, dir } = start.options;
+  const spare = yield* takeSpare(start);
   const file = yield* openFile(disk, `${dir}/${spare}`, "update");
   files.set(spare, file);
   yield* writeWhole(file, fresh.bytes, 0);
   yield* sync(file);
-  const behind =
-    tail === null ? [] : chain.segments.filter(({ header }) => header.base > tail.segment.header.base);
   for (const { name } of behind) {
     const kept = `spare-${nextSpareNumber(names)}`;
     yield* rename(disk, `${dir}/${name}`, `${dir}/${kept}`);
@@ -255,7 +281,7 @@ function* placeFresh(
 }
 
 /** The name of a whole spare; one is made only if there is none, as at the very first start. */
-function* takeSpare(options: SegmentsOptions, names: string[]): Task<string> {
+function* takeSpare({ options, names }: Start): Task<string> {
   const { disk, dir, segmentBytes } = options;
   for (const name of names.filter(isSpare)) {
     if ((yield* sizeOfPath(disk, `${dir}/${name}`)) === segmentBytes) return name;
@@ -269,26 +295,17 @@ function* takeSpare(options: SegmentsOptions, names: string[]): Task<string> {
   return `spare-${number}`;
 }
 
-/** Step 4, and the open files of the life that begins. */
-function* assemble(
-  options: SegmentsOptions,
-  names: string[],
-  files: Map<string, DiskFile>,
-  chain: Chain,
-  walk: Walk,
-  tail: Tail | null,
-  fresh: Segment,
-  end: Lsn,
-): Task<Opened> {
+/** Step 4: only the files of the life that begins stay open, and only what it needs stays in the directory. */
+function* tidy(
+  { options, names, files }: Start,
+  older: readonly ChainSegment[],
+  active: Segment,
+): Task<{ live: Segment[]; spares: string[] }> {
   const { disk, dir } = options;
-  const live: Segment[] = [];
-  const keep = new Set<string>([fresh.name]);
-  for (const { name, header, place } of chain.segments) {
-    if (header.base >= fresh.base) continue;
-    live.push(newSegment(header.base, header.epoch, place, files.get(name) as DiskFile));
-    keep.add(name);
-  }
-  live.push(fresh);
+  const live = older.map(({ name, header, place }) => {
+    return newSegment(header.base, header.epoch, place, present(files.get(name), "a segment is open"));
+  });
+  live.push(active);
   for (const [name, file] of files) {
     if (live.some((segment) => segment.file === file)) continue;
     files.delete(name);
@@ -296,27 +313,20 @@ function* assemble(
   }
   const spares: string[] = [];
   for (const name of names) {
-    if (keep.has(name)) continue;
+    if (live.some((segment) => segment.name === name)) continue;
     if (isSpare(name) && spares.length < 2) spares.push(name);
-    else if (isSpare(name) || name.startsWith("filling-") || baseOfName(name) !== null)
+    else if (isSpare(name) || name.startsWith("filling-") || baseOfName(name) !== null) {
       yield* unlink(disk, `${dir}/${name}`);
+    }
   }
-  const recovered: Recovered = {
-    groups: walk.image.recovered(),
-    tombstones: walk.image.tombstones(),
-    damage: [],
-    segments: live.length,
-    records: walk.records,
-    tornBytes: tail?.tornBytes ?? 0,
-  };
-  return { image: walk.image, segments: new Segments(options, live, spares), end, recovered };
+  return { live, spares };
 }
 
 function isSpare(name: string): boolean {
   return /^spare-\d+$/.test(name);
 }
 
-function refuseOtherSize(options: SegmentsOptions, chain: Chain): void {
+function refuseOtherSize(options: OpenOptions, chain: Chain): void {
   const other = chain.segments.find(({ header }) => header.segmentBytes !== options.segmentBytes);
   if (other === undefined) return;
   throw new NucleusError(
@@ -326,7 +336,7 @@ function refuseOtherSize(options: SegmentsOptions, chain: Chain): void {
   );
 }
 
-function refuseNewer(options: SegmentsOptions, chain: Chain, walk: Walk): never {
+function refuseNewer(options: OpenOptions, chain: Chain, walk: Walk): never {
   const record = walk.unknownRecord();
   const where =
     record === null
@@ -339,7 +349,7 @@ function refuseNewer(options: SegmentsOptions, chain: Chain, walk: Walk): never 
   );
 }
 
-function refuseDamaged(options: SegmentsOptions, label: string, damage: readonly WalDamage[]): never {
+function refuseDamaged(options: OpenOptions, { damage, label }: Findings): never {
   const first = damage[0];
   const where = first === undefined ? options.dir : `${options.dir}/${first.file} at offset ${first.offset}`;
   throw new NucleusError(

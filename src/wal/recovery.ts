@@ -19,7 +19,8 @@
  */
 import { assert } from "../base/assert.ts";
 import { alignUp } from "../base/units.ts";
-import type { Lsn } from "../raft/types.ts";
+import type { Lsn, ReplicaId } from "../raft/types.ts";
+import type { Span } from "./checkpoint.ts";
 import {
   BLOCK_BYTES,
   blankHead,
@@ -123,8 +124,10 @@ export type Bad = {
   readonly lsn: Lsn;
   readonly end: Lsn;
   readonly reason: Exclude<RecordVerdict, "good" | "kind_unknown">;
-  /** The group whose record it is, if its head holds; else null: it may be any. */
+  /** The group whose record it is, if its head holds and names one; else null: it may be any. */
   readonly group: GroupId | null;
+  /** With the group. */
+  readonly replica: ReplicaId;
 };
 
 /** What one segment's bytes say. */
@@ -143,16 +146,20 @@ export type Scan = {
 
 /**
  * Walks a whole segment. `onRecord` gets each verifying record but the marks; `head` is reused, and the record
- * stands at `bytes[head.lsn - place.base]`.
+ * stands at `bytes[head.lsn - place.base]`. Bad stretches inside `known` damage are passed over.
  */
 export function scanSegment(
   bytes: Uint8Array,
   place: SegmentPlace,
+  known: readonly Span[],
   onRecord: (head: RecordHead, scan: Scan) => void,
 ): Scan {
   assert(bytes.length === place.segmentBytes, "a segment is scanned whole");
   const head = blankHead();
   const first = place.base + SEGMENT_HEADER_BYTES;
+  const report = (bad: Bad): void => {
+    if (!known.some((span) => bad.lsn >= span.lsn && bad.end <= span.end)) scan.bads.push(bad);
+  };
   const scan: Scan = { bads: [], dMax: 0, closedEnd: null, lastEnd: 0, records: 0, unknown: null };
   let at = first;
   while (scan.closedEnd === null && at + RECORD_HEAD_BYTES <= place.base + place.segmentBytes) {
@@ -164,17 +171,22 @@ export function scanSegment(
       const mark = markAfterGap(bytes, place, at, head);
       if (mark === null) {
         const next = nextHead(bytes, place, at, head);
-        scan.bads.push({ lsn: at, end: next, reason: verdict, group: null });
+        report({ lsn: at, end: next, reason: verdict, group: null, replica: 0 });
         at = next;
       } else at = mark;
     } else {
       if (verdict === "kind_unknown") scan.unknown ??= { lsn: at, kind: head.kind };
-      else scan.bads.push({ lsn: at, end: head.end, reason: verdict, group: head.group });
+      else report({ lsn: at, end: head.end, reason: verdict, group: groupOf(head), replica: head.replica });
       at = head.end;
       scan.lastEnd = at;
     }
   }
   return scan;
+}
+
+/** A checkpoint speaks of all groups, a mark of none. */
+function groupOf(head: RecordHead): GroupId | null {
+  return head.kind <= RECORD_KIND.tombstone ? head.group : null;
 }
 
 function take(scan: Scan, head: RecordHead, onRecord: (head: RecordHead, scan: Scan) => void): void {

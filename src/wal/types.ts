@@ -23,6 +23,12 @@ export type WalOptions = {
   readonly randomU32: () => number;
   /** Everything below `lsn` is on the disk. Called once to each completed sync. */
   readonly onSynced: (lsn: Lsn) => void;
+  /**
+   * What to do about damage to synced records. "refuse" (the default): an error EDAMAGED that names file and offset,
+   * and nothing is changed. "setAside": close the damaged replicas for good, keep the damaged files under another
+   * name, and go on with the others; only for a node whose groups have sound majorities elsewhere.
+   */
+  readonly onDamage?: "refuse" | "setAside";
   /** A write or sync failed: the log takes nothing any more and the node must stop (hazards D5, A11). */
   readonly onFailed: (error: Error) => void;
 };

@@ -22,6 +22,7 @@ import { runTask, type Task, wait } from "../base/task.ts";
 import { alignUp, KiB, MiB } from "../base/units.ts";
 import type { Entry, HardState, Index, Lsn, ReplicaId, Term } from "../raft/types.ts";
 import { BATCH_BYTES_MAX } from "../wire/batch.ts";
+import { CHECKPOINT_GROUP_BYTES, CHECKPOINT_PAIR_BYTES, writeCheckpointBody } from "./checkpoint.ts";
 import { sync, writeWhole } from "./disk_io.ts";
 import {
   BLOCK_BYTES,
@@ -36,7 +37,6 @@ import {
   SEGMENT_HEADER_BYTES,
   syncedFor,
   unsyncedBytesMax,
-  writeCheckpointBody,
   writeHeader,
   writePrefix,
 } from "./format.ts";
@@ -82,7 +82,11 @@ export function* openWal(options: WalOptions): Task<{ wal: Wal; recovered: Recov
     "a segment is 64 KiB or more",
   );
   const failure: { report: (error: Error) => void } = { report: options.onFailed };
-  const opened = yield* openSegments({ ...options, onFailed: (error) => failure.report(error) });
+  const opened = yield* openSegments({
+    ...options,
+    onDamage: options.onDamage ?? "refuse",
+    onFailed: (error) => failure.report(error),
+  });
   const wal = new SegmentedLog(options, opened);
   failure.report = (error) => wal.fail(error);
   opened.segments.work();
@@ -263,7 +267,7 @@ class SegmentedLog implements Wal {
 
   /** A checkpoint with one group and one tombstone more than there are: a record may bring them. */
   #checkpointRoom(): number {
-    return recordBytes(this.#image.checkpointBytes() + 128);
+    return recordBytes(this.#image.checkpointBytes() + CHECKPOINT_GROUP_BYTES + CHECKPOINT_PAIR_BYTES);
   }
 
   /** Where the records of a segment must end: behind it there is room for a closing mark and a checkpoint. */
@@ -446,6 +450,7 @@ class SegmentedLog implements Wal {
     const checkpointed = this.#synced - SEGMENT_HEADER_BYTES - 1;
     this.#segments.release(Math.min(this.#image.oldestLsn(this.#synced), checkpointed));
     this.stats.segments = this.#segments.count;
+    this.#image.forgetDamageBefore((this.#segments.live[0] as Segment).base);
     this.#freeable = this.#synced !== this.#end; // what is not synced yet may free more
   }
 

@@ -5,99 +5,41 @@
  * A segment's records end where its successor's checkpoint says; until that checkpoint is on the disk, the
  * closing mark says it, and until that is, the segment is the log's tail. Records are taken into the image up to
  * the first bad stretch; if that turns out to be the cut, the image is complete.
+ *
+ * What the newest checkpoint says is known beforehand: which replicas are closed by now, and which stretches were
+ * found damaged by an earlier start. Records of the former are passed over, so that what is missing in the latter
+ * is not missed.
  */
 import { assert, present } from "../base/assert.ts";
-import type { Lsn } from "../raft/types.ts";
+import type { Lsn, ReplicaId } from "../raft/types.ts";
+import type { Chain, ChainSegment } from "./chain.ts";
+import { type Checkpoint, readCheckpointBody, type Span } from "./checkpoint.ts";
 import {
   batchSize,
-  decodeSegmentHeader,
   entryKindAt,
   NO_EPOCH,
   RECORD_HEAD_BYTES,
   RECORD_KIND,
   type RecordHead,
-  readCheckpointBody,
   SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-  type SegmentPlace,
   sameEpoch,
-  segmentPlace,
 } from "./format.ts";
 import { Image } from "./image.ts";
 import { type Bad, judge, type Scan, scanSegment, type Verdict } from "./recovery.ts";
-import type { WalDamage } from "./types.ts";
+import type { GroupId, WalDamage } from "./types.ts";
 
-/** A segment file as the directory shows it, before its records are read. */
-export type SegmentFacts = {
-  readonly name: string;
-  readonly base: Lsn;
-  readonly size: number;
-  /** The first block, or less if the file is shorter. */
-  readonly block: Uint8Array;
-};
+/** What is known before the walk. */
+export type Hints = { readonly closed: ReadonlyMap<GroupId, ReplicaId>; readonly damaged: readonly Span[] };
+export const NO_HINTS: Hints = { closed: new Map(), damaged: [] };
 
-/** A segment that belongs to the log. */
-export type ChainSegment = {
-  readonly name: string;
-  readonly header: SegmentHeader;
-  readonly place: SegmentPlace;
-};
-
-/** What the headers alone say. */
-export type Chain = {
-  /** Oldest first. */
-  readonly segments: readonly ChainSegment[];
-  /** Older ones that predecessor links do not reach: freed, but their removal was lost in a crash. */
-  readonly unreached: readonly string[];
-  readonly anySegment: boolean;
-  readonly sizesRight: boolean;
-  readonly headersReadable: boolean;
-  readonly versionKnown: boolean;
-  readonly linksRight: boolean;
+export type Findings = {
+  readonly verdict: Verdict;
+  /** The row of the recovery table that answered. */
+  readonly label: string;
   readonly damage: readonly WalDamage[];
+  /** The damaged stretches of synced records among it. */
+  readonly bads: readonly Bad[];
 };
-
-/** Orders the segments and checks all that can be checked before reading records. */
-export function readChain(files: readonly SegmentFacts[], segmentBytes: number): Chain {
-  const damage: WalDamage[] = [];
-  const harm = (file: string, offset: number, reason: string): false => {
-    damage.push({ file, offset, reason, groups: [] });
-    return false;
-  };
-  const segments: ChainSegment[] = [];
-  const chain = { anySegment: files.length > 0, sizesRight: true, headersReadable: true, versionKnown: true };
-  const unreached: string[] = [];
-  let linksRight = true;
-  let next: SegmentHeader | null = null;
-  for (const file of [...files].sort((a, b) => b.base - a.base)) {
-    const header = decodeSegmentHeader(file.block);
-    if (header === "version_unknown") chain.versionKnown = false;
-    else if (header === "unreadable") {
-      if (file.size >= SEGMENT_HEADER_BYTES)
-        chain.headersReadable = harm(file.name, 0, "its header is unreadable");
-      else chain.sizesRight = harm(file.name, file.size, `it has ${file.size} bytes`);
-    } else {
-      if (header.base !== file.base)
-        linksRight = harm(file.name, 32, `its header is that of LSN ${header.base}`);
-      if (file.size !== header.segmentBytes) {
-        chain.sizesRight = harm(
-          file.name,
-          Math.min(file.size, header.segmentBytes),
-          `it has ${file.size} bytes`,
-        );
-      }
-      if (next !== null && header.base !== next.base - segmentBytes) unreached.push(file.name);
-      else {
-        if (next !== null && !sameEpoch(header.epoch, next.predecessor)) {
-          linksRight = harm(file.name, 24, "its successor follows another segment");
-        }
-        segments.unshift({ name: file.name, header, place: segmentPlace(header) });
-        next = header;
-      }
-    }
-  }
-  return { ...chain, segments, unreached, linksRight, damage };
-}
 
 /** Where a sound log ends. */
 export type Tail = {
@@ -112,6 +54,7 @@ export type Tail = {
 export class Walk {
   readonly image = new Image();
   readonly #chain: Chain;
+  readonly #hints: Hints;
   readonly #damage: WalDamage[];
   readonly #scans: Scan[] = [];
   /** By segment: what its own checkpoint says of the predecessor; null if it does not verify. */
@@ -121,8 +64,9 @@ export class Walk {
   #contradicted = false;
   records = 0;
 
-  constructor(chain: Chain) {
+  constructor(chain: Chain, hints: Hints) {
     this.#chain = chain;
+    this.#hints = hints;
     this.#damage = [...chain.damage];
   }
 
@@ -131,7 +75,9 @@ export class Walk {
     const segment = present(this.#chain.segments[this.#scans.length], "no more segments than the chain has");
     this.#predecessorEnds.push(null);
     this.#dMax = Math.max(this.#dMax, segment.header.syncedLsn);
-    const scan = scanSegment(bytes, segment.place, (head, own) => this.#take(bytes, segment, head, own));
+    const scan = scanSegment(bytes, segment.place, this.#hints.damaged, (head, own) =>
+      this.#take(bytes, segment, head, own),
+    );
     this.#scans.push(scan);
     this.#bads.push(...scan.bads);
     this.#dMax = Math.max(this.#dMax, scan.dMax);
@@ -139,30 +85,29 @@ export class Walk {
     return scan.records;
   }
 
-  finish(): { readonly verdict: Verdict; readonly label: string; readonly damage: readonly WalDamage[] } {
-    const { versionKnown } = this.#chain;
+  finish(): Findings {
+    const { versionKnown, anySegment, sizesRight, headersReadable, linksRight } = this.#chain;
     const read = this.#scans.length === this.#chain.segments.length;
     assert(read || this.#damage.length > 0 || !versionKnown, "a sound chain was read whole");
-    const { anySegment, sizesRight, headersReadable } = this.#chain;
-    const chainWhole = this.#chain.linksRight && this.#endsWhole();
-    const below = this.#bads.filter((bad) => bad.lsn < this.#dMax);
-    for (const bad of below) this.#report(bad);
-    const gaps = chainWhole && below.length === 0 ? this.image.groupsWithGaps() : [];
+    const chainWhole = linksRight && this.#endsWhole();
+    const bads = this.#bads.filter((bad) => bad.lsn < this.#dMax);
+    for (const bad of bads) this.#report(bad);
+    const gaps = chainWhole && bads.length === 0 ? this.image.groupsWithGaps() : [];
     if (gaps.length > 0) {
       const file = this.#chain.segments[0]?.name ?? "";
       this.#damage.push({ file, offset: 0, reason: "a segment before it is missing", groups: gaps });
     }
-    const row = judge({
+    const { verdict, label } = judge({
       anySegment,
       sizesRight,
       headersReadable,
       versionKnown: versionKnown && this.#scans.every((scan) => scan.unknown === null),
       chainWhole,
-      badBelowSynced: below.length > 0,
+      badBelowSynced: bads.length > 0,
       entriesWhole: gaps.length === 0 && !this.#contradicted,
       recordsBehindCut: this.#lastEnd() > (this.#cut() ?? Number.POSITIVE_INFINITY),
     });
-    return { verdict: row.verdict, label: row.label, damage: this.#damage };
+    return { verdict, label, damage: this.#damage, bads };
   }
 
   /** After a verdict of clean or torn. */
@@ -177,7 +122,7 @@ export class Walk {
     return { segment, predecessorEnd, cut, tornBytes: Math.max(0, this.#lastEnd() - cut) };
   }
 
-  /** The name and place of a record of an unknown kind. */
+  /** The place of a record of an unknown kind. */
   unknownRecord(): { readonly file: string; readonly offset: number; readonly kind: number } | null {
     for (const [i, scan] of this.#scans.entries()) {
       const segment = this.#chain.segments[i] as ChainSegment;
@@ -190,22 +135,31 @@ export class Walk {
   #take(bytes: Uint8Array, segment: ChainSegment, head: RecordHead, scan: Scan): void {
     const at = head.lsn - segment.header.base;
     let broken: string | null = null;
-    if (head.kind === RECORD_KIND.checkpoint) {
-      const checkpoint = readCheckpointBody(bytes, at + RECORD_HEAD_BYTES, head.bodySize);
-      if (checkpoint === null) broken = "its checkpoint contradicts itself";
-      else {
-        this.#predecessorEnds[this.#scans.length] = checkpoint.predecessorEnd;
-        this.#bads = this.#bads.filter((bad) => bad.lsn < checkpoint.predecessorEnd);
-        if (this.#isWhole(scan)) broken = this.image.checkpoint(checkpoint);
-      }
-    } else if (this.#isWhole(scan)) broken = applyRecord(this.image, bytes, at, head);
+    if (head.kind === RECORD_KIND.checkpoint) broken = this.#takeCheckpoint(bytes, at, head, scan);
+    else if (this.#isWhole(scan) && !this.#isClosed(head.replica, head.group)) {
+      broken = applyRecord(this.image, bytes, at, head);
+    }
     if (broken === null) return;
     this.#contradicted = true;
     this.#damage.push({ file: segment.name, offset: at, reason: broken, groups: [head.group] });
   }
 
+  #takeCheckpoint(bytes: Uint8Array, at: number, head: RecordHead, scan: Scan): string | null {
+    const checkpoint = readCheckpointBody(bytes, at + RECORD_HEAD_BYTES, head.bodySize);
+    if (checkpoint === null) return "its checkpoint contradicts itself";
+    this.#predecessorEnds[this.#scans.length] = checkpoint.predecessorEnd;
+    this.#bads = this.#bads.filter((bad) => bad.lsn < checkpoint.predecessorEnd);
+    if (!this.#isWhole(scan)) return null;
+    const groups = checkpoint.groups.filter(({ group, replica }) => !this.#isClosed(replica, group));
+    return this.image.checkpoint({ ...checkpoint, groups });
+  }
+
   #isWhole(scan: Scan): boolean {
     return this.#bads.length === 0 && scan.bads.length === 0 && scan.unknown === null && !this.#contradicted;
+  }
+
+  #isClosed(replica: ReplicaId, group: GroupId): boolean {
+    return replica <= (this.#hints.closed.get(group) ?? -1);
   }
 
   #cut(): Lsn | null {
@@ -216,22 +170,18 @@ export class Walk {
     return this.#scans.reduce((last, scan) => Math.max(last, scan.lastEnd), 0);
   }
 
-  /** The first segment stands alone or has its checkpoint, and the last one is not closed. */
+  /** The first segment follows none or has its checkpoint, and the last one is not closed. */
   #endsWhole(): boolean {
     const { segments } = this.#chain;
     const last = this.#scans.length - 1;
     if (last < 0) return true;
     const first = segments[0] as ChainSegment;
+    const newest = segments[last] as ChainSegment;
     if (!sameEpoch(first.header.predecessor, NO_EPOCH) && this.#predecessorEnds[0] === null) {
-      this.#damage.push({
-        file: first.name,
-        offset: SEGMENT_HEADER_BYTES,
-        reason: "its checkpoint is damaged",
-        groups: [],
-      });
+      const reason = "its checkpoint is damaged";
+      this.#damage.push({ file: first.name, offset: SEGMENT_HEADER_BYTES, reason, groups: [] });
       return false;
     }
-    const newest = segments[last] as ChainSegment;
     if (this.#scans[last]?.closedEnd === null) return true;
     const reason = "the segment after it is missing";
     this.#damage.push({ file: newest.name, offset: newest.header.segmentBytes, reason, groups: [] });
@@ -249,6 +199,12 @@ export class Walk {
       groups: bad.group === null ? [] : [bad.group],
     });
   }
+}
+
+/** What a checkpoint tells the walk in advance. */
+export function hintsOf(checkpoint: Checkpoint): Hints {
+  const closed = new Map(checkpoint.tombstones.map(({ group, replica }) => [group, replica]));
+  return { closed, damaged: checkpoint.damaged };
 }
 
 /** Takes one verifying record into the image; the rule it breaks, or null. */

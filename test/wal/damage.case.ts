@@ -1,6 +1,7 @@
 /** A log that was vouched for, damaged everywhere: whatever is missing afterwards is reported. */
 import t from "tap";
 import { codeOf } from "../../src/base/errors.ts";
+import { readChain } from "../../src/wal/chain.ts";
 import {
   decodeSegmentHeader,
   type RecordKind,
@@ -9,7 +10,7 @@ import {
   writeHeader,
   writePrefix,
 } from "../../src/wal/format.ts";
-import { readChain, Walk } from "../../src/wal/walk.ts";
+import { NO_HINTS, Walk } from "../../src/wal/walk.ts";
 import { MemoryDisk } from "./memory_disk.ts";
 import { textOf } from "./oracle.ts";
 import { recordsOf } from "./script.ts";
@@ -48,7 +49,7 @@ function judge(files: Map<string, Uint8Array>): { verdict: string; text: string 
       block: bytes.subarray(0, 4096),
     }));
   const chain = readChain(facts, SEGMENT_BYTES);
-  const walk = new Walk(chain);
+  const walk = new Walk(chain, NO_HINTS);
   if (chain.damage.length === 0 && chain.versionKnown) {
     for (const { name } of chain.segments) walk.add(files.get(`${DIR}/${name}`) as Uint8Array);
   }

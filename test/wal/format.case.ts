@@ -4,10 +4,14 @@ import t from "tap";
 import { setU32, toHex } from "../../src/base/bytes.ts";
 import { crc32 } from "../../src/base/checksum.ts";
 import {
+  type Checkpoint,
+  checkpointBytes,
+  readCheckpointBody,
+  writeCheckpointBody,
+} from "../../src/wal/checkpoint.ts";
+import {
   baseOfName,
   blankHead,
-  type Checkpoint,
-  checkpointBodyBytes,
   decodeSegmentHeader,
   encodeSegmentHeader,
   entryRecordBytes,
@@ -15,14 +19,12 @@ import {
   RECORD_KIND,
   RECORD_PREFIX_BYTES,
   type RecordKind,
-  readCheckpointBody,
   readRecord,
   recordBytes,
   type SegmentHeader,
   segmentName,
   segmentPlace,
   syncedFor,
-  writeCheckpointBody,
   writeHeader,
   writePrefix,
 } from "../../src/wal/format.ts";
@@ -53,6 +55,7 @@ const CHECKPOINT: Checkpoint = {
     },
   ],
   tombstones: [{ group: 12, replica: 4 }],
+  damaged: [{ lsn: 300_000, end: 300_112 }],
 };
 
 function entryRecord(lsn: number, synced = HEADER.base): Uint8Array {
@@ -71,7 +74,7 @@ function plainRecord(lsn: number, kind: RecordKind, extra: number): Uint8Array {
 }
 
 function checkpointRecord(lsn: number): Uint8Array {
-  const size = checkpointBodyBytes(1, 1);
+  const size = checkpointBytes(1, 2);
   const bytes = new Uint8Array(recordBytes(size));
   writeCheckpointBody(bytes, RECORD_HEAD_BYTES, CHECKPOINT);
   writeHeader(bytes, 0, size, 0, 0, 0, 0);
@@ -111,7 +114,7 @@ t.test("the bytes on the disk are what they always were", async (t) => {
 t.test("headers and checkpoints come back as they were written", async (t) => {
   t.same(decodeSegmentHeader(encodeSegmentHeader(HEADER)), HEADER);
   const bytes = checkpointRecord(HEADER.base + 4096);
-  const size = checkpointBodyBytes(1, 1);
+  const size = checkpointBytes(1, 2);
   t.same(readCheckpointBody(bytes, RECORD_HEAD_BYTES, size), CHECKPOINT);
   for (let short = 0; short < size; short++)
     t.equal(readCheckpointBody(bytes, RECORD_HEAD_BYTES, short), null);

@@ -5,5 +5,6 @@ import "./sync.case.ts";
 import "./groups.case.ts";
 import "./room.case.ts";
 import "./damage.case.ts";
+import "./salvage.case.ts";
 import "./crash.case.ts";
 import "./real_disk.case.ts";

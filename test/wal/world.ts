@@ -38,6 +38,7 @@ export class World {
   readonly synced: Lsn[] = [];
   readonly failures: Error[] = [];
   onSynced: (lsn: Lsn) => void = () => undefined;
+  onDamage: "refuse" | "setAside" = "refuse";
   readonly log: Log;
   readonly segmentBytes: number;
   #random: Prng;
@@ -62,6 +63,7 @@ export class World {
       log: this.log,
       dir: DIR,
       segmentBytes: this.segmentBytes,
+      onDamage: this.onDamage,
       randomU32: () => this.#random.u32(),
       onSynced: (lsn) => {
         this.synced.push(lsn);
