@@ -4,3 +4,4 @@ import "./leader.case.ts";
 import "./repl.case.ts";
 import "./up.case.ts";
 import "./version.case.ts";
+import "./walkthrough.case.ts";
