@@ -16,7 +16,7 @@
  * Order: writes of one slot take effect in the order of their calls. Other calls that overlap have none.
  */
 import { assert } from "../base/assert.ts";
-import { fromUtf8, getU64, setU64 } from "../base/bytes.ts";
+import { setU64 } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import { WIRE_VERSION } from "../base/version.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -40,12 +40,11 @@ import {
   type ClientError,
   CommandError,
   OutcomeUnknownError,
-  ProtocolError,
   UnavailableError,
 } from "./errors.ts";
 import { type Caller, type Kind, lateError, mayTakeEffect, Request, type State } from "./request.ts";
 import { Route, TICK_MS } from "./route.ts";
-import { isWholeError, refusalCode, verdictOf } from "./verdict.ts";
+import { errorText, refusalCode, type Verdict, verdictOf } from "./verdict.ts";
 import { Window } from "./window.ts";
 
 export type { Caller, Request } from "./request.ts";
@@ -92,8 +91,8 @@ export class ClientCore {
   readonly #encoder: CommandEncoder;
   /** The session block of the frame being written. */
   readonly #session: Session;
-  /** By slot: the last write, to be named as `after` by the next one. */
-  readonly #lastWrite = new Float64Array(SLOT_COUNT);
+  /** By slot: the last write without an answer, which the next one must not overtake. */
+  readonly #lastWrites: (Request | null)[] = new Array<Request | null>(SLOT_COUNT).fill(null);
   /** Requests to be sent, in that order, from `#outHead` on. */
   #outbox: Request[] = [];
   #outHead = 0;
@@ -204,7 +203,6 @@ export class ClientCore {
   /** The block with what is known now; `#stamp` adds the rest when it is sent. */
   #sessionOf(request: Request): Session {
     this.#session.seq = request.seq;
-    this.#session.after = this.#lastWrite[request.slot] as number;
     return this.#session;
   }
 
@@ -215,6 +213,7 @@ export class ClientCore {
     endNative(chunk.writer, request.start);
     request.end = chunk.writer.length;
     this.#bytes += request.end - request.start;
+    if (request.kind === "session") this.#link(request);
     const refusal = this.#openRefusal;
     if (refusal !== null) {
       this.#openRefusal = null;
@@ -222,11 +221,24 @@ export class ClientCore {
       this.#fail(request, refusal);
       return request;
     }
-    if (request.kind === "session") this.#lastWrite[request.slot] = request.seq;
     this.#dueTick = Math.min(this.#dueTick, request.deadlineTick);
     this.#outbox.push(request);
     this.#wake();
     return request;
+  }
+
+  /** The writes of a slot that have no answer form a list: each names the one before it when it is sent. */
+  #link(request: Request): void {
+    const before = this.#lastWrites[request.slot] as Request | null;
+    request.before = before;
+    if (before !== null) before.behind = request;
+    this.#lastWrites[request.slot] = request;
+  }
+
+  #unlink({ before, behind, slot }: Request): void {
+    if (before !== null) before.behind = behind;
+    if (behind !== null) behind.before = before;
+    else this.#lastWrites[slot] = before;
   }
 
   /** Nobody waits for it any more; `cause` is why. */
@@ -315,9 +327,7 @@ export class ClientCore {
     if (request.kind !== "session") return;
     const { bytes } = (request.chunk as Chunk).writer;
     setU64(bytes, request.start + FLOOR_AT, this.#window.oldest);
-    // A write that was given up meanwhile will never get its reply: nobody can be made to wait for that.
-    if (this.#window.get(getU64(bytes, request.start + AFTER_AT)) === undefined)
-      setU64(bytes, request.start + AFTER_AT, 0);
+    setU64(bytes, request.start + AFTER_AT, request.before?.seq ?? 0);
     if (request.stamped) return;
     request.stamped = true;
     setU64(bytes, request.start + NOT_AFTER_AT, this.#route.leaderTimeMs() + NOT_AFTER_MS);
@@ -328,36 +338,28 @@ export class ClientCore {
   #onAnswer(id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void {
     const request = this.#window.get(id);
     if (request === undefined || request.state !== "sent") return; // nobody waits for it any more
-    if (opcode === OPCODE.reply && bytes[start] === REPLY_TAG.error)
-      this.#onErrorReply(request, bytes, start, end);
-    else {
+    const isError = opcode === OPCODE.reply && bytes[start] === REPLY_TAG.error;
+    const verdict = isError ? verdictOf(bytes, start, end) : "answer";
+    if (verdict === "answer") {
       this.#finish(request);
       request.caller.onReply(bytes, start, end);
+    } else {
+      this.#onRefusal(request, verdict, errorText(bytes, start, end));
     }
     if (this.#inFlight === 0) this.#route.onIdle();
     this.#wake(); // the window may have moved on
   }
 
-  #onErrorReply(request: Request, bytes: Uint8Array, start: number, end: number): void {
-    if (!isWholeError(bytes, start, end))
-      return this.#fail(request, new ProtocolError("malformed error reply"));
-    const verdict = verdictOf(bytes, start, end);
-    if (verdict === "answer") {
-      this.#finish(request);
-      request.caller.onReply(bytes, start, end);
-      return;
-    }
-    const text = fromUtf8(bytes.subarray(start + 5, end));
-    if (verdict === "uncertain" && request.kind !== "read") request.maybe = true;
+  #onRefusal(request: Request, verdict: Exclude<Verdict, "answer">, text: string): void {
+    const isWrite = request.kind !== "read";
+    if (isWrite && (verdict === "uncertain" || verdict === "stale")) request.maybe = true;
     if (request.kind !== "once" && (verdict === "again" || verdict === "uncertain")) {
       this.#retryLater(request, text);
       return;
     }
-    const unknown = request.maybe || (verdict === "stale" && request.kind !== "read");
-    this.#fail(
-      request,
-      unknown ? new OutcomeUnknownError(text) : new UnavailableError(refusalCode(text), text),
-    );
+    if (verdict === "stale") this.#route.refreshSoon(); // what is known of the leader's time is wrong
+    if (request.maybe) this.#fail(request, new OutcomeUnknownError(text));
+    else this.#fail(request, new UnavailableError(refusalCode(text), text));
   }
 
   #retryLater(request: Request, why: string): void {
@@ -421,6 +423,7 @@ export class ClientCore {
 
   #finish(request: Request): void {
     if (request.state === "sent") this.#inFlight--;
+    if (request.kind === "session") this.#unlink(request);
     request.state = "done";
     this.#bytes -= request.end - request.start;
     this.#window.remove(request.seq);

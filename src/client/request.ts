@@ -34,6 +34,9 @@ export class Request {
   stamped = false;
   /** What the last attempt was answered with, if that was no answer. */
   refusal = "";
+  /** Of a session write: its neighbours among the unanswered writes of its slot. */
+  before: Request | null = null;
+  behind: Request | null = null;
   chunk: Chunk | null = null;
   start = 0;
   end = 0;

@@ -7,7 +7,7 @@
  *     STALE                                this attempt did nothing, and none after it can; one before it may have
  *     anything else                        the command was executed; this is its answer
  */
-import { getU32 } from "../base/bytes.ts";
+import { fromUtf8 } from "../base/bytes.ts";
 import type { UnavailableCode } from "./errors.ts";
 
 export type Verdict = "answer" | "again" | "refused" | "uncertain" | "stale";
@@ -38,9 +38,9 @@ function beginsWith(bytes: Uint8Array, at: number, end: number, word: string): b
   return end - at === word.length || bytes[at + word.length] === SPACE;
 }
 
-/** Whether the native error reply `bytes[start, end)` is whole. */
-export function isWholeError(bytes: Uint8Array, start: number, end: number): boolean {
-  return end - start >= TEXT_AT && getU32(bytes, start + 1) === end - start - TEXT_AT;
+/** What the native error reply `bytes[start, end)` says. */
+export function errorText(bytes: Uint8Array, start: number, end: number): string {
+  return fromUtf8(bytes.subarray(start + TEXT_AT, end));
 }
 
 export function refusalCode(text: string): UnavailableCode {

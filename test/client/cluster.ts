@@ -7,7 +7,7 @@ import { createPlatform } from "../../src/platform/node.ts";
 import type { Log } from "../../src/platform/platform.ts";
 import { parseLayout } from "../../src/server/layout.ts";
 import { NucleusNode } from "../../src/server/node.ts";
-import { type Mortal, mortal } from "./mortal.ts";
+import { Mortal } from "./mortal.ts";
 
 const CLUSTER = "c1a5c1a5c1a5c1a5c1a5c1a5c1a5c1a5";
 const LEADER_MS_MAX = 30_000;
@@ -70,7 +70,7 @@ export class TestCluster {
 
   #make(id: string, init: boolean): { node: NucleusNode; life: Mortal } {
     const log: Log = { write() {} };
-    const life = mortal(createPlatform(log));
+    const life = new Mortal(createPlatform(log));
     const config = {
       id,
       dir: join(this.dir, id),

@@ -1,0 +1,4 @@
+import "./client.case.ts";
+import "./core.case.ts";
+import "./fates.case.ts";
+import "./parts.case.ts";
