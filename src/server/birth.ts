@@ -12,7 +12,7 @@ import { assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
-import type { Platform } from "../platform/platform.ts";
+import type { Disk, Platform } from "../platform/platform.ts";
 import { configOfEntry, EMPTY_CONFIG, encodeConfig } from "../raft/config.ts";
 import {
   ENTRY_KIND,
@@ -54,70 +54,87 @@ export function storeSettings(layout: Layout): StoreSettings {
   };
 }
 
+export type OpenOptions = {
+  readonly dir: string;
+  readonly node: string;
+  readonly layout: Layout;
+  readonly init: boolean;
+};
+
 export function* openNode(
   platform: Platform,
-  dir: string,
-  node: string,
-  layout: Layout,
-  init: boolean,
+  options: OpenOptions,
   store: Store,
   events: Pick<WalOptions, "onSynced" | "onFailed">,
 ): Task<Born> {
   const { disk, random, log } = platform;
+  const { dir, node, layout, init } = options;
   yield* wait<void>((done) => disk.makeDir(dir, done));
   const known = yield* loadIdentity(disk, dir, layout.cluster, node, init);
-  const snapshotsDir = `${dir}/snapshots`;
-  yield* wait<void>((done) => disk.makeDir(`${dir}/wal`, done));
-  yield* wait<void>((done) => disk.makeDir(snapshotsDir, done));
-  yield* wait<void>((done) => disk.syncDir(dir, done));
-  let onSynced: ((lsn: number) => void) | null = null;
+  yield* makeDirs(disk, dir);
+  const watch: Watch = { onSynced: events.onSynced };
   const { wal, recovered } = yield* openWal({
     disk,
     log,
     dir: `${dir}/wal`,
     segmentBytes: layout.settings.segmentBytes,
     randomU32: () => random.u32(),
-    onSynced: (lsn) => (onSynced ?? events.onSynced)(lsn),
+    onSynced: (lsn) => watch.onSynced(lsn),
     onFailed: events.onFailed,
   });
-  const member = firstConfig(layout).voters.find((voter) => voter.node === node);
-  assert(member !== undefined, "the caller checked that the layout names this node");
-  let found = recovered.groups.find(({ group }) => group === layout.group);
-  if (found === undefined) {
-    if (known !== null) {
-      throw new NucleusError(
-        "EDAMAGED",
-        `${dir}/wal holds nothing of the cluster's group although the node was born: its log is gone. ` +
-          "Do not start it with --init; replace the node",
-      );
-    }
-    const entry = bootstrapEntry(layout);
-    wal.appendHardState(member.replica, layout.group, { term: 0, vote: 0, commit: 0 });
-    const end = wal.appendEntry(member.replica, layout.group, entry);
-    yield* wait<void>((done) => {
-      onSynced = (lsn) => {
-        if (lsn < end) return;
-        onSynced = null;
-        done(null, undefined);
-      };
-      wal.submit();
-    });
-    found = bornGroup(layout, member.replica, entry);
-  }
+  const found =
+    recovered.groups.find(({ group }) => group === layout.group) ??
+    (yield* writeBootstrap(options, known !== null, wal, watch, events.onSynced));
   const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
-  const loaded = yield* loadSnapshot(platform, snapshotsDir, found.group, found.snapshotIndex, store);
+  const loaded = yield* loadSnapshot(platform, `${dir}/snapshots`, found.group, found.snapshotIndex, store);
   const snapshot = loaded?.meta ?? { index: 0, term: 0, config: EMPTY_CONFIG };
   const restored = yield* restore(wal, found, snapshot);
   const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
-  return {
-    identity,
-    wal,
-    recovered,
-    replica: found.replica,
-    restored,
-    snapshot: loaded?.name ?? null,
-    logBytes,
-  };
+  const { replica } = found;
+  return { identity, wal, recovered, replica, restored, snapshot: loaded?.name ?? null, logBytes };
+}
+
+/** Who hears of syncs: the node, except while the bootstrap is on its way to the disk. */
+type Watch = { onSynced: (lsn: number) => void };
+
+/** The directories last too, or a power failure takes a whole node away that had promised much (hazard D7). */
+function* makeDirs(disk: Disk, dir: string): Task<void> {
+  yield* wait<void>((done) => disk.makeDir(`${dir}/wal`, done));
+  yield* wait<void>((done) => disk.makeDir(`${dir}/snapshots`, done));
+  yield* wait<void>((done) => disk.syncDir(dir, done));
+  const above = dir.replace(/\/+[^/]+\/*$/, "");
+  if (above !== dir && above !== "") yield* wait<void>((done) => disk.syncDir(above, done));
+}
+
+/** The first entry of a new replica, on the disk before this ends. */
+function* writeBootstrap(
+  { dir, node, layout }: OpenOptions,
+  wasBorn: boolean,
+  wal: Wal,
+  watch: Watch,
+  onSynced: (lsn: number) => void,
+): Task<RecoveredGroup> {
+  if (wasBorn) {
+    throw new NucleusError(
+      "EDAMAGED",
+      `${dir}/wal holds nothing of the cluster's group although the node was born: its log is gone. ` +
+        "Do not start it with --init; replace the node",
+    );
+  }
+  const member = firstConfig(layout).voters.find((voter) => voter.node === node);
+  assert(member !== undefined, "the caller checked that the layout names this node");
+  const entry = bootstrapEntry(layout);
+  wal.appendHardState(member.replica, layout.group, { term: 0, vote: 0, commit: 0 });
+  const end = wal.appendEntry(member.replica, layout.group, entry);
+  yield* wait<void>((done) => {
+    watch.onSynced = (lsn) => {
+      if (lsn < end) return;
+      watch.onSynced = onSynced;
+      done(null, undefined);
+    };
+    wal.submit();
+  });
+  return bornGroup(layout, member.replica, entry);
 }
 
 /** Index 1: who the voters are and what the limits are. Sealed without a clock, so it is the same everywhere. */

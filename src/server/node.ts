@@ -160,7 +160,7 @@ export class NucleusNode {
       );
     }
     const store = new KeyValueStore(storeSettings(layout));
-    const born = yield* openNode(this.platform, dir, id, layout, init, store, {
+    const born = yield* openNode(this.platform, { dir, node: id, layout, init }, store, {
       onSynced: (lsn) => this.#onSynced(lsn),
       onFailed: (error) => this.#fatal(error),
     });
