@@ -1,12 +1,15 @@
 /**
- * TESTING.md's walk-through, typed line by line into one shell, as written but for the ports: what the page says is
- * printed must be printed. In the page, `..` stands for anything within a line, and alone for any lines.
+ * What the pages tell people to do, done, as written but for the ports.
+ *
+ * TESTING.md's walk-through is typed line by line into one shell: what the page says is printed must be printed. In
+ * the page, `..` stands for anything within a line, and alone for any lines. The example of docs/client.md is run.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { linkSync, mkdirSync } from "node:fs";
+import { linkSync, mkdirSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import t, { type Test } from "tap";
 import { type Block, Page } from "../docs/markdown.ts";
-import { BINARY, freeBasePort } from "./cluster.ts";
+import { BINARY, freeBasePort, startCluster } from "./cluster.ts";
 
 const COMMAND_MS_MAX = 60_000;
 const MARK = "== the command has ended ==";
@@ -77,10 +80,14 @@ function patternOf(printed: readonly string[]): RegExp {
 
 const missing = spawnSync("redis-cli", ["--version"]).status === 0 ? false : "redis-cli is not installed";
 
+/** The ports of the pages are 7001 and up. */
+function portedTo(base: number): (text: string) => string {
+  return (text) => text.replace(/\b700(\d)\b/g, (_, n: string) => String(base + Number(n)));
+}
+
 t.test("TESTING.md: its walk-through prints what it says", { skip: missing }, async (t) => {
   const base = await freeBasePort(3);
-  const ported = (text: string): string =>
-    text.replace(/\b700(\d)\b/g, (_, n: string) => String(base + Number(n)));
+  const ported = portedTo(base);
   const cwd = t.testdir();
   mkdirSync(`${cwd}/dist`);
   linkSync(BINARY, `${cwd}/dist/nucleus`);
@@ -95,4 +102,20 @@ t.test("TESTING.md: its walk-through prints what it says", { skip: missing }, as
     t.ok(fits, `TESTING.md:${line} ${command}`, { printed: output.split("\n"), expected: printed });
     if (!fits) return;
   }
+});
+
+t.test("docs/client.md: its example prints what it says", async (t) => {
+  const base = await freeBasePort(3);
+  const cwd = t.testdir();
+  await startCluster(t, ["--base-port", String(base)], cwd);
+  const { blocks } = new Page("docs/client.md");
+  const [example, output] = ["ts", "text"].map((language) =>
+    blocks.find((block) => block.language === language),
+  );
+  const code = portedTo(base)(example?.text ?? "").replace("./src/client/", `${resolve("src/client")}/`);
+  writeFileSync(`${cwd}/example.mts`, code);
+  const tsx = resolve("node_modules/.bin/tsx");
+  const { stdout, stderr } = spawnSync(tsx, ["example.mts"], { cwd, encoding: "utf8", timeout: 60_000 });
+  t.equal(stdout.trim(), output?.text.trim());
+  t.equal(stderr, "");
 });
