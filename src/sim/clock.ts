@@ -21,7 +21,7 @@ export type ClockKnobs = {
   readonly turnUs: Span;
 };
 
-export const CLOCK_DEFAULT: ClockKnobs = { tickLateUs: [0, 500], turnUs: [1, 60] };
+export const CLOCK_DEFAULT: ClockKnobs = { tickLateUs: [0, 500], turnUs: [20, 80] };
 
 /** What belongs to the machine and outlives its processes. */
 export type MachineClock = {

@@ -35,6 +35,8 @@ export type DiskKnobs = {
   readonly lostWritePerMillion: number;
   readonly misdirectedWritePerMillion: number;
   readonly capacityBytes: number;
+  /** Syncs say that they are done, and nothing is: no product survives this, and no checker may miss it. */
+  readonly lyingSync?: boolean;
 };
 
 /** A quiet SSD of one GiB. */
@@ -174,18 +176,35 @@ export class SimDisk {
     const files = this.tree.files().filter(({ path, file }) => file.visible.size > 0 && matches(path));
     if (files.length === 0) return null;
     const { path, file } = files[below(this.random, files.length)] as { path: string; file: SimFile };
-    const position = below(this.random, file.visible.size);
+    const position = this.#placeToFlip(file);
     file.flipBit(position, below(this.random, 8));
     this.count("bit_flip");
     this.world.note("disk.flip", this.machine, position, file.number, `${path} @${position}`);
     return { path, position };
   }
 
+  /** Mostly where something was written: nobody misses a bit of the zeros that fill a file ahead. */
+  #placeToFlip(file: SimFile): number {
+    const view = file.visible.view();
+    let position = below(this.random, view.length);
+    for (let tries = 0; tries < 500 && view[position] === 0; tries++)
+      position = below(this.random, view.length);
+    return position;
+  }
+
   /** The disk is lost or replaced by an empty one. */
   wipe(): void {
+    const { durableVersion } = this.tree;
     this.tree = new DirTree();
+    this.tree.durableVersion = durableVersion + 1;
     this.count("wipe");
     this.world.note("disk.wipe", this.machine);
+  }
+
+  /** A directory in `/` that was there before any program ran. */
+  makeDurableDir(path: string): void {
+    this.tree.makeDir(path);
+    this.tree.sync(this.tree.root, this.tree.mark);
   }
 
   /** What is sure to be in the file after a power failure; null if the file itself is not sure to be there. */
@@ -310,13 +329,7 @@ class OpenFile implements DiskFile {
       this.#makeRoom(position + count);
       const bytes = source.subarray(0, count);
       this.#file.write(position, bytes, this.#landing(position, count));
-      this.#disk.world.note(
-        "disk.write",
-        this.#disk.machine,
-        position,
-        crc32(bytes),
-        `f${this.#file.number} @${position} ${count} B`,
-      );
+      this.#disk.world.count("disk.write", this.#disk.machine, position, crc32(bytes));
       return count;
     };
     const part = (): number => write(below(this.#disk.random, source.length + 1));
@@ -336,14 +349,8 @@ class OpenFile implements DiskFile {
     const mark = this.#file.mark; // what completes from now on is not covered (hazard B8)
     this.#disk.start(this.#process, this.#disk.knobs.syncUs, done, () => {
       takeFault(this.#disk, "failSyncs", "syncing", () => this.#file.failSync(mark, this.#disk.random));
-      const ranges = this.#file.sync(mark);
-      this.#disk.world.note(
-        "disk.sync",
-        this.#disk.machine,
-        this.#file.number,
-        ranges.length,
-        `f${this.#file.number}`,
-      );
+      const ranges = this.#file.sync(this.#disk.knobs.lyingSync === true ? 0 : mark);
+      this.#disk.world.count("disk.sync", this.#disk.machine, this.#file.number, ranges.length);
       for (const { position, size } of ranges) {
         for (const observer of this.#disk.observers)
           observer.onSynced?.(this.#disk.machine, this.#file, position, size);

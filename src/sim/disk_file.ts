@@ -35,6 +35,8 @@ export class SimFile {
   readonly number: number;
   readonly visible = new Image();
   readonly durable = new Image();
+  /** Rises whenever the durable image may have changed. */
+  durableVersion = 0;
   #unsynced: Unsynced[] = [];
   #writes = 0;
 
@@ -73,7 +75,10 @@ export class SimFile {
       this.durable.write(write.landsAt, write.bytes);
       ranges.push({ position: write.landsAt, size: write.bytes.length });
     }
-    if (done > 0) this.#unsynced.splice(0, done);
+    if (done > 0) {
+      this.#unsynced.splice(0, done);
+      this.durableVersion++;
+    }
     return ranges;
   }
 
@@ -82,6 +87,7 @@ export class SimFile {
    * all of them clean. Readers go on seeing the new bytes; the next sync "succeeds".
    */
   failSync(mark: number, random: Prng): void {
+    this.durableVersion++;
     const kept = this.#unsynced.filter((write) => write.number >= mark);
     const failed = this.#unsynced.filter((write) => write.number < mark);
     this.#settle(failed, "half", random);
@@ -90,6 +96,7 @@ export class SimFile {
 
   /** Power is gone: each sector keeps some version of itself, and that is the file from now on. */
   powerFailure(style: CrashStyle, random: Prng): void {
+    this.durableVersion++;
     this.#settle(this.#unsynced, style, random);
     this.#unsynced = [];
     this.visible.replace(this.durable.view());
@@ -101,6 +108,7 @@ export class SimFile {
       position < this.visible.size || position < this.durable.size,
       "a flipped bit lies inside the file",
     );
+    this.durableVersion++;
     for (const image of [this.visible, this.durable]) {
       if (position >= image.size) continue;
       const view = image.view();

@@ -27,6 +27,8 @@ type NameOperation = {
 
 export class DirTree {
   readonly root = new SimDir();
+  /** Rises whenever the names that survive may have changed. */
+  durableVersion = 0;
   #pending: NameOperation[] = [];
   #operations = 0;
   #files = 0;
@@ -100,6 +102,7 @@ export class DirTree {
       if (operation.number < mark && operation.dirs.includes(dir)) operation.perform();
       else left.push(operation);
     }
+    if (left.length < this.#pending.length) this.durableVersion++;
     this.#pending = left;
   }
 
@@ -111,6 +114,7 @@ export class DirTree {
       if (keepAny ? below(random, 2) === 0 : i < prefix) operation.perform();
     });
     this.#pending = [];
+    this.durableVersion++;
     revive(this.root);
   }
 

@@ -60,22 +60,27 @@ export function step(value: Value, op: RegisterOp): { value: Value; result: Resu
 
 export function describeOp({ client, op, invoked, returned, outcome, result }: HistoryOp): string {
   const span = `[${invoked}, ${returned === Infinity ? "..." : returned}]`;
-  const ended = outcome === "ok" ? `-> ${JSON.stringify(result)}` : `-> ${outcome}`;
+  const ended = outcome === "ok" ? `-> ${brief(JSON.stringify(result))}` : `-> ${outcome}`;
   return `${span} client ${client}: ${describeRegisterOp(op)} ${ended}`;
 }
 
-function describeRegisterOp(op: RegisterOp): string {
+export function describeRegisterOp(op: RegisterOp): string {
   switch (op.kind) {
     case "get":
     case "del":
       return op.kind;
     case "set":
-      return `set ${op.value}`;
+      return `set ${brief(op.value)}`;
     case "cas":
-      return `cas ${op.expected ?? "nil"} -> ${op.value}`;
+      return `cas ${brief(op.expected ?? "nil")} -> ${brief(op.value)}`;
     case "incr":
       return `incr ${op.delta}`;
   }
+}
+
+/** The beginning of a value is what tells it from others. */
+function brief(text: string): string {
+  return text.length > 24 ? `${text.slice(0, 22)}..` : text;
 }
 
 /** Writes a history down as it happens. */

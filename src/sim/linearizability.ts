@@ -15,7 +15,13 @@ import { Search } from "./linearizability_search.ts";
 
 export type Verdict =
   | { readonly kind: "linearizable" }
-  | { readonly kind: "violation"; readonly key: string; readonly reason: string }
+  | {
+      readonly kind: "violation";
+      /** "order": the answers have an explanation, but none that keeps each connection's order. */
+      readonly rule: "linearizability" | "order";
+      readonly key: string;
+      readonly reason: string;
+    }
   | { readonly kind: "undecided"; readonly key: string; readonly steps: number };
 
 /** Steps of the search for one key: about two seconds. */
@@ -46,14 +52,23 @@ export function checkKey(key: string, all: readonly HistoryOp[], stepsMax = STEP
   for (const op of ops) assert(op.invoked < op.returned, "an answer follows its question");
   if (zonesApply(ops)) {
     const reason = checkZones(ops);
-    if (reason !== null) return { kind: "violation", key, reason: `key ${key}: ${reason}` };
+    if (reason !== null)
+      return { kind: "violation", rule: "linearizability", key, reason: `key ${key}: ${reason}` };
     if (!pipelined(ops)) return { kind: "linearizable" };
   }
   const search = new Search(ops, stepsMax);
   const found = search.run();
   if (found === "undecided") return { kind: "undecided", key, steps: search.steps };
   if (found) return { kind: "linearizable" };
-  return { kind: "violation", key, reason: `key ${key}: no order explains the answers\n${search.explain()}` };
+  const unordered = ops.map((op, stream) => ({ ...op, stream }));
+  const rule = pipelined(ops) && new Search(unordered, stepsMax).run() === true ? "order" : "linearizability";
+  const what = rule === "order" ? "no order that keeps each connection's" : "no order";
+  return {
+    kind: "violation",
+    rule,
+    key,
+    reason: `key ${key}: ${what} explains the answers\n${search.explain()}`,
+  };
 }
 
 /** Only gets and sets, and no value written twice. */

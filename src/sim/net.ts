@@ -114,7 +114,7 @@ export class Network {
     if (link.cut === cut) return;
     link.cut = cut;
     if (cut) this.count("cut");
-    this.world.note(cut ? "net.cut" : "net.heal", from, to, 0, `-> #${to}`);
+    this.world.note(cut ? "net.cut" : "net.heal", from, to, 0, `-> ${this.world.trace.nameOf(to)}`);
     if (!cut) this.#linksChanged();
   }
 
@@ -124,7 +124,13 @@ export class Network {
     link.extraUs = extraUs;
     link.bytesPerMs = bytesPerMs;
     if (extraUs > 0 || bytesPerMs > 0) this.count("slow_link");
-    this.world.note("net.slow", from, to, extraUs, `-> #${to} +${extraUs} us ${bytesPerMs} B/ms`);
+    this.world.note(
+      "net.slow",
+      from,
+      to,
+      extraUs,
+      `-> ${this.world.trace.nameOf(to)} +${extraUs} us ${bytesPerMs} B/ms`,
+    );
   }
 
   healAll(): void {
@@ -227,7 +233,8 @@ export class Network {
       this,
       process,
       `${host}:${port}`,
-      `c${number} #${process.machine}>#${target}`,
+      `c${number} ${this.world.trace.nameOf(process.machine)}>${this.world.trace.nameOf(target ?? -1)}`,
+      true,
     );
     connection.events = events;
     this.#connections.add(connection);
@@ -268,7 +275,8 @@ export class Network {
       this,
       listener.process,
       remote,
-      `c${number} #${target}>#${connection.machine}`,
+      `c${number} ${this.world.trace.nameOf(target)}>${this.world.trace.nameOf(connection.machine)}`,
+      false,
     );
     const random = this.world.stream(`connection ${number}`);
     const there = new Pipe(this, connection, accepted, random);

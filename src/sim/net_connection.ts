@@ -27,6 +27,8 @@ export class SimConnection implements Connection {
   readonly label: string;
   /** The other end, once the handshake reached it. */
   peer: SimConnection | null = null;
+  /** This end dialled. */
+  readonly dialled: boolean;
   #state: State = "opening";
   #out: Pipe | null = null;
   #in: Pipe | null = null;
@@ -41,7 +43,8 @@ export class SimConnection implements Connection {
   #endsWhenDrained = false;
   #gone = false;
 
-  constructor(net: Network, process: Process, remote: string, label: string) {
+  constructor(net: Network, process: Process, remote: string, label: string, dialled: boolean) {
+    this.dialled = dialled;
     this.net = net;
     this.process = process;
     this.machine = process.machine;

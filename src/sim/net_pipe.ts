@@ -246,13 +246,7 @@ export class Pipe {
 
   #hand(bytes: Uint8Array): void {
     const { world } = this.net;
-    world.note(
-      "net.data",
-      this.to.machine,
-      this.from.machine,
-      crc32(bytes),
-      `${this.from.label} ${bytes.length} B`,
-    );
+    world.count("net.data", this.to.machine, this.from.machine, crc32(bytes));
     try {
       this.to.events.onData(bytes);
     } finally {

@@ -91,7 +91,7 @@ export class Machine {
     if (untilUs <= this.#process.pausedUntilUs) return;
     this.#process.pausedUntilUs = untilUs;
     this.#count("pause");
-    this.world.note("pause", this.number, durationUs);
+    this.world.note("pause", this.number, durationUs, 0, `for ${durationUs} us`);
   }
 
   /** The wall clock jumps. */

@@ -17,6 +17,8 @@ const LINES_MAX = 200_000;
 export class Trace {
   /** Keep text lines as well as the hash. */
   readonly recording: boolean;
+  /** What machines are called in the story. */
+  nameOf: (who: number) => string = (who) => (who === NOBODY ? "" : `#${who}`);
   /** Facts hashed so far. */
   events = 0;
   #low = 0x2f6b6a5d;
@@ -28,15 +30,28 @@ export class Trace {
     this.recording = recording;
   }
 
-  /** Adds one fact: what happened, to whom, with two numbers. `text` matters only while recording. */
+  /** Adds one fact: what happened, to whom, with two numbers. */
   note(atUs: number, kind: string, who: number, a = 0, b = 0, text = ""): void {
+    this.count(atUs, kind, who, a, b);
+    if (this.recording) this.tell(atUs, kind, who, text);
+  }
+
+  /** Adds a fact too small for any story: it is in the hash alone. */
+  count(atUs: number, kind: string, who: number, a: number, b: number): void {
     this.events++;
     this.#mix(atUs >>> 0);
     this.#mix(this.#kind(kind));
     this.#mix(who);
     this.#mix(a >>> 0);
     this.#mix(b >>> 0);
-    if (this.recording) this.#line(atUs, kind, who, text === "" ? `${a} ${b}` : text);
+  }
+
+  /** Adds a line to the story and nothing to the hash: something that follows from facts already counted. */
+  tell(atUs: number, kind: string, who: number, text: string): void {
+    if (!this.recording) return;
+    if (this.#lines.length >= 2 * LINES_MAX) this.#lines = this.#lines.slice(-LINES_MAX);
+    const words = [formatUs(atUs), this.nameOf(who), kind, text];
+    this.#lines.push(words.filter((word) => word !== "").join(" "));
   }
 
   /** Adds a fact whose text is part of the hash: what programs log. */
@@ -70,12 +85,6 @@ export class Trace {
     const hash = hashText(kind);
     this.#kinds.set(kind, hash);
     return hash;
-  }
-
-  #line(atUs: number, kind: string, who: number, text: string): void {
-    if (this.#lines.length >= 2 * LINES_MAX) this.#lines = this.#lines.slice(-LINES_MAX);
-    const whom = who === NOBODY ? "" : ` #${who}`;
-    this.#lines.push(`${formatUs(atUs)}${whom} ${kind} ${text}`);
   }
 }
 

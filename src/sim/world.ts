@@ -88,6 +88,16 @@ export class World {
     this.trace.note(this.nowUs, kind, who, a, b, text);
   }
 
+  /** Adds a fact too small for the story. */
+  count(kind: string, who: number, a: number, b: number): void {
+    this.trace.count(this.nowUs, kind, who, a, b);
+  }
+
+  /** Adds a line to the story alone. */
+  tell(kind: string, who: number, text: string): void {
+    this.trace.tell(this.nowUs, kind, who, text);
+  }
+
   /** Reports a broken rule; only the first counts, as the rest may follow from it. */
   fail(rule: string, message: string, cause?: unknown): void {
     if (this.violation !== null) return;

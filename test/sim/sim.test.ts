@@ -4,3 +4,4 @@ import "./disk.case.ts";
 import "./net.case.ts";
 import "./platform.case.ts";
 import "./linearizability.case.ts";
+import "./run.case.ts";

@@ -83,12 +83,12 @@ t.test("one seed gives one hash; a fact more, less or other gives another", asyn
 t.test("recording changes the story's length and nothing else", async (t) => {
   const run = (recording: boolean): World => {
     const world = new World(3, { recording });
-    for (let i = 0; i < 5; i++) world.after(i, null, () => world.note("step", i, i * 2));
+    for (let i = 0; i < 5; i++) world.after(i, null, () => world.note("step", i, i * 2, 0, `by ${i}`));
     world.run(10);
     return world;
   };
   t.equal(run(true).trace.hash(), run(false).trace.hash());
   t.equal(run(true).trace.lines().length, 5);
-  t.equal(run(true).trace.lines()[1], "0.000001 #1 step 2 0");
+  t.equal(run(true).trace.lines()[1], "0.000001 #1 step by 1");
   t.equal(run(false).trace.lines().length, 0);
 });

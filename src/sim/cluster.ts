@@ -1,0 +1,234 @@
+/**
+ * A whole cluster in one world: machines with nodes of the real server, machines with clients, and the operator
+ * who starts what has stopped.
+ *
+ * A node's life: `starting` (it recovers), `up`, `down` (and to be started again), `lost` (its disk is damaged or
+ * empty: it refuses to start, rightly, and nobody forces it). A node may stop itself when its disk failed it;
+ * stopping for anything else, or refusing to start from a disk that nobody damaged, breaks a rule.
+ */
+import { assert, present } from "../base/assert.ts";
+import { toHex } from "../base/bytes.ts";
+import { messageOf, NucleusError } from "../base/errors.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Layout, NodeAddress } from "../server/layout.ts";
+import { type NodeObserver, NucleusNode } from "../server/node.ts";
+import type { FaultCounts } from "./disk.ts";
+import { History } from "./history.ts";
+import { Network } from "./net.ts";
+import type { Plan } from "./plan.ts";
+import { Machine } from "./platform.ts";
+import { WorkloadClient } from "./workload.ts";
+import { World } from "./world.ts";
+
+const NODE_PORT = 7001;
+/** Machines of clients are numbered from here. */
+const CLIENT_MACHINES = 100;
+const CLIENT_MACHINES_END = 900;
+/** How long an operator takes to look at a node that stopped by itself or refused to start. */
+const RESTART_US = 1_500_000;
+
+export type NodeState = "starting" | "up" | "down" | "lost";
+
+export class SimNode {
+  readonly index: number;
+  readonly id: string;
+  readonly machine: Machine;
+  state: NodeState = "down";
+  /** The running program; null unless starting or up. */
+  server: NucleusNode | null = null;
+  /** It was started to its end once: from then on the operator never says --init. */
+  born = false;
+  /** Its disk was damaged, emptied or swapped: it may refuse to start. */
+  diskDamaged = false;
+  /** Its disk failed an operation of this incarnation: it may stop itself. */
+  diskFailed = false;
+  /** Nobody restarts it: the fault that took it down will. */
+  held = false;
+
+  constructor(index: number, machine: Machine) {
+    this.index = index;
+    this.id = `n${index + 1}`;
+    this.machine = machine;
+  }
+}
+
+export class Cluster {
+  readonly plan: Plan;
+  readonly world: World;
+  readonly net: Network;
+  readonly nodes: readonly SimNode[];
+  readonly clients: WorkloadClient[] = [];
+  readonly history = new History();
+  readonly layout: Layout;
+  /** Faults that took effect, by name. */
+  readonly counts: FaultCounts = new Map();
+  /** Set by the checkers: what the running servers report. */
+  observerOf: (node: SimNode) => NodeObserver = () => ({});
+
+  /** Set by the checkers: a new process of a node begins. */
+  onStart: (node: SimNode) => void = () => {};
+
+  constructor(plan: Plan, recording: boolean) {
+    this.plan = plan;
+    this.world = new World(plan.seed, { recording });
+    this.world.trace.nameOf = (who) =>
+      who < 0
+        ? ""
+        : who < CLIENT_MACHINES
+          ? `n${who + 1}`
+          : who < CLIENT_MACHINES_END
+            ? `client${who - CLIENT_MACHINES}`
+            : "verifier";
+    this.net = new Network(this.world, plan.net, this.counts);
+    const addresses: NodeAddress[] = [];
+    const nodes: SimNode[] = [];
+    for (let i = 0; i < plan.nodes; i++) {
+      const disk = plan.canary === "lying_sync" ? { ...plan.disk, lyingSync: true } : plan.disk;
+      const knobs = { disk, clock: plan.clock };
+      const machine = new Machine(this.world, this.net, i, `n${i + 1}`, knobs);
+      machine.clock.driftPpm = plan.driftPpm[i] ?? 0;
+      machine.clock.wallOffsetMs = plan.wallOffsetMs[i] ?? 0;
+      machine.disk.makeDurableDir(`/n${i + 1}`); // as the operator did
+      nodes.push(new SimNode(i, machine));
+      addresses.push({ id: `n${i + 1}`, host: `n${i + 1}`, port: NODE_PORT });
+    }
+    this.nodes = nodes;
+    this.layout = layoutOf(plan, this.world, addresses);
+  }
+
+  startAll(): void {
+    for (const node of this.nodes) this.start(node);
+    for (let i = 0; i < this.plan.workload.clients; i++) {
+      const number = CLIENT_MACHINES + i;
+      const machine = new Machine(this.world, this.net, number, `client${i}`);
+      const client = new WorkloadClient(this.world, i, this.plan.workload, this.layout.nodes, this.history);
+      client.start(machine);
+      this.clients.push(client);
+    }
+  }
+
+  start(node: SimNode): void {
+    if (node.state !== "down") return;
+    node.state = "starting";
+    node.diskFailed = false;
+    this.onStart(node);
+    node.machine.start((platform) => this.#boot(node, platform, !node.born));
+  }
+
+  #boot(node: SimNode, platform: Platform, init: boolean): void {
+    const config = {
+      id: node.id,
+      dir: `/${node.id}`,
+      layout: this.layout,
+      init,
+      version: "sim",
+      pid: 1000 + node.index,
+    };
+    const server = new NucleusNode(
+      platform,
+      config,
+      (error) => this.#stoppedItself(node, server, error),
+      this.observerOf(node),
+    );
+    node.server = server;
+    server.start((error) => {
+      if (node.server !== server) return;
+      if (error !== null) {
+        this.#refused(node, error);
+        return;
+      }
+      node.state = "up";
+      node.born = true;
+      this.world.note("up", node.index);
+    });
+  }
+
+  /** The program ends itself: nothing of it runs on, not even the rest of what it was doing. */
+  #stoppedItself(node: SimNode, server: NucleusNode, error: Error): void {
+    if (node.server !== server) return;
+    this.world.trace.say(this.world.nowUs, "stopped itself", node.index, messageOf(error));
+    const mayStop = node.diskFailed || node.diskDamaged || node.state === "starting";
+    if (!mayStop) this.world.fail("needless stop", `${node.id} stopped itself: ${messageOf(error)}`, error);
+    this.#count("stopped itself");
+    this.takeDown(node, "kill");
+    this.#restartLater(node);
+  }
+
+  #refused(node: SimNode, error: Error): void {
+    if (!(error instanceof NucleusError))
+      return this.world.fail("crash", `${node.id}: ${messageOf(error)}`, error);
+    const { code } = error;
+    this.world.trace.say(this.world.nowUs, "refused to start", node.index, messageOf(error));
+    this.takeDown(node, "kill");
+    if (code === "EBORN") {
+      node.born = true; // the crash came between birth and its announcement
+      this.#restartLater(node);
+    } else if (["EIO", "ENOSPC"].includes(code)) {
+      this.#restartLater(node);
+    } else if (node.diskDamaged) {
+      node.state = "lost";
+      this.#count("refused to start");
+    } else {
+      this.world.fail("needless refusal", `${node.id} refused to start: ${messageOf(error)}`, error);
+    }
+  }
+
+  #restartLater(node: SimNode): void {
+    this.world.after(RESTART_US, null, () => {
+      if (!node.held) this.start(node);
+    });
+  }
+
+  /** Ends the node's process, one way or the other. */
+  takeDown(node: SimNode, how: "kill" | "power"): void {
+    if (how === "power") node.machine.powerFailure();
+    else if (node.machine.running) node.machine.kill();
+    node.server = null;
+    if (node.state !== "lost") node.state = "down";
+  }
+
+  /** SIGTERM: the server ends in order, unless it takes too long. */
+  stop(node: SimNode, then: () => void): void {
+    const { server } = node;
+    if (server === null || node.state !== "up") {
+      this.takeDown(node, "kill");
+      then();
+      return;
+    }
+    let ended = false;
+    const end = (): void => {
+      if (ended) return;
+      ended = true;
+      if (node.server === server) this.takeDown(node, "kill");
+      then();
+    };
+    this.world.call(present(node.machine.process, "a server runs in a process"), () => server.stop(end));
+    this.world.after(2_000_000, null, end);
+  }
+
+  /** A node whose disk is damaged or gone does not come back; the others must do without it. */
+  get survivors(): readonly SimNode[] {
+    return this.nodes.filter(({ state }) => state !== "lost");
+  }
+
+  get majority(): number {
+    return Math.floor(this.nodes.length / 2) + 1;
+  }
+
+  count(fault: string): void {
+    this.#count(fault);
+  }
+
+  #count(fault: string): void {
+    this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
+  }
+}
+
+function layoutOf(plan: Plan, world: World, nodes: readonly NodeAddress[]): Layout {
+  const bits = new Uint8Array(16);
+  world.stream("cluster id").fill(bits);
+  const cluster = toHex(bits);
+  const group = Number.parseInt(cluster.slice(0, 12), 16) + 1;
+  assert(Number.isSafeInteger(group), "a group's number is exact");
+  return { cluster, group, nodes, settings: { memoryBytesMax: 0, ...plan.settings } };
+}

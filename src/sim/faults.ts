@@ -1,0 +1,151 @@
+/** The hand that breaks things: performs a plan's faults on a cluster, each at its time, and mends everything. */
+import { present } from "../base/assert.ts";
+import type { Cluster, SimNode } from "./cluster.ts";
+import type { Fault } from "./plan.ts";
+
+export class FaultHand {
+  readonly #cluster: Cluster;
+  /** The time for faults is over: what was held down comes up, what was to be undone later is undone. */
+  #over = false;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  schedule(faults: readonly Fault[]): void {
+    for (const fault of faults) this.#later(fault.atUs, () => this.#perform(fault));
+  }
+
+  /** Ends every fault that can be ended. */
+  heal(): void {
+    this.#over = true;
+    const { net, nodes, world } = this.#cluster;
+    world.note("heal", -1);
+    net.healAll();
+    for (const node of nodes) {
+      const { faults } = node.machine.disk;
+      faults.stalledUntilUs = 0;
+      faults.occupiedBytes = 0;
+      faults.failReads = 0;
+      faults.failWrites = 0;
+      faults.failSyncs = 0;
+      node.held = false;
+      this.#cluster.start(node);
+    }
+  }
+
+  #later(delayUs: number, run: () => void): void {
+    this.#cluster.world.after(delayUs, null, () => {
+      if (!this.#over) run();
+    });
+  }
+
+  #node(index: number): SimNode {
+    return present(this.#cluster.nodes[index], "a plan names nodes that exist");
+  }
+
+  #perform(fault: Fault): void {
+    this.#cluster.world.note("fault", -1, fault.atUs, 0, fault.kind);
+    switch (fault.kind) {
+      case "kill":
+      case "power":
+        return this.#down(this.#node(fault.node), fault.kind, fault.downUs);
+      case "stop":
+        return this.#stop(this.#node(fault.node), fault.downUs);
+      case "power_all":
+        for (const node of this.#cluster.nodes) this.#down(node, "power", fault.downUs);
+        return;
+      case "pause":
+        return this.#node(fault.node).machine.pause(fault.forUs);
+      case "cut":
+      case "isolate":
+      case "slow_link":
+      case "reset":
+        return this.#performOnNet(fault);
+      case "flip_bit":
+      case "wipe":
+        return this.#damage(this.#node(fault.node), fault);
+      case "wall_step":
+        return this.#node(fault.node).machine.stepWallClock(fault.ms);
+      default:
+        this.#performOnDisk(this.#node(fault.node), fault);
+    }
+  }
+
+  #down(node: SimNode, how: "kill" | "power", downUs: number): void {
+    this.#cluster.takeDown(node, how);
+    this.#holdDown(node, downUs);
+  }
+
+  #stop(node: SimNode, downUs: number): void {
+    this.#cluster.count("stop");
+    this.#cluster.stop(node, () => this.#holdDown(node, downUs));
+  }
+
+  #holdDown(node: SimNode, downUs: number): void {
+    node.held = true;
+    this.#later(downUs, () => {
+      node.held = false;
+      this.#cluster.start(node);
+    });
+  }
+
+  #damage(node: SimNode, fault: Fault & { kind: "flip_bit" | "wipe" }): void {
+    this.#cluster.takeDown(node, "power");
+    if (fault.kind === "wipe") node.machine.disk.wipe();
+    else node.machine.disk.flipBit((path) => path.includes("/wal/"));
+    node.diskDamaged = true;
+    this.#holdDown(node, fault.downUs);
+  }
+
+  #performOnDisk(node: SimNode, fault: Fault): void {
+    const { disk } = node.machine;
+    switch (fault.kind) {
+      case "disk_stall":
+        disk.faults.stalledUntilUs = this.#cluster.world.nowUs + fault.forUs;
+        return;
+      case "disk_full":
+        disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+        this.#later(fault.forUs, () => {
+          disk.faults.occupiedBytes = 0;
+        });
+        return;
+      case "fail_sync":
+        disk.faults.failSyncs = 1;
+        break;
+      case "fail_write":
+        disk.faults.failWrites = 1;
+        break;
+      case "fail_read":
+        disk.faults.failReads = 1;
+        break;
+    }
+    node.diskFailed = true;
+  }
+
+  #performOnNet(fault: Fault): void {
+    const { net, nodes } = this.#cluster;
+    switch (fault.kind) {
+      case "cut":
+        net.setCut(fault.from, fault.to, true);
+        return this.#later(fault.forUs, () => net.setCut(fault.from, fault.to, false));
+      case "isolate": {
+        const others = nodes.filter(({ index }) => index !== fault.node);
+        const setAll = (cut: boolean): void => {
+          for (const { index } of others) {
+            net.setCut(fault.node, index, cut);
+            net.setCut(index, fault.node, cut);
+          }
+        };
+        setAll(true);
+        return this.#later(fault.forUs, () => setAll(false));
+      }
+      case "slow_link":
+        net.setSlow(fault.from, fault.to, fault.extraUs, fault.bytesPerMs);
+        return this.#later(fault.forUs, () => net.setSlow(fault.from, fault.to, 0, 0));
+      case "reset":
+        net.resetBetween(fault.from, fault.to);
+        return;
+    }
+  }
+}

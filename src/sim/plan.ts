@@ -1,0 +1,256 @@
+/**
+ * A plan: everything that a run decides beforehand, as JSON. A seed expands into a plan, and the plan is what
+ * runs: so a failure can be kept, shrunk and replayed even after the way seeds expand has changed.
+ *
+ * Swarm style (Groce et al. 2012, as in FoundationDB and TigerBeetle): each seed enables a random subset of the
+ * fault kinds, with its own knobs. One in ten has no faults at all, one in ten few and long ones, one in ten many
+ * and short ones.
+ */
+import { Prng } from "../base/prng.ts";
+import { MiB } from "../base/units.ts";
+import { below, draw, type Span, shuffle } from "./chance.ts";
+import { CLOCK_DEFAULT, type ClockKnobs } from "./clock.ts";
+import { DISK_DEFAULT, type DiskKnobs } from "./disk.ts";
+import { NET_DEFAULT, type NetKnobs } from "./net.ts";
+import type { WorkloadSpec } from "./workload.ts";
+
+/** What can go wrong. `node` counts from 0; times and durations are microseconds of the world's clock. */
+export type Fault = { readonly atUs: number } & (
+  | { readonly kind: "kill" | "power" | "stop"; readonly node: number; readonly downUs: number }
+  | { readonly kind: "power_all"; readonly downUs: number }
+  | { readonly kind: "pause"; readonly node: number; readonly forUs: number }
+  | { readonly kind: "cut"; readonly from: number; readonly to: number; readonly forUs: number }
+  | { readonly kind: "isolate"; readonly node: number; readonly forUs: number }
+  | {
+      readonly kind: "slow_link";
+      readonly from: number;
+      readonly to: number;
+      readonly forUs: number;
+      readonly extraUs: number;
+      readonly bytesPerMs: number;
+    }
+  | { readonly kind: "reset"; readonly from: number; readonly to: number }
+  | { readonly kind: "disk_stall"; readonly node: number; readonly forUs: number }
+  | { readonly kind: "fail_sync" | "fail_write" | "fail_read"; readonly node: number }
+  | { readonly kind: "disk_full"; readonly node: number; readonly forUs: number }
+  | { readonly kind: "wall_step"; readonly node: number; readonly ms: number }
+  | { readonly kind: "flip_bit" | "wipe"; readonly node: number; readonly downUs: number }
+);
+export type FaultKind = Fault["kind"];
+
+export type Plan = {
+  readonly format: 1;
+  readonly seed: number;
+  /** Voters of the one group. */
+  readonly nodes: number;
+  /** Faults may happen until then; after it everything is healed. */
+  readonly horizonUs: number;
+  readonly settings: { readonly segmentBytes: number; readonly electionMs: number };
+  readonly disk: DiskKnobs;
+  readonly net: NetKnobs;
+  readonly clock: ClockKnobs;
+  /** Parts in a million, per node. */
+  readonly driftPpm: readonly number[];
+  readonly wallOffsetMs: readonly number[];
+  readonly workload: WorkloadSpec;
+  readonly faults: readonly Fault[];
+  /** Makes the run fail on purpose: proof that failures are seen. */
+  readonly canary?: "lying_sync";
+};
+
+const SECOND_US = 1_000_000;
+/** Elections and first connections, before anything goes wrong. */
+const WARM_UP_US = 3 * SECOND_US;
+
+/** Kinds that leave a node unable to come back under its old name: at most a minority of nodes may have one. */
+const FATAL_KINDS: readonly FaultKind[] = ["flip_bit", "wipe"];
+const KINDS: readonly FaultKind[] = [
+  "kill",
+  "power",
+  "stop",
+  "power_all",
+  "pause",
+  "cut",
+  "isolate",
+  "slow_link",
+  "reset",
+  "disk_stall",
+  "fail_sync",
+  "fail_write",
+  "fail_read",
+  "disk_full",
+  "wall_step",
+  ...FATAL_KINDS,
+];
+
+/** Knobs of a world in which nothing is special. */
+export const QUIET = { disk: DISK_DEFAULT, net: NET_DEFAULT, clock: CLOCK_DEFAULT } as const;
+
+type Temper = "calm" | "long and rare" | "short and violent" | "usual";
+
+export function planOfSeed(seed: number): Plan {
+  const random = Prng.fromSeed(seed).fork("plan");
+  const nodes = [3, 3, 3, 5, 1][below(random, 5)] as number;
+  const roll = below(random, 10);
+  const temper: Temper =
+    roll === 0 ? "calm" : roll === 1 ? "long and rare" : roll === 2 ? "short and violent" : "usual";
+  const horizonUs = (temper === "long and rare" ? 90 : 40) * SECOND_US;
+  return {
+    format: 1,
+    seed,
+    nodes,
+    horizonUs,
+    settings: {
+      segmentBytes: pick(random, [4, 4, 8]) * MiB,
+      electionMs: pick(random, [100, 200, 300, 300, 1000]),
+    },
+    disk: diskKnobs(random.fork("disk")),
+    net: netKnobs(random.fork("net")),
+    clock: {
+      ...CLOCK_DEFAULT,
+      tickLateUs: pick(random, [CLOCK_DEFAULT.tickLateUs, [0, 0], [0, 5_000]] as const),
+      turnUs: pick(random, [CLOCK_DEFAULT.turnUs, [5, 30], [20, 2_000]] as const),
+    },
+    driftPpm: Array.from({ length: nodes }, () => draw(random, [-500, 500])),
+    wallOffsetMs: Array.from({ length: nodes }, () => draw(random, [-200, 200])),
+    workload: workloadOf(random.fork("workload")),
+    faults: temper === "calm" ? [] : faultsOf(random.fork("faults"), temper, nodes, horizonUs),
+  };
+}
+
+function diskKnobs(random: Prng): DiskKnobs {
+  const slow = below(random, 4) === 0;
+  return {
+    ...DISK_DEFAULT,
+    syncUs: slow ? [2_000, 15_000] : DISK_DEFAULT.syncUs,
+    slowPerMillion: pick(random, [0, 2_000, 20_000]),
+    instantWritePerMillion: pick(random, [0, 500_000, 1_000_000]),
+    shortPerMillion: pick(random, [0, 0, 100_000]),
+  };
+}
+
+function netKnobs(random: Prng): NetKnobs {
+  return {
+    ...NET_DEFAULT,
+    latencyUs: pick(random, [NET_DEFAULT.latencyUs, [10, 60], [500, 5_000]] as const),
+    fragmentPerMillion: pick(random, [0, 20_000, 300_000]),
+    fragmentBytes: pick(random, [NET_DEFAULT.fragmentBytes, [1, 3]] as const),
+    windowBytes: pick(random, [NET_DEFAULT.windowBytes, [2_048, 65_536]] as const),
+    giveUpUs: pick(random, [NET_DEFAULT.giveUpUs, [2_000_000, 4_000_000]] as const),
+  };
+}
+
+function workloadOf(random: Prng): WorkloadSpec {
+  const clients = 3 + below(random, 5);
+  const pipelineMax = pick(random, [1, 1, 4, 16]);
+  const perSecond = pick(random, [15, 40, 100]);
+  // Each of `clients` keeps (1 + pipelineMax) / 2 operations going on average, each of which thinks in between.
+  const thinkUsMean = Math.floor((SECOND_US * clients * (1 + pipelineMax)) / (2 * perSecond));
+  return {
+    clients,
+    registers: 1 + below(random, 6),
+    cells: 1 + below(random, 3),
+    counters: 1 + below(random, 2),
+    readPercent: pick(random, [20, 50, 80]),
+    pipelineMax,
+    thinkUs: [Math.floor(thinkUsMean / 10), 2 * thinkUsMean],
+    valueBytes: pick(random, [
+      [4, 16],
+      [4, 400],
+      [100, 3_000],
+    ] as const),
+    respPercent: pick(random, [0, 50, 100]),
+  };
+}
+
+function faultsOf(random: Prng, temper: Temper, nodes: number, horizonUs: number): Fault[] {
+  const enabled = shuffle(random, [...KINDS]).slice(0, 1 + below(random, 6));
+  const gapUs: Span =
+    temper === "short and violent"
+      ? [100_000, 800_000]
+      : temper === "long and rare"
+        ? [8_000_000, 20_000_000]
+        : [500_000, 5_000_000];
+  const lastUs: Span =
+    temper === "short and violent"
+      ? [10_000, 700_000]
+      : temper === "long and rare"
+        ? [2_000_000, 15_000_000]
+        : [50_000, 4_000_000];
+  const faults: Fault[] = [];
+  let lost = 0;
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, gapUs)) {
+    const kind = pick(random, enabled);
+    if (FATAL_KINDS.includes(kind)) {
+      // Fewer than half may be lost for good; one fault of the kind on a lone node is one too many.
+      if (2 * (lost + 1) >= nodes) continue;
+      lost++;
+    }
+    faults.push(faultOf(random, kind, atUs, nodes, draw(random, lastUs), lost));
+  }
+  return faults;
+}
+
+function faultOf(
+  random: Prng,
+  kind: FaultKind,
+  atUs: number,
+  nodes: number,
+  lastsUs: number,
+  lost: number,
+): Fault {
+  const node = below(random, nodes);
+  const other = nodes === 1 ? 0 : (node + 1 + below(random, nodes - 1)) % nodes;
+  switch (kind) {
+    case "power_all":
+      return { atUs, kind, downUs: lastsUs };
+    case "kill":
+    case "power":
+    case "stop":
+      return { atUs, kind, node, downUs: lastsUs };
+    case "flip_bit":
+    case "wipe":
+      return { atUs, kind, node: nodes - lost, downUs: lastsUs };
+    case "pause":
+    case "isolate":
+    case "disk_stall":
+    case "disk_full":
+      return { atUs, kind, node, forUs: lastsUs };
+    case "cut":
+      return { atUs, kind, from: node, to: other, forUs: lastsUs };
+    case "slow_link":
+      return {
+        atUs,
+        kind,
+        from: node,
+        to: other,
+        forUs: lastsUs,
+        extraUs: draw(random, [0, 200_000]),
+        bytesPerMs: pick(random, [0, 10, 200]),
+      };
+    case "reset":
+      return { atUs, kind, from: node, to: other };
+    case "fail_sync":
+    case "fail_write":
+    case "fail_read":
+      return { atUs, kind, node };
+    case "wall_step":
+      return {
+        atUs,
+        kind,
+        node: nodes - 1,
+        ms: pick(random, [-3_600_000, -10_000, -500, 500, 10_000, 3_600_000]),
+      };
+  }
+}
+
+function pick<T>(random: Prng, list: readonly T[]): T {
+  return list[below(random, list.length)] as T;
+}
+
+/** One line per fault, for stories. */
+export function describeFault(fault: Fault): string {
+  const { atUs, kind, ...rest } = fault;
+  const facts = Object.entries(rest).map(([name, value]) => `${name}=${value}`);
+  return `${(atUs / SECOND_US).toFixed(3)} s ${kind} ${facts.join(" ")}`;
+}

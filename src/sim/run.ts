@@ -1,0 +1,201 @@
+/**
+ * Runs a plan: a cluster, its clients, its faults, its checkers, in two phases.
+ *
+ *     safety     everything runs and breaks until the horizon; checkers judge every step
+ *     liveness   all is mended; within LIVENESS_US every node that still has its disk is up, answers reads of all
+ *                keys, and all replicas are equal
+ *
+ * Then the clients' histories are judged. The first broken rule ends the run. A failing plan is run once more
+ * with its trace recorded, so that it can tell its story; both runs must have the same hash.
+ */
+import { assert } from "../base/assert.ts";
+import type { Message } from "../raft/types.ts";
+import type { Checker } from "./checkers/checker.ts";
+import { checkCounters } from "./checkers/counters.ts";
+import { DurabilityChecker } from "./checkers/durability.ts";
+import { LeaderChecker } from "./checkers/leaders.ts";
+import { PeerTap } from "./checkers/peer_tap.ts";
+import { StateMachineChecker } from "./checkers/state_machine.ts";
+import { Cluster, type SimNode } from "./cluster.ts";
+import { FaultHand } from "./faults.ts";
+import type { HistoryOp } from "./history.ts";
+import { checkHistory } from "./linearizability.ts";
+import { type Plan, planOfSeed } from "./plan.ts";
+import { Machine } from "./platform.ts";
+import type { SimReport } from "./report.ts";
+import { Verifier } from "./verifier.ts";
+
+/** After healing: elections, reconnections, catching up. */
+export const LIVENESS_US = 20_000_000;
+/** Clients go on this long after healing, then stop. */
+const CALM_US = 3_000_000;
+const STORY_LINES = 120;
+/** Steps of the linearizability search of one key. */
+const SEARCH_STEPS_MAX = 300_000;
+
+export type RunOptions = {
+  /** "always": record the trace even if nothing breaks; "never": be quick about a failure too. */
+  readonly story?: "on failure" | "always" | "never";
+};
+
+export function runSeed(seed: number, options: RunOptions = {}): SimReport {
+  return runPlan(planOfSeed(seed), options);
+}
+
+/** Runs `plan`; if it breaks a rule, runs it again for its story. */
+export function runPlan(plan: Plan, options: RunOptions = {}): SimReport {
+  const { story = "on failure" } = options;
+  const report = new Run(plan, story === "always").finish();
+  if (report.violation === null || story !== "on failure") return report;
+  const again = new Run(plan, true).finish();
+  assert(
+    again.hash === report.hash,
+    `seed ${plan.seed} took another way when it ran again: something is not deterministic`,
+  );
+  return again;
+}
+
+class Run {
+  readonly #plan: Plan;
+  readonly #cluster: Cluster;
+  readonly #checkers: readonly Checker[];
+  #undecided = 0;
+
+  constructor(plan: Plan, recording: boolean) {
+    this.#plan = plan;
+    const cluster = new Cluster(plan, recording);
+    this.#cluster = cluster;
+    const leaders = new LeaderChecker(cluster.world);
+    const durability = new DurabilityChecker(cluster.world, cluster.nodes, leaders);
+    this.#checkers = [leaders, durability, new StateMachineChecker(cluster.world, cluster.nodes)];
+    const tap = new PeerTap(cluster.world, plan.nodes, (machine, group, message) => {
+      if (recording && !message.kind.startsWith("heartbeat")) {
+        cluster.world.tell("says", machine, describeMessage(message));
+      }
+      for (const checker of this.#checkers)
+        checker.onMessage?.(cluster.nodes[machine] as SimNode, group, message);
+    });
+    cluster.net.observers.push(tap);
+    cluster.onStart = (node) => {
+      for (const checker of this.#checkers) checker.onStart?.(node);
+    };
+    cluster.observerOf = (node) => ({
+      onApplied: (replica, entry) => {
+        if (recording) cluster.world.tell("applied", node.index, `${entry.index} of term ${entry.term}`);
+        for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);
+      },
+    });
+  }
+
+  finish(): SimReport {
+    const { world, history } = this.#cluster;
+    const hand = new FaultHand(this.#cluster);
+    this.#cluster.startAll();
+    hand.schedule(this.#plan.faults);
+    world.run(this.#plan.horizonUs);
+    if (world.violation === null) this.#live(hand);
+    const ops = history.finish();
+    if (world.violation === null) this.#judge(ops);
+    return this.#report(ops);
+  }
+
+  /** Mends everything and demands that the cluster comes back to life. */
+  #live(hand: FaultHand): void {
+    const { world, clients, nodes } = this.#cluster;
+    hand.heal();
+    const deadlineUs = world.nowUs + LIVENESS_US;
+    world.run(world.nowUs + CALM_US);
+    for (const client of clients) client.stop();
+    const machine = new Machine(world, this.#cluster.net, VERIFIER_MACHINE, "verifier");
+    const verifier = new Verifier(this.#cluster, machine);
+    const done = world.runUntil(deadlineUs, () => verifier.done && this.#converged());
+    if (done || world.violation !== null) {
+      this.#finals = verifier.counters;
+      return;
+    }
+    const states = nodes.map(({ id, state, server }) => {
+      const group = server?.groups[0];
+      return `${id} ${state}, ${group?.core.role ?? "-"} of term ${group?.core.term ?? "-"}, applied ${group?.store.appliedIndex ?? "-"}`;
+    });
+    world.fail(
+      "liveness",
+      `${LIVENESS_US / 1e6} s after all was mended: ${verifier.missing()}; ${states.join("; ")}`,
+    );
+  }
+
+  #finals: ReadonlyMap<string, number> = new Map();
+
+  /** All nodes that have their disk are up, and their replicas are one and the same. */
+  #converged(): boolean {
+    let state: string | null = null;
+    for (const node of this.#cluster.survivors) {
+      const group = node.server?.groups[0];
+      if (node.state !== "up" || group === undefined || group.core.leader === 0) return false;
+      const own = `${group.store.appliedIndex} ${group.store.stateHash()}`;
+      if (state !== null && own !== state) return false;
+      state = own;
+    }
+    return true;
+  }
+
+  #judge(ops: readonly HistoryOp[]): void {
+    const { world } = this.#cluster;
+    const miscounted = checkCounters(ops, this.#finals);
+    if (miscounted !== null) {
+      world.fail("exactly once", miscounted);
+      return;
+    }
+    const verdict = checkHistory(ops, SEARCH_STEPS_MAX);
+    if (verdict.kind === "violation") world.fail(verdict.rule, verdict.reason);
+    if (verdict.kind === "undecided") this.#undecided++;
+  }
+
+  #report(ops: readonly HistoryOp[]): SimReport {
+    const { world, counts } = this.#cluster;
+    const { violation, trace } = world;
+    const outcomes = { ok: 0, not_executed: 0, unknown: 0 };
+    for (const { outcome } of ops) outcomes[outcome]++;
+    const cause = violation?.cause;
+    return {
+      seed: this.#plan.seed,
+      plan: this.#plan,
+      hash: trace.hash(),
+      violation:
+        violation === null
+          ? null
+          : {
+              rule: violation.rule,
+              message: violation.message,
+              stack: cause instanceof Error ? (cause.stack ?? "") : "",
+            },
+      undecided: this.#undecided,
+      simulatedUs: world.nowUs,
+      events: world.steps,
+      operations: { ok: outcomes.ok, notExecuted: outcomes.not_executed, unknown: outcomes.unknown },
+      faults: counts,
+      judged: new Map(this.#checkers.map((checker) => [checker.name, checker.judged])),
+      lines: trace.lines(STORY_LINES),
+    };
+  }
+}
+
+const VERIFIER_MACHINE = 999;
+
+/** For stories: "append (4 t1)..7 commit 4 -> 3 in term 2". */
+function describeMessage(message: Message): string {
+  const route = `${message.from} -> ${message.to} in term ${message.term}`;
+  switch (message.kind) {
+    case "append":
+      return `append (${message.prevIndex} t${message.prevTerm})..${message.lastIndex} commit ${message.commit}, ${route}`;
+    case "append_reply":
+      return `${message.accepted ? "accepted" : "rejected"} ${message.index}, ${route}`;
+    case "vote":
+    case "prevote":
+      return `${message.kind} for (${message.lastIndex} t${message.lastTerm}), ${route}`;
+    case "vote_reply":
+    case "prevote_reply":
+      return `${message.kind} ${message.granted ? "yes" : "no"}, ${route}`;
+    default:
+      return `${message.kind}, ${route}`;
+  }
+}
