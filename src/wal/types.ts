@@ -21,7 +21,7 @@ export type WalOptions = {
   readonly segmentBytes: number;
   /** 64 random bits for a new segment's epoch. */
   readonly randomU32: () => number;
-  /** Everything below `lsn` is on the disk. Called once to each completed sync. */
+  /** Everything below `lsn` is on the disk. Called once to each completed sync; may append and submit. */
   readonly onSynced: (lsn: Lsn) => void;
   /**
    * What to do about damage to synced records. "refuse" (the default): an error EDAMAGED that names file and offset,
@@ -45,7 +45,7 @@ export type RecoveredGroup = {
   readonly entries: readonly { readonly term: Term; readonly size: number; readonly kind: number }[];
 };
 
-/** The newest record's damage and where it is: what a refusal to start must name. */
+/** A damaged place. */
 export type WalDamage = {
   readonly file: string;
   readonly offset: number;
@@ -56,8 +56,9 @@ export type WalDamage = {
 
 export type Recovered = {
   readonly groups: readonly RecoveredGroup[];
-  /** Replicas that were closed for good: they never come back under their id. */
+  /** Replicas that were closed for good, the highest of each group: none up to it ever comes back. */
   readonly tombstones: readonly { readonly group: GroupId; readonly replica: ReplicaId }[];
+  /** What this start set aside; the replicas it hit are among the tombstones. */
   readonly damage: readonly WalDamage[];
   /** For the line that start-up prints. */
   readonly segments: number;
@@ -66,14 +67,22 @@ export type Recovered = {
 };
 
 export interface Wal {
-  /** True if a batch of `bytes` (header included) is sure to find zero-filled room. Ask before sealing. */
+  /**
+   * True if a batch of `bytes` (header included) is sure to find prepared room. Ask before sealing, and before taking
+   * a leader's entries; count in what was admitted and is not appended yet. Hard states, no-ops and config entries
+   * need not ask: a reserve is kept for them. What is appended without room ends the log.
+   */
   hasRoom(bytes: number): boolean;
   /** Bytes before `hasRoom` can turn false: what the node may still admit. */
   roomBytes(): number;
   /** Adds an entry's record; returns the LSN at which the record ends. Truncates the group's entries >= its index. */
   appendEntry(replica: ReplicaId, group: GroupId, entry: Entry): Lsn;
   appendHardState(replica: ReplicaId, group: GroupId, state: HardState): Lsn;
-  /** A snapshot file up to (index, term) is synced under its final name: entries up to it are no longer live. */
+  /**
+   * A snapshot file up to (index, term) is synced under its final name: entries up to it are no longer live. The
+   * ones after it stay if the log's own entry at `index` has that `term`, else all go. Append it before entries
+   * that follow it. A mark below the newest one changes nothing.
+   */
   appendSnapshotMark(replica: ReplicaId, group: GroupId, index: Index, term: Term): Lsn;
   /** The group is closed on this node, and this replica id with it. */
   appendTombstone(replica: ReplicaId, group: GroupId): Lsn;
@@ -85,7 +94,8 @@ export interface Wal {
   readonly endLsn: Lsn;
   /**
    * Entries [first, last] of a group, read back from the segments, up to `bytesMax` (at least one). Those not
-   * yet written are served from the buffer. Error if the log no longer holds them.
+   * yet written are served from the buffer. Errors: ECOMPACTED if the log does not hold them (any more), EDAMAGED if
+   * what it holds does not verify, EBUSY if they keep being replaced meanwhile.
    */
   readEntries(group: GroupId, first: Index, last: Index, bytesMax: number): Task<Entry[]>;
   /** Groups that hold back more than 8 segments, to be snapshotted (oldest first). */
@@ -93,7 +103,7 @@ export interface Wal {
   /** Once a tick: after 50 ms without records, writes and syncs a mark that vouches for all before it. */
   tick(elapsedMs: number): void;
   readonly stats: WalStats;
-  /** Writes the closing mark, syncs, closes. */
+  /** Writes and syncs what was appended and a mark that vouches for it; closes the files. No read may be under way. */
   close(): Task<void>;
 }
 

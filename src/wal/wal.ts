@@ -111,8 +111,9 @@ class SegmentedLog implements Wal {
   #flying = false;
   #failed = false;
   #closing = false;
-  /** Something happened that may free segments. */
-  #freeable = true;
+  /** Once this is synced, segments may have become free; Infinity = nothing happened since they were last given up. */
+  #freeAt: Lsn = 0;
+  #freeAgainAt: Lsn = 0;
   #onQuiet: (() => void) | null = null;
   readonly stats: WalStats = { syncs: 0, records: 0, bytes: 0, segments: 0 };
 
@@ -130,7 +131,7 @@ class SegmentedLog implements Wal {
       segmentAt: (lsn) => segments.segmentAt(lsn),
       buffered: (lsn) => this.#buffered(lsn),
       released: () => {
-        this.#freeable = true;
+        this.#freeAt = Math.min(this.#freeAt, this.#synced);
         this.#free();
       },
     };
@@ -189,18 +190,18 @@ class SegmentedLog implements Wal {
   }
 
   appendSnapshotMark(replica: ReplicaId, group: GroupId, index: Index, term: Term): Lsn {
-    this.#freeable = true;
     const keeps = this.#image.continues(group, index, term);
-    return this.#appendPlain(RECORD_KIND.snapshotMark, replica, group, term, index, keeps ? 1 : 0, () =>
+    this.#appendPlain(RECORD_KIND.snapshotMark, replica, group, term, index, keeps ? 1 : 0, () =>
       this.#image.snapshotMark(replica, group, index, term, keeps, this.#end),
     );
+    return this.#mayFree();
   }
 
   appendTombstone(replica: ReplicaId, group: GroupId): Lsn {
-    this.#freeable = true;
-    return this.#appendPlain(RECORD_KIND.tombstone, replica, group, 0, 0, 0, () =>
+    this.#appendPlain(RECORD_KIND.tombstone, replica, group, 0, 0, 0, () =>
       this.#image.tombstone(replica, group, this.#end),
     );
+    return this.#mayFree();
   }
 
   submit(): void {
@@ -367,7 +368,6 @@ class SegmentedLog implements Wal {
     }
     const before = this.#end;
     this.#chunkFor(0).closing = true;
-    this.#freeable = true;
     const { base } = this.#segments.advance();
     this.stats.segments = this.#segments.count;
     this.#end = base + SEGMENT_HEADER_BYTES;
@@ -377,6 +377,7 @@ class SegmentedLog implements Wal {
     writeCheckpointBody(chunk.bytes, chunk.used + RECORD_HEAD_BYTES, this.#image.toCheckpoint(base, before));
     writeHeader(chunk.bytes, chunk.used, size, 0, 0, 0, 0);
     this.#seal(chunk, RECORD_KIND.checkpoint, RECORD_HEAD_BYTES + size, 0);
+    this.#mayFree();
     return true;
   }
 
@@ -444,14 +445,21 @@ class SegmentedLog implements Wal {
     this.#options.onSynced(lsn);
   }
 
+  /** What was just appended may free segments once it is synced. */
+  #mayFree(): Lsn {
+    if (this.#freeAt === Number.POSITIVE_INFINITY) this.#freeAt = this.#end;
+    this.#freeAgainAt = this.#end;
+    return this.#end;
+  }
+
   /** Gives up segments without live entries whose successor's checkpoint is synced. */
   #free(): void {
-    if (!this.#freeable || this.#failed) return;
+    if (this.#synced < this.#freeAt || this.#failed) return;
     const checkpointed = this.#synced - SEGMENT_HEADER_BYTES - 1;
     this.#segments.release(Math.min(this.#image.oldestLsn(this.#synced), checkpointed));
     this.stats.segments = this.#segments.count;
     this.#image.forgetDamageBefore((this.#segments.live[0] as Segment).base);
-    this.#freeable = this.#synced !== this.#end; // what is not synced yet may free more
+    this.#freeAt = this.#freeAgainAt > this.#synced ? this.#freeAgainAt : Number.POSITIVE_INFINITY;
   }
 
   #buffered(lsn: Lsn): { bytes: Uint8Array; at: number } | null {

@@ -43,7 +43,7 @@ function restart(workload: Workload, random: Prng): string | null {
 }
 
 t.test("D1 D7 D12 B9: random lives with power failures give back all that was vouched for", async (t) => {
-  const seeds = process.env.NUCLEUS_TEST_STRICT === "1" ? 400 : 60;
+  const seeds = process.env.NUCLEUS_TEST_STRICT === "1" ? 200 : 30;
   let restarts = 0;
   let torn = 0;
   let shortened = 0;
@@ -68,7 +68,7 @@ t.test("D1 D7 D12 B9: random lives with power failures give back all that was vo
     shortened += workload.oracle.shortened;
   }
   t.ok(shortened > restarts / 5, `${shortened} of ${restarts} restarts lost unsynced records`);
-  t.ok(torn > 10, `${torn} found records behind the cut`);
+  t.ok(torn > 5, `${torn} found records behind the cut`);
   t.ok(rotated > restarts / 10, `${rotated} lives ended in a later segment`);
 });
 

@@ -74,9 +74,10 @@ t.test(
       if (!path.includes("/log-")) continue;
       const records = recordsOf(bytes);
       const end = (records.at(-1)?.end ?? 4096) + 64;
-      // One bit of each byte by default, another one in each; all of them where time is given.
-      const bits = process.env.NUCLEUS_TEST_STRICT === "1" ? 8 : 1;
-      for (let i = 0; i < end * bits; i++) {
+      // One bit of every third byte by default, another one in each; all of them where time is given.
+      const strict = process.env.NUCLEUS_TEST_STRICT === "1";
+      const bits = strict ? 8 : 1;
+      for (let i = 0; i < end * bits; i += strict ? 1 : 3) {
         const at = Math.floor(i / bits);
         const mask = 1 << (bits === 8 ? i % 8 : (at * 5) % 8);
         bytes[at] = (bytes[at] as number) ^ mask;
@@ -87,7 +88,7 @@ t.test(
         bytes[at] = (bytes[at] as number) ^ mask;
       }
     }
-    t.ok(damaged > 15_000, `${damaged} of ${flips} flips are reported, the others lost nothing`);
+    t.ok(damaged > 7_000, `${damaged} of ${flips} flips are reported, the others lost nothing`);
   },
 );
 
