@@ -95,6 +95,8 @@ export class GroupReplica {
   #leaderAheadMs = 0;
   /** Appends that found no room in the log yet, in order. */
   #held: AppendRequest[] = [];
+  /** The core has entries that the log was not given yet. */
+  #unwritten = false;
   /** A snapshot replaces the state: nothing is applied meanwhile. */
   #installing = false;
   readonly #snapshots: Snapshots;
@@ -154,14 +156,27 @@ export class GroupReplica {
     if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
     const newest = message.entries[message.entries.length - 1] as Entry;
     this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
-    if (this.#held.length === 0 && this.#hasRoom(message)) this.core.step(message);
+    if (this.#held.length === 0 && this.#hasRoomFor(message)) this.#stepAppend(message);
     else if (this.#held.length < HELD_APPENDS_MAX) this.#held.push(message); // beyond: the leader sends it again
   }
 
-  /** What is stepped will be written: there must be room for it in the log's unsynced window and on the disk. */
-  #hasRoom(message: AppendRequest): boolean {
+  #stepAppend(message: AppendRequest): void {
+    this.core.step(message);
+    this.#unwritten = true;
+  }
+
+  #hasRoomFor(message: AppendRequest): boolean {
     let bytes = 0;
     for (const entry of message.entries) bytes += entry.bytes.length + RECORD_OVERHEAD_BYTES;
+    return this.#hasRoom(bytes);
+  }
+
+  /**
+   * What the core takes will be written: there must be room for it in the log's unsynced window and on the disk,
+   * beside what the core took before. So that goes to the log first.
+   */
+  #hasRoom(bytes: number): boolean {
+    if (this.#unwritten) this.advance();
     return this.#host.wal.hasRoom(bytes);
   }
 
@@ -172,12 +187,11 @@ export class GroupReplica {
     this.#releaseHeld();
   }
 
-  /** One message a turn of the loop writes what it brings before the next one asks for room. */
   #releaseHeld(): void {
-    while (this.#held.length > 0 && this.#hasRoom(this.#held[0] as AppendRequest)) {
-      this.core.step(this.#held.shift() as AppendRequest);
-      this.advance();
+    while (this.#held.length > 0 && this.#hasRoomFor(this.#held[0] as AppendRequest)) {
+      this.#stepAppend(this.#held.shift() as AppendRequest);
     }
+    if (this.#unwritten) this.advance();
   }
 
   /** A voter's wall clock came with its reply. */
@@ -212,6 +226,7 @@ export class GroupReplica {
     const term = this.core.term;
     const bytes = this.#sealBundle(bundle, term, index);
     this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
+    this.#unwritten = true;
     this.#proposals.add(index, term, bundle);
     if (this.#timeBatchWanted) this.#timeBatchIndex = index;
     this.#timeBatchWanted = false;
@@ -219,7 +234,7 @@ export class GroupReplica {
   }
 
   canPropose(bytes: number): boolean {
-    return this.core.proposable(bytes) === null && this.#host.wal.hasRoom(bytes) && !this.#proposals.full;
+    return this.core.proposable(bytes) === null && !this.#proposals.full && this.#hasRoom(bytes);
   }
 
   /** Everything is synced, and still a batch of this size finds no place: the disk has no space for more log. */
@@ -288,6 +303,7 @@ export class GroupReplica {
   advance(): void {
     const { core, replica, group } = this;
     const { wal } = this.#host;
+    this.#unwritten = false;
     for (let ready = core.takeReady(); ready !== null; ready = core.takeReady()) {
       if (ready.truncatedFrom !== null) this.#cache.truncate(ready.truncatedFrom);
       if (ready.snapshot !== null) this.#install(ready.snapshot);
