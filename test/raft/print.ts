@@ -71,7 +71,8 @@ export function showStatus(replica: Replica): string {
 
 export function showDisk({ id, disk }: Replica): string {
   const { hardState, held, entries } = disk;
-  const snapshot = held.meta.index === 0 ? "" : ` snapshot=${held.meta.index}/t${held.meta.term}`;
+  const { index, term, config } = held.meta;
+  const snapshot = index === 0 ? "" : ` snapshot=${index}/t${term} (${showConfig(config)})`;
   return `${id} disk t${hardState.term} vote=${hardState.vote}${snapshot} [${entries.map(showEntry).join(", ")}]`;
 }
 
