@@ -249,7 +249,8 @@ export class Replica {
 
   /** Snapshots what is applied, and forgets entries up to `index` (default: all of them). */
   compact(index = this.applied.meta.index): void {
-    const { meta, state } = this.applied;
+    const { state } = this.applied;
+    const meta = this.core.metaAt(this.applied.meta.index);
     assert(index <= meta.index, "only what is applied is compacted");
     this.persist(); // the log's mark of a snapshot lies behind all records before it, and lasts only with them
     this.disk.keep({ meta, state });
