@@ -11,7 +11,7 @@
  *
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
  */
-import { assert } from "../base/assert.ts";
+import { assert, present } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
@@ -77,8 +77,8 @@ export class NucleusNode {
   #born: Born | null = null;
   #senders: SnapshotSender[] = [];
   #receivers: SnapshotReceiver[] = [];
-  /** The last snapshot that arrived whole. */
-  #received: { name: SnapshotName; bytes: number } | null = null;
+  /** Snapshots that arrived whole and may be installed, by index. */
+  readonly #received = new Map<number, { name: SnapshotName; bytes: number }>();
   readonly #clients = new Map<number, Client>();
   #clientNext = 1;
   #touched: Client[] = [];
@@ -291,7 +291,9 @@ export class NucleusNode {
         this.wake();
       },
       onReceived: (from, term, meta, name, bytes) => {
-        this.#received = { name, bytes };
+        for (const index of this.#received.keys())
+          if (index <= group.core.commitIndex) this.#received.delete(index);
+        this.#received.set(meta.index, { name, bytes });
         group.step({ kind: "snapshot", from, to: group.replica, term, meta });
         this.wake();
       },
@@ -300,8 +302,7 @@ export class NucleusNode {
 
   /** The core took a received snapshot: the log's mark goes with this turn's records, the state follows. */
   #install(group: GroupReplica, meta: SnapshotMeta, done: (error: Error | null) => void): void {
-    const received = this.#received;
-    assert(received !== null && received.name.index === meta.index, "the installed snapshot was received");
+    const received = present(this.#received.get(meta.index), "the installed snapshot was received");
     group.snapshots.installed(meta, received.bytes);
     const load = readSnapshot(
       this.platform.disk,

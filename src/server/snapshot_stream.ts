@@ -44,6 +44,8 @@ type Outgoing = {
   readonly file: DiskFile;
   readonly meta: SnapshotMeta;
   readonly total: number;
+  /** Of the leadership that began it: a later one's message must not carry this one's choice, nor the reverse. */
+  readonly term: Term;
   sent: number;
   acked: number;
   reading: boolean;
@@ -71,7 +73,7 @@ export class SnapshotSender {
     const name = this.#snapshots.hold();
     if (name === null) return this.#host.snapshotSent(to, 0, false);
     this.#streams.set(to, "opening");
-    runTask(this.#open(to, name), (error, stream) => {
+    runTask(this.#open(to, name, this.#host.term()), (error, stream) => {
       if (error !== null) {
         this.#host.platform.log.write("error", "a snapshot cannot be read", { reason: messageOf(error) });
         return this.#end(to, name.index, false);
@@ -81,13 +83,13 @@ export class SnapshotSender {
     });
   }
 
-  *#open(to: ReplicaId, name: SnapshotName): Task<Outgoing> {
+  *#open(to: ReplicaId, name: SnapshotName, term: Term): Task<Outgoing> {
     const path = `${this.#snapshots.dir}/${name.file}`;
     const file = yield* wait<DiskFile>((done) => this.#host.platform.disk.open(path, "read", done));
     const total = yield* wait<number>((done) => file.size(done));
     const { meta } = yield* readSnapshotHead(file, path, name);
     const id = this.#idNext++;
-    return { to, id, name, file, meta, total, sent: 0, acked: 0, reading: false, silentTicks: 0 };
+    return { to, id, name, file, meta, total, term, sent: 0, acked: 0, reading: false, silentTicks: 0 };
   }
 
   /** Reads and sends until the window is full. */
@@ -105,7 +107,7 @@ export class SnapshotSender {
         group,
         from: replica,
         to: stream.to,
-        term: this.#host.term(),
+        term: stream.term,
         snapshot: stream.id,
         index: stream.meta.index,
         snapshotTerm: stream.meta.term,
@@ -136,7 +138,7 @@ export class SnapshotSender {
   tick(leads: boolean): void {
     for (const stream of this.#streams.values()) {
       if (stream === "opening") continue;
-      if (!leads || ++stream.silentTicks > SILENT_TICKS_MAX) {
+      if (!leads || stream.term !== this.#host.term() || ++stream.silentTicks > SILENT_TICKS_MAX) {
         this.#end(stream.to, stream.name.index, false);
       } else if (stream.silentTicks % 100 === 0) {
         stream.sent = stream.acked; // what was on its way is lost: from the last answer again
