@@ -292,7 +292,7 @@ export class NucleusNode {
       },
       onReceived: (from, term, meta, name, bytes) => {
         for (const index of this.#received.keys())
-          if (index <= group.core.commitIndex) this.#received.delete(index);
+          if (index <= group.store.appliedIndex) this.#received.delete(index);
         this.#received.set(meta.index, { name, bytes });
         group.step({ kind: "snapshot", from, to: group.replica, term, meta });
         this.wake();
