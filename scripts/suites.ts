@@ -44,6 +44,7 @@ export const SUITES: readonly Suite[] = [
       { name: "unit", output: "tap", command: tap() },
     ],
   },
+  { name: "test:sim", steps: () => [simStep("seeds", 50, 600)] },
   { name: "test:runtimes", steps: runtimeSteps },
   {
     name: "test:binary",
@@ -52,7 +53,15 @@ export const SUITES: readonly Suite[] = [
       { name: "binary", output: "tap", command: tap(...filesIn("test/binary", ".test.ts")) },
     ],
   },
+  // Other seeds than those of everyone's run.
+  { name: "sim500", ciOnly: true, steps: () => [simStep("500 seeds", 500, 850, 1000)] },
 ];
+
+/** Seeds of the simulated cluster on Bun, which is the fastest of the three; `seconds` ends it early. */
+function simStep(name: string, count: number, seconds: number, from = 0): Step {
+  const limits = ["--from", String(from), "--count", String(count), "--seconds", String(seconds)];
+  return { name, output: "tap", command: [BUN, "run", "--no-env-file", "test/sim/seeds.run.ts", ...limits] };
+}
 
 /**
  * A conformance program (test/conformance/*.run.ts) is one script that must print the same passing TAP on every

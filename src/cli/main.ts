@@ -8,6 +8,7 @@ import { leaderCommand } from "./leader_command.ts";
 import { nodeCommand } from "./node_command.ts";
 import { CliError, errorText, paintFor } from "./output.ts";
 import { replCommand } from "./repl_command.ts";
+import { simCommand } from "./sim_command.ts";
 import { statusCommand } from "./status_command.ts";
 import { upCommand } from "./up_command.ts";
 import { versionText } from "./version.ts";
@@ -32,6 +33,7 @@ const commands: readonly Verb[] = [
   replCommand,
   statusCommand,
   leaderCommand,
+  simCommand,
   nodeCommand(createPlatform),
 ];
 const VERBS = commands.map(({ command }) => command.split(" ", 1)[0] as string);
