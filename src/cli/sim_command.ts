@@ -44,7 +44,8 @@ export const simCommand = {
   handler: (args: unknown) => runSim(args as SimArguments),
 };
 
-function runSim(args: SimArguments): void {
+/** A promise, so that what it throws reaches the outermost shell as that of every other verb does. */
+async function runSim(args: SimArguments): Promise<void> {
   let failed = false;
   for (const plan of plansOf(args)) {
     const report = runPlan(plan, { story: args.story ? "always" : "on failure" });
