@@ -16,9 +16,7 @@ export class Image {
   /** Makes the image at least `size` long; what is new is zeros. */
   extend(size: number): void {
     if (size > this.#bytes.length) {
-      const grown = new Uint8Array(
-        Math.max(size, Math.min(2 * this.#bytes.length, this.#bytes.length + 65536)),
-      );
+      const grown = new Uint8Array(Math.max(size, 2 * this.#bytes.length));
       grown.set(this.#bytes.subarray(0, this.size));
       this.#bytes = grown;
     }
@@ -39,7 +37,9 @@ export class Image {
   }
 
   replace(content: Uint8Array): void {
-    this.#bytes = content.slice();
+    if (this.#bytes.length < content.length) this.#bytes = new Uint8Array(content.length);
+    else this.#bytes.fill(0, content.length);
+    this.#bytes.set(content);
     this.size = content.length;
   }
 }

@@ -56,7 +56,7 @@ export class SimFile {
   /** A write completed: readers see it. `landsAt` as in `Unsynced`. */
   write(position: number, bytes: Uint8Array, landsAt = position): void {
     if (bytes.length === 0) return;
-    const kept = bytes.slice();
+    const kept = keep(bytes);
     this.visible.write(position, kept);
     this.#unsynced.push({ number: this.#writes++, position, bytes: kept, landsAt });
   }
@@ -145,6 +145,22 @@ export class SimFile {
     const end = Math.min(write.landsAt + write.bytes.length, (sector + 1) * SECTOR_BYTES);
     this.durable.write(start, write.bytes.subarray(start - write.landsAt, end - write.landsAt));
   }
+}
+
+/** Files are filled ahead with zeros by the mebibyte: all of those share one piece of memory. */
+const ZEROS = new Uint8Array(2 ** 20);
+
+function keep(bytes: Uint8Array): Uint8Array {
+  const large = bytes.length >= 65_536 && bytes.length <= ZEROS.length;
+  return large && allZeros(bytes) ? ZEROS.subarray(0, bytes.length) : bytes.slice();
+}
+
+/** Four bytes at a time where they lie so; the others are not worth the effort. */
+function allZeros(bytes: Uint8Array): boolean {
+  if (bytes.byteOffset % 4 !== 0 || bytes.length % 4 !== 0) return false;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+  return true;
 }
 
 function* sectorsOf(write: Unsynced): Generator<number> {

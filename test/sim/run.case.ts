@@ -20,10 +20,10 @@ function smallPlan(seed: number, change: Partial<Plan> = {}): Plan {
 }
 
 t.test("a seed runs the same way twice, recorded or not, and another seed another way", async (t) => {
-  const first = runSeed(2, { story: "never" });
+  const first = runSeed(9, { story: "never" });
   t.equal(first.violation, null, summaryOf(first));
   t.ok(counts(first), "it counts: enough time and traffic");
-  const again = runSeed(2, { story: "always" });
+  const again = runSeed(9, { story: "always" });
   t.equal(again.hash, first.hash);
   t.ok(again.lines.length > 50, "and it tells what happened");
   t.not(runPlan(smallPlan(3)).hash, runPlan(smallPlan(4)).hash);
