@@ -1,0 +1,113 @@
+/**
+ * Kills and stops processes of a cluster under load, and judges what clients saw.
+ *
+ *     npx bun chaos/kill.ts --binary dist/nucleus --rounds 50         (or npx tsx, which loads the machine more)
+ *
+ *     --binary PATH      the program; dist/nucleus, or dist/nucleus.mjs with --runtime node
+ *     --runtime R        bun (the compiled program) or node
+ *     --rounds N         kill -9 of the leader, N times (50)
+ *     --all N            kill -9 of all three nodes at once (rounds / 10)
+ *     --stops N          SIGSTOP of the leader for 0.3 to 5 s (rounds / 5)
+ *     --seed N           what is drawn: the order of faults, times, keys; timing itself is the machine's
+ *     --no-figures       judge safety alone
+ *     --keep             leave the directory of the cluster
+ *
+ * Exit code 1 if an acknowledged write is missing, a read was stale, a sum is wrong, a history is not linearizable,
+ * a node ended by itself, replicas differ; or, unless --no-figures, if after a kill of the leader no write was
+ * acknowledged for more than GAP_MEDIAN_MS_MAX in the median or GAP_MS_MAX at most.
+ */
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { formatCount } from "../src/base/units.ts";
+import { ProcessCluster, programOf } from "./processes.ts";
+import { median, STORM_DEFAULT, type StormResult, storm } from "./storm.ts";
+
+const GAP_MEDIAN_MS_MAX = 800;
+const GAP_MS_MAX = 2000;
+
+const { values } = parseArgs({
+  options: {
+    binary: { type: "string" },
+    runtime: { type: "string", default: "bun" },
+    rounds: { type: "string", default: "50" },
+    all: { type: "string" },
+    stops: { type: "string" },
+    seed: { type: "string" },
+    "no-figures": { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
+  },
+});
+
+const rounds = Number(values.rounds);
+const seed = Number(values.seed ?? Math.floor(performance.timeOrigin) % 1_000_000);
+const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
+
+function row(name: string, text: string): void {
+  console.log(`  ${name.padEnd(34)} ${text}`);
+}
+
+function gaps(list: readonly number[]): string {
+  if (list.length === 0) return "-";
+  return `median ${Math.round(median(list))} ms, max ${Math.round(Math.max(...list))} ms`;
+}
+
+function printSummary({ resp, native, faults, keys, ...result }: StormResult): void {
+  console.log("");
+  row(
+    "faults",
+    `${faults.leader} leader kills, ${faults.all} kills of all, ${faults.stop} stops of the leader`,
+  );
+  row(
+    "RESP writes",
+    `${formatCount(resp.acked)} ok, ${resp.refused} refused, ${resp.unknown} unknown, ${keys} keys`,
+  );
+  row("RESP INCR", `${formatCount(resp.incrAcked)} ok, ${resp.incrUnknown} unknown`);
+  row("RESP reads checked", formatCount(resp.reads));
+  row("said by the server", [...resp.said].map(([word, count]) => `${word} ${count}`).join(", ") || "-");
+  row("native INCR", `${formatCount(native.incrs)} ok, sums exact`);
+  row("native register operations", formatCount(native.registerOps));
+  row("native refused, unknown", `${native.refused}, ${native.unknown}`);
+  row("no write after a leader kill", gaps(result.gapsMs));
+  row("no write after a kill of all", gaps(result.allGapsMs));
+  row("no write around a stop", gaps(result.stopGapsMs));
+}
+
+function judgeFigures({ gapsMs }: StormResult): string[] {
+  if (values["no-figures"] || gapsMs.length === 0) return [];
+  const wrong: string[] = [];
+  if (median(gapsMs) > GAP_MEDIAN_MS_MAX)
+    wrong.push(`the median gap ${Math.round(median(gapsMs))} ms is above ${GAP_MEDIAN_MS_MAX} ms`);
+  if (Math.max(...gapsMs) > GAP_MS_MAX)
+    wrong.push(`the longest gap ${Math.round(Math.max(...gapsMs))} ms is above ${GAP_MS_MAX} ms`);
+  return wrong;
+}
+
+async function main(): Promise<number> {
+  const plan = {
+    ...STORM_DEFAULT,
+    seed,
+    leaderKills: rounds,
+    allKills: Number(values.all ?? Math.ceil(rounds / 10)),
+    stops: Number(values.stops ?? Math.ceil(rounds / 5)),
+  };
+  console.log(`seed ${seed}, ${binary}`);
+  const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 3);
+  console.log(`three nodes in ${cluster.root}: ${cluster.url}`);
+  let failed = true;
+  try {
+    const result = await storm(cluster, plan, (line) => console.log(line));
+    printSummary(result);
+    const problems = [...new Set(result.problems), ...judgeFigures(result)];
+    for (const problem of problems.slice(0, 20)) console.log(`PROBLEM ${problem}`);
+    failed = problems.length > 0;
+    console.log(failed ? `FAILED: ${problems.length} problems, seed ${seed}` : `ok, seed ${seed}`);
+  } finally {
+    const keep = values.keep || failed;
+    await cluster.end(keep);
+    if (keep) console.log(`its files and logs are in ${cluster.root}`);
+  }
+  return failed ? 1 : 0;
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+process.exit(await main());
