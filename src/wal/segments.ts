@@ -251,7 +251,8 @@ export function newSegment(base: Lsn, epoch: Epoch, place: SegmentPlace, file: D
 
 export function nextSpareNumber(names: readonly string[]): number {
   let next = 1;
-  for (const name of names) next = Math.max(next, Number.parseInt(/-(\d+)$/.exec(name)?.[1] ?? "0", 10) + 1);
+  for (const name of names)
+    next = Math.max(next, Number.parseInt(/^(?:spare|filling)-(\d+)$/.exec(name)?.[1] ?? "0", 10) + 1);
   return next;
 }
 

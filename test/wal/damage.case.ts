@@ -150,11 +150,14 @@ t.test("D1: a start on damage refuses, names file and offset, and changes nothin
 t.test("D19: a record of an unknown kind is refused with its place, and nothing is changed", async (t) => {
   const world = new World().open();
   world.write(7, 1, 3);
-  const bytes = world.disk.content(`${DIR}/log-00000000000000`);
+  const path = `${DIR}/log-00000000000000`;
+  const bytes = world.disk.content(path);
   const at = recordsOf(bytes).at(-1)?.at as number;
   const place = segmentPlace(decodeSegmentHeader(bytes) as SegmentHeader);
-  writeHeader(bytes, at, 0, 7, 1, 1, 0);
-  writePrefix(bytes, at, place, at, 99 as RecordKind, 0, 1);
+  world.disk.harm(path, (content) => {
+    writeHeader(content, at, 0, 7, 1, 1, 0);
+    writePrefix(content, at, place, at, 99 as RecordKind, 0, 1);
+  });
   const before = world.disk.image();
   try {
     world.open();

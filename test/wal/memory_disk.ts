@@ -121,7 +121,21 @@ export class MemoryDisk implements Disk {
     return [...this.#names.keys()].sort();
   }
 
-  /** The file's bytes, to be looked at or damaged in place. */
+  /** Damages a file where it lies: what programs see of it, and what a power failure leaves. */
+  harm(path: string, change: (bytes: Uint8Array) => void): void {
+    const inode = this.#names.get(path);
+    assert(inode !== undefined, `there is a file ${path}`);
+    change(inode.bytes);
+    change(inode.durable);
+  }
+
+  flip(path: string, at: number, mask = 1): void {
+    this.harm(path, (bytes) => {
+      bytes[at] = (bytes[at] as number) ^ mask;
+    });
+  }
+
+  /** The file's bytes, to be looked at. */
   content(path: string): Uint8Array {
     const inode = this.#names.get(path);
     assert(inode !== undefined, `there is a file ${path}`);

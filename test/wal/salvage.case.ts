@@ -12,7 +12,7 @@ import {
 } from "../../src/wal/format.ts";
 import { MemoryDisk } from "./memory_disk.ts";
 import { recordsOf } from "./script.ts";
-import { DIR, entryOf, World } from "./world.ts";
+import { DIR, entryOf, SEGMENT_BYTES, World } from "./world.ts";
 
 const GROUPS = [7, 8, 9];
 
@@ -37,7 +37,7 @@ function damage(world: World, segment: number, group: number, where: "head" | "b
   const bytes = world.disk.content(path);
   const record = recordsOf(bytes).find(({ text }) => text.includes(`entry ${group} `));
   const at = (record?.at as number) + (where === "head" ? 50 : 2000);
-  bytes[at] = (bytes[at] as number) ^ 8;
+  world.disk.flip(path, at, 8);
   return path;
 }
 
@@ -120,9 +120,15 @@ t.test(
   async (t) => {
     const harms: ((world: World) => void)[] = [
       (world) => void damage(world, 2, 8, "head"),
-      (world) => world.disk.content(segments(world)[1] as string).fill(7, 0, 4096),
+      (world) => world.disk.harm(segments(world)[1] as string, (bytes) => bytes.fill(7, 0, 4096)),
       (world) => world.disk.setContent(segments(world)[2] as string, new Uint8Array(50)),
       (world) => world.disk.remove(segments(world)[2] as string),
+      // A vote whose head rotted: no entry is missing, and still nobody can tell whose record it was.
+      (world) => {
+        const path = segments(world)[0] as string;
+        const vote = recordsOf(world.disk.content(path)).find(({ text }) => text.includes("hardState 8"));
+        world.disk.flip(path, (vote?.at as number) + 50);
+      },
       (world) => {
         damage(world, 0, 8, "body");
         world.disk.remove(segments(world)[1] as string);
@@ -183,10 +189,10 @@ t.test("any single damage: each group is whole or closed, and no start fails", a
   let closedAll = 0;
   for (let round = 0; round < 150; round++) {
     const world = new World(MemoryDisk.of(files));
-    const bytes = world.disk.content(random.pick(paths));
-    const at = random.below(bytes.length);
-    if (random.chance(1, 3)) bytes.fill(0, at, at + 512);
-    else bytes[at] = (bytes[at] as number) ^ (1 << random.below(8));
+    const path = random.pick(paths);
+    const at = random.below(SEGMENT_BYTES);
+    if (random.chance(1, 3)) world.disk.harm(path, (bytes) => bytes.fill(0, at, at + 512));
+    else world.disk.flip(path, at, 1 << random.below(8));
     world.onDamage = "setAside";
     world.open();
     for (const group of GROUPS) {

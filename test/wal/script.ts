@@ -167,10 +167,11 @@ class Script {
     const record = recordsOf(bytes).at(Number(rest[1]));
     if (verb === "delete") disk.remove(path);
     else if (verb === "truncate") disk.setContent(path, bytes.subarray(0, Number(rest[1])));
-    else if (verb === "zero") bytes.fill(0, record?.at, (record?.at as number) + 512);
-    else if (verb === "flip" && rest[1] === "header") flip(bytes, 100);
+    else if (verb === "zero") {
+      disk.harm(path, (content) => content.fill(0, record?.at, (record?.at as number) + 512));
+    } else if (verb === "flip" && rest[1] === "header") disk.flip(path, 100, 16);
     else if (verb === "flip" && record !== undefined) {
-      flip(bytes, record.at + (rest[2] === "head" ? 50 : rest[2] === "body" ? 90 : 8));
+      disk.flip(path, record.at + (rest[2] === "head" ? 50 : rest[2] === "body" ? 90 : 8), 16);
       return [record.text];
     } else throw new Error(`no such command: ${verb} ${rest.join(" ")}`);
     return [];
@@ -198,8 +199,4 @@ class Script {
       return [title, ...recordsOf(bytes).map(({ text }) => `    ${text}`)];
     });
   }
-}
-
-function flip(bytes: Uint8Array, at: number): void {
-  bytes[at] = (bytes[at] as number) ^ 0x10;
 }
