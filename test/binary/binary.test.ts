@@ -1,6 +1,7 @@
 /** The compiled program, as people get it. `npm run test:binary` builds it first. */
 import "./fuzz.case.ts";
 import "./leader.case.ts";
+import "./refusals.case.ts";
 import "./repl.case.ts";
 import "./up.case.ts";
 import "./version.case.ts";
