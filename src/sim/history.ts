@@ -92,9 +92,16 @@ export class History {
   #streams = new Map<number, number>();
   #streamCount = 0;
 
-  /** An operation was asked; gives the number to report its end with. */
-  invoke(client: number, key: string, op: RegisterOp): number {
+  /**
+   * An operation was asked; gives the number to report its end with. `ordered`: it keeps its place among the
+   * client's other ordered operations.
+   */
+  invoke(client: number, key: string, op: RegisterOp, ordered = true): number {
     const id = this.#ids++;
+    if (!ordered) {
+      this.#open.set(id, { key, client, stream: this.#streamCount++, op, invoked: this.#position++ });
+      return id;
+    }
     let stream = this.#streams.get(client);
     if (stream === undefined) {
       stream = this.#streamCount++;

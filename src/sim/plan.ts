@@ -160,6 +160,7 @@ function workloadOf(random: Prng): WorkloadSpec {
       [100, 3_000],
     ] as const),
     respPercent: pick(random, [0, 50, 100]),
+    libraryPercent: pick(random, [0, 50, 100]),
   };
 }
 

@@ -101,7 +101,8 @@ class Shrinker {
       if (!smaller({ [family]: 0 })) smaller({ [family]: 1 });
     }
     smaller({ valueBytes: [4, 16] });
-    smaller({ respPercent: 0 }) || smaller({ respPercent: 100 });
+    if (!smaller({ libraryPercent: 0 })) smaller({ libraryPercent: 100 });
+    if (!smaller({ respPercent: 0 })) smaller({ respPercent: 100 });
   }
 
   /** Whatever need not be special becomes usual. */

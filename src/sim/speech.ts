@@ -5,7 +5,7 @@
  * reply parser), so both doors are exercised as they are.
  */
 import { fromUtf8, utf8, Writer } from "../base/bytes.ts";
-import { OP, SET_OPTION } from "../wire/command.ts";
+import { OP, type Op, SET_OPTION } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
 import { beginNative, endNative, NativeFrame, nativeParser, OPCODE } from "../wire/native.ts";
 import { replayReply } from "../wire/native_reply.ts";
@@ -99,7 +99,10 @@ export class NativeSpeech implements Speech {
   request(id: number, key: string, op: RegisterOp): Uint8Array {
     const writer = new Writer(128);
     const at = beginNative(writer, OPCODE.command, id);
-    writeCommand(new CommandEncoder(writer), utf8(key), op);
+    const encoder = new CommandEncoder(writer);
+    encoder.begin(opOf(op));
+    writeArguments(encoder, utf8(key), op);
+    encoder.end();
     endNative(writer, at);
     return writer.copy();
   }
@@ -119,40 +122,33 @@ export class NativeSpeech implements Speech {
   }
 }
 
-function writeCommand(out: CommandEncoder, key: Uint8Array, op: RegisterOp): void {
+/** The command that does it. */
+export function opOf(op: RegisterOp): Op {
   switch (op.kind) {
     case "get":
-      out.begin(OP.get);
-      out.arg(key);
-      break;
+      return OP.get;
     case "set":
     case "cas":
-      writeSet(out, key, op);
-      break;
+      return OP.set;
     case "del":
-      out.begin(OP.del);
-      out.arg(key);
-      break;
+      return OP.del;
     case "incr":
-      out.begin(OP.incrBy);
-      out.arg(key);
-      out.argI64(op.delta);
-      break;
+      return OP.incrBy;
   }
-  out.end();
 }
 
-function writeSet(out: CommandEncoder, key: Uint8Array, op: RegisterOp & { kind: "set" | "cas" }): void {
-  out.begin(OP.set);
+export function writeArguments(out: CommandEncoder, key: Uint8Array, op: RegisterOp): void {
   out.arg(key);
-  out.arg(utf8(op.value));
+  if (op.kind === "incr") out.argI64(op.delta);
+  if (op.kind !== "set" && op.kind !== "cas") return;
   const expected = op.kind === "cas" ? op.expected : undefined;
+  out.arg(utf8(op.value));
   out.argI64(expected === undefined ? 0 : expected === null ? SET_OPTION.onlyIfAbsent : SET_OPTION.ifValue);
-  out.argI64(0);
+  out.argI64(0); // no deadline
   if (typeof expected === "string") out.arg(utf8(expected));
 }
 
-class AnswerSink implements ReplySink {
+export class AnswerSink implements ReplySink {
   answer: Answer = { kind: "other" };
 
   nil(): void {

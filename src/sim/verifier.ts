@@ -6,7 +6,8 @@ import { below } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Machine } from "./platform.ts";
 import { NativeSpeech } from "./speech.ts";
-import { Conversation, keysOf } from "./workload.ts";
+import { Conversation, type Talk } from "./talk.ts";
+import { keysOf } from "./workload.ts";
 
 /** Clients are numbered from 0; these readers stand far above. */
 const READERS = 1_000;
@@ -52,7 +53,7 @@ export class Verifier {
           this.#read(platform, index),
         );
     };
-    const next = (conversation: Conversation): void => {
+    const next = (conversation: Talk): void => {
       const [key] = left;
       if (key !== undefined) conversation.ask(key, { kind: "get" });
     };

@@ -7,11 +7,13 @@
  * `n..` incr and get. When a connection ends, what was under way on it is unknown, and the client goes on elsewhere.
  */
 import type { Prng } from "../base/prng.ts";
-import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
+import type { Platform } from "../platform/platform.ts";
 import { below, draw, type Span } from "./chance.ts";
-import { describeRegisterOp, type History, type RegisterOp, type Value } from "./history.ts";
+import type { History, RegisterOp, Value } from "./history.ts";
+import { LibraryTalk } from "./library_talk.ts";
 import type { Machine } from "./platform.ts";
-import { type Answer, meaningOf, NativeSpeech, RespSpeech, type Speech } from "./speech.ts";
+import { NativeSpeech, RespSpeech } from "./speech.ts";
+import { Conversation, type Talk, type TalkHost, type Target } from "./talk.ts";
 import type { Process, World } from "./world.ts";
 
 export type WorkloadSpec = {
@@ -27,8 +29,10 @@ export type WorkloadSpec = {
   readonly thinkUs: Span;
   /** Values are padded to this many bytes. */
   readonly valueBytes: Span;
-  /** Of a hundred clients, how many speak RESP; the others speak the native protocol. */
+  /** Of a hundred plain connections, how many speak RESP; the others speak the native protocol. */
   readonly respPercent: number;
+  /** Of a hundred clients, how many use the product's client library instead of a plain connection. */
+  readonly libraryPercent: number;
 };
 
 /** Every key that clients use. */
@@ -38,18 +42,7 @@ export function keysOf({ registers, cells, counters }: WorkloadSpec): string[] {
   return [...family("r", registers), ...family("c", cells), ...family("n", counters)];
 }
 
-export type Target = { readonly host: string; readonly port: number };
-
-/** A client gives up a connection on which nothing was answered for this long. */
-const SILENCE_US_MAX = 10_000_000;
 const RECONNECT_US: Span = [10_000, 300_000];
-
-type Pending = {
-  readonly id: number;
-  readonly history: number;
-  readonly op: RegisterOp;
-  readonly askedUs: number;
-};
 
 export class WorkloadClient {
   readonly number: number;
@@ -61,7 +54,7 @@ export class WorkloadClient {
   /** Values seen in each key: what a cas may expect. */
   readonly #seen = new Map<string, Value>();
   #written = 0;
-  #conversation: Conversation | null = null;
+  #talk: Talk | null = null;
   #stopped = false;
   #platform: Platform | null = null;
   #process: Process | null = null;
@@ -85,8 +78,10 @@ export class WorkloadClient {
     machine.start((platform) => {
       this.#platform = platform;
       this.#process = machine.process;
-      this.#connect();
-      platform.clock.ticks(500, () => this.#conversation?.giveUpIfSilent());
+      const library = below(this.#random, 100) < this.#spec.libraryPercent;
+      if (library && machine.process !== null) this.#openLibrary(platform, machine.process);
+      else this.#connect();
+      platform.clock.ticks(500, () => this.#talk?.giveUpIfSilent());
     });
   }
 
@@ -96,44 +91,49 @@ export class WorkloadClient {
   }
 
   get pendingCount(): number {
-    return this.#conversation?.pendingCount ?? 0;
+    return this.#talk?.pendingCount ?? 0;
   }
 
   #connect(): void {
     if (this.#stopped || this.#platform === null || this.#process === null) return;
     const target = this.#targets[below(this.#random, this.#targets.length)] as Target;
     const resp = below(this.#random, 100) < this.#spec.respPercent;
-    this.#conversation = new Conversation(
-      this.#world,
-      this.#process,
-      resp ? new RespSpeech() : new NativeSpeech(),
-      this.#history,
-      {
-        client: this.number,
-        onReady: (conversation) => {
-          const depth = 1 + below(this.#random, this.#spec.pipelineMax);
-          for (let i = 0; i < depth; i++) this.#think(conversation);
-        },
-        onAnswer: (conversation, key, value) => {
-          if (value !== undefined) this.#seen.set(key, value);
-          this.#think(conversation);
-        },
-        onEnd: () => {
-          this.#world.timer(draw(this.#random, RECONNECT_US), this.#process as Process, () =>
-            this.#connect(),
-          );
-        },
-      },
-    );
-    this.#conversation.begin(this.#platform, target);
+    const speech = resp ? new RespSpeech() : new NativeSpeech();
+    const talk = new Conversation(this.#world, this.#process, speech, this.#history, this.#host());
+    this.#talk = talk;
+    talk.begin(this.#platform, target);
   }
 
-  #think(conversation: Conversation): void {
+  #openLibrary(platform: Platform, process: Process): void {
+    const talk = new LibraryTalk(this.#world, process, this.#history, this.#host());
+    this.#talk = talk;
+    talk.begin(platform, this.#targets);
+  }
+
+  #host(): TalkHost {
+    return {
+      client: this.number,
+      onReady: (talk) => {
+        const depth = 1 + below(this.#random, this.#spec.pipelineMax);
+        for (let i = 0; i < depth; i++) this.#think(talk);
+      },
+      onAnswer: (talk, key, value) => {
+        if (value !== undefined) this.#seen.set(key, value);
+        this.#think(talk);
+      },
+      onEnd: () => {
+        const waitUs = draw(this.#random, RECONNECT_US);
+        this.#world.timer(waitUs, this.#process as Process, () => this.#connect());
+      },
+    };
+  }
+
+  #think(talk: Talk): void {
     if (this.#stopped || this.#process === null) return;
     this.#world.timer(draw(this.#random, this.#spec.thinkUs), this.#process, () => {
-      if (this.#stopped || conversation !== this.#conversation || conversation.ended) return;
+      if (this.#stopped || talk !== this.#talk || talk.ended) return;
       const [key, op] = this.#choose();
-      conversation.ask(key, op);
+      talk.ask(key, op);
     });
   }
 
@@ -164,115 +164,5 @@ export class WorkloadClient {
     const name = `${this.number}.${this.#written++}`;
     const size = draw(this.#random, this.#spec.valueBytes);
     return name.length < size ? `${name}-`.padEnd(size, "x") : name;
-  }
-}
-
-type ConversationHost = {
-  readonly client: number;
-  onReady(conversation: Conversation): void;
-  /** `value`: what the key was seen to hold, if the answer says. */
-  onAnswer(conversation: Conversation, key: string, value: Value | undefined): void;
-  onEnd(): void;
-};
-
-/** One connection of a client, from dial to close. */
-export class Conversation implements ConnectionEvents {
-  readonly #world: World;
-  readonly #process: Process;
-  readonly #speech: Speech;
-  readonly #history: History;
-  readonly #host: ConversationHost;
-  readonly #pending = new Map<number, Pending & { readonly key: string }>();
-  #connection: Connection | null = null;
-  #requests = 1;
-  ended = false;
-
-  constructor(world: World, process: Process, speech: Speech, history: History, host: ConversationHost) {
-    this.#world = world;
-    this.#process = process;
-    this.#speech = speech;
-    this.#history = history;
-    this.#host = host;
-  }
-
-  get pendingCount(): number {
-    return this.#pending.size;
-  }
-
-  begin(platform: Platform, target: Target): void {
-    this.#connection = platform.net.dial(target.host, target.port, this);
-  }
-
-  onOpen(): void {
-    this.#connection?.send(this.#speech.greeting());
-    this.#host.onReady(this);
-  }
-
-  ask(key: string, op: RegisterOp): void {
-    const id = this.#requests++;
-    const history = this.#history.invoke(this.#host.client, key, op);
-    this.#pending.set(id, { id, history, op, key, askedUs: this.#world.nowUs });
-    this.#tell(`asks ${describeRegisterOp(op)} ${key}`);
-    this.#connection?.send(this.#speech.request(id, key, op));
-  }
-
-  onData(bytes: Uint8Array): void {
-    if (this.ended) return;
-    const verdict = this.#speech.hear(bytes, (id, answer) => this.#onAnswer(id, answer));
-    if (verdict === "malformed")
-      this.#world.fail("protocol", `client ${this.#host.client} got malformed bytes`);
-  }
-
-  #onAnswer(id: number, answer: Answer): void {
-    const pending = id >= 0 ? this.#pending.get(id) : this.#pending.values().next().value;
-    if (pending === undefined) {
-      this.#world.fail(
-        "protocol",
-        `client ${this.#host.client} got an answer to nothing: ${JSON.stringify(answer)}`,
-      );
-      return;
-    }
-    this.#pending.delete(pending.id);
-    const { op, key, history } = pending;
-    const meaning = meaningOf(op, answer);
-    if (meaning.outcome === "nonsense") {
-      this.#world.fail("protocol", `${op.kind} ${key} was answered with ${JSON.stringify(answer)}`);
-      return;
-    }
-    this.#tell(`is told of ${describeRegisterOp(op)} ${key}: ${JSON.stringify(answer).slice(0, 60)}`);
-    let value: Value | undefined;
-    if (meaning.outcome === "ok") {
-      this.#history.complete(history, "ok", meaning.result);
-      if (op.kind === "get") value = meaning.result as Value;
-      else if ("value" in op && meaning.result === true) value = op.value;
-    } else {
-      this.#history.complete(history, meaning.outcome);
-    }
-    this.#host.onAnswer(this, key, value);
-  }
-
-  giveUpIfSilent(): void {
-    const oldest = this.#pending.values().next().value;
-    if (oldest === undefined || this.#world.nowUs - oldest.askedUs < SILENCE_US_MAX) return;
-    this.#connection?.destroy();
-    this.#end();
-  }
-
-  onDrain(): void {}
-
-  onClose(): void {
-    this.#end();
-  }
-
-  #tell(text: string): void {
-    if (this.#world.trace.recording) this.#world.tell("", this.#process.machine, text);
-  }
-
-  #end(): void {
-    if (this.ended) return;
-    this.ended = true;
-    for (const { history } of this.#pending.values()) this.#history.complete(history, "unknown");
-    this.#pending.clear();
-    this.#world.timer(0, this.#process, () => this.#host.onEnd());
   }
 }
