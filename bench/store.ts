@@ -81,6 +81,18 @@ const del: Build = (encoder, name) => {
   encoder.begin(OP.del);
   encoder.arg(name);
 };
+/** Writes of eight clients, each with a thousand unacknowledged ones. */
+let written = 0;
+const sessionSet: Build = (encoder, name) => {
+  const client = written % 8;
+  const seq = 1 + Math.floor(written++ / 8);
+  const id = new Uint8Array(16).fill(client + 1);
+  encoder.begin(OP.set, { client: id, seq, floor: Math.max(1, seq - 1000), notAfter: 1_010_000, after: 0 });
+  encoder.arg(name);
+  encoder.arg(value);
+  encoder.argI64(0);
+  encoder.argI64(0);
+};
 /** A counter's key is none of the others'. */
 const incr: Build = (encoder, name) => {
   name[0] = 0x6e;
@@ -110,6 +122,29 @@ class Bench {
     const start = now();
     for (const batch of batches) this.store.apply(++this.#index, 1, batch, LISTENER);
     return microseconds(start, batches.length * COMMANDS_PER_BATCH);
+  }
+
+  /** Reads a whole image while writes go on between its chunks; the longest call of next() in ms of wall time. */
+  snapshot(batches: readonly Uint8Array[]): string {
+    const start = performance.now();
+    const source = this.store.beginSnapshot();
+    const began = performance.now() - start;
+    const calls: number[] = [];
+    let bytes = 0;
+    for (let i = 0; ; i++) {
+      const from = performance.now();
+      const chunk = source.next();
+      calls.push(performance.now() - from);
+      if (chunk === null) break;
+      bytes += chunk.length;
+      this.apply([batches[i % batches.length] as Uint8Array]);
+    }
+    source.close();
+    calls.sort((a, b) => a - b);
+    const at = (share: number): string =>
+      (calls[Math.floor(share * (calls.length - 1))] as number).toFixed(2);
+    const size = (bytes / 1e6).toFixed(0);
+    return `begin ${began.toFixed(2)} ms, ${calls.length} calls p50 ${at(0.5)} p99 ${at(0.99)} max ${at(1)} ms, ${size} MB`;
   }
 
   read(batches: readonly Uint8Array[]): number {
@@ -170,6 +205,9 @@ function measure(keys: number): void {
   const gets = many(get);
   row("GET in a batch", bench.apply(gets));
   row("GET read", bench.read(gets));
+  row("SET in a session", bench.apply(many(sessionSet)));
+  row("SET in a session", bench.apply(many(sessionSet)));
+  console.log(`  snapshot under writes: ${bench.snapshot(sets)}`);
   const incrs = many(incr);
   row("INCR new", bench.apply(incrs));
   row("INCR again", bench.apply(incrs));

@@ -1,6 +1,7 @@
 /**
- * A map from sequence numbers to refs, for the replies of one client: open addressing, where a number's home is its
- * own low bits. Clients count up, so what is in the map at one time lies in a row, without collisions.
+ * A map from sequence numbers to refs, for the replies of one client: open addressing, at most half full. Homes are
+ * multiples of the golden ratio (Knuth 6.4): numbers in a row, as clients use them, fall evenly between each other
+ * and leave gaps. Were they to lie in a row, taking one out would have to look at all behind it.
  */
 import type { RefList } from "./ref_list.ts";
 
@@ -22,7 +23,7 @@ export class SeqMap {
   }
 
   set(seq: number, ref: number): void {
-    if ((this.length + 1) * 4 > this.#seqs.length * 3) this.#resize(this.#seqs.length * 2);
+    if ((this.length + 1) * 2 > this.#seqs.length) this.#resize(this.#seqs.length * 2);
     const at = this.#find(seq);
     if (this.#seqs[at] === 0) this.length++;
     this.#seqs[at] = seq + 1;
@@ -37,7 +38,7 @@ export class SeqMap {
     this.length--;
     const mask = this.#seqs.length - 1;
     for (let at = (hole + 1) & mask; this.#seqs[at] !== 0; at = (at + 1) & mask) {
-      const home = ((this.#seqs[at] as number) - 1) & mask;
+      const home = homeOf((this.#seqs[at] as number) - 1) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue;
       this.#seqs[hole] = this.#seqs[at] as number;
       this.#refs[hole] = this.#refs[at] as number;
@@ -45,7 +46,7 @@ export class SeqMap {
     }
     this.#seqs[hole] = 0;
     this.#refs[hole] = 0;
-    if (this.length * 8 < this.#seqs.length && this.#seqs.length > LENGTH_MIN) {
+    if (this.length * 12 < this.#seqs.length && this.#seqs.length > LENGTH_MIN) {
       this.#resize(this.#seqs.length / 2);
     }
     return ref;
@@ -66,7 +67,7 @@ export class SeqMap {
   /** Where `seq` is, or the empty place where it would be. */
   #find(seq: number): number {
     const mask = this.#seqs.length - 1;
-    let at = seq & mask;
+    let at = homeOf(seq) & mask;
     while (this.#seqs[at] !== 0 && this.#seqs[at] !== seq + 1) at = (at + 1) & mask;
     return at;
   }
@@ -85,4 +86,9 @@ export class SeqMap {
       else dropped?.push(refs[i] as number);
     }
   }
+}
+
+function homeOf(seq: number): number {
+  const spread = Math.imul(seq, 0x9e3779b1);
+  return spread ^ (spread >>> 15);
 }

@@ -76,12 +76,14 @@ export class ImageReader implements SnapshotSink {
     return this.#error;
   }
 
+  check(): string | null {
+    this.#error ??= this.#checkWhole();
+    return this.#error;
+  }
+
   finish(): string | null {
-    const error = this.#error ?? this.#checkWhole();
-    if (error !== null) {
-      this.#error = error;
-      return error;
-    }
+    const error = this.check();
+    if (error !== null) return error;
     this.#error = "the image was installed already";
     this.#install({ head: this.#head as ImageHead, keyspace: this.#keyspace, sessions: this.#sessions });
     return null;

@@ -163,7 +163,7 @@ export class KeyValueStore implements Store {
   }
 
   sessionRefusal(command: CommandView): string | null {
-    if (!command.hasSession || !command.isWrite) return null;
+    if (!command.hasSession) return null;
     const sessions = this.#sessions;
     if (sessions.replyCount >= this.settings.sessionsMax) return STORE_ERROR.sessionsFull;
     const ofClient = sessions.repliesOf(command.bytes, command.sessionAt);
@@ -205,7 +205,7 @@ export class KeyValueStore implements Store {
       readable = readable && command.read(batch, at, end) === null;
       if (readable) {
         at = command.end;
-        if (command.hasSession && command.isWrite) this.#executeSession(x);
+        if (command.hasSession) this.#executeSession(x); // reads too: a repeated one answers as of its first place
         else execute(x);
       } else {
         x.reply.error(STORE_ERROR.malformed);
@@ -215,7 +215,7 @@ export class KeyValueStore implements Store {
     x.warmer.current = -1;
   }
 
-  /** A session write: executed, answered from memory, or refused (sessions.ts). */
+  /** A session command: executed, answered from memory, or refused (sessions.ts). */
   #executeSession(x: Execution): void {
     const { bytes, sessionAt } = x.command;
     switch (this.#sessions.judge(bytes, sessionAt, this.logTimeMs)) {

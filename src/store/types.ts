@@ -76,6 +76,8 @@ export interface SnapshotSource {
 export interface SnapshotSink {
   /** An error text if the chunk is not what a snapshot may hold. */
   write(chunk: Uint8Array): string | null;
-  /** Checks counts and hash; an error text, or null: the state is now the image. */
+  /** After the last chunk: an error text if the image is not whole or its counts and hashes do not add up. */
+  check(): string | null;
+  /** The same, and if nothing is wrong the state is now the image. */
   finish(): string | null;
 }
