@@ -29,8 +29,7 @@ import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
 import { createIdentity, type Identity, loadIdentity } from "./identity.ts";
 import { firstConfig, type Layout } from "./layout.ts";
-import type { SnapshotName } from "./snapshot_file.ts";
-import { loadSnapshot } from "./snapshots.ts";
+import { type LoadedSnapshot, loadSnapshot } from "./snapshots.ts";
 
 export type Born = {
   readonly identity: Identity;
@@ -38,8 +37,8 @@ export type Born = {
   readonly recovered: Recovered;
   readonly replica: number;
   readonly restored: Restored;
-  /** The snapshot file that was loaded into the store, and the bytes of log behind it. */
-  readonly snapshot: SnapshotName | null;
+  /** The snapshot that was loaded into the store, and the bytes of log behind it. */
+  readonly snapshot: LoadedSnapshot | null;
   readonly logBytes: number;
 };
 
@@ -91,7 +90,7 @@ export function* openNode(
   const restored = yield* restore(wal, found, snapshot);
   const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
   const { replica } = found;
-  return { identity, wal, recovered, replica, restored, snapshot: loaded?.name ?? null, logBytes };
+  return { identity, wal, recovered, replica, restored, snapshot: loaded, logBytes };
 }
 
 /** Who hears of syncs: the node, except while the bootstrap is on its way to the disk. */

@@ -59,14 +59,16 @@ export type GroupHost = {
   fatal(error: Error): void;
   /** A replica needs what the log no longer has. */
   sendSnapshot(group: GroupReplica, to: ReplicaId): void;
-  /** Appends the mark of a received snapshot to the log, and loads it into the store. */
-  installSnapshot(group: GroupReplica, meta: SnapshotMeta, done: (error: Error | null) => void): void;
+  /** Makes the received snapshot of `meta` the state, and appends its mark to the log. */
+  installSnapshot(group: GroupReplica, meta: SnapshotMeta): void;
   /** A batch was applied: for checkers and statistics. */
   onApplied(group: GroupReplica, entry: Entry): void;
 };
 
 /** A leader's window (inflightMessagesMax). */
 const HELD_APPENDS_MAX = 64;
+/** Committed entries that a busy replica may have before it: a full window of appends. */
+const REPLAY_ENTRIES = 64;
 /** Of an entry in the log besides its batch: prefix and padding. */
 const RECORD_OVERHEAD_BYTES = 40;
 /** Bytes of entries read back from the log at a time, and of those sent in one append. */
@@ -97,14 +99,14 @@ export class GroupReplica {
   #held: AppendRequest[] = [];
   /** The core has entries that the log was not given yet. */
   #unwritten = false;
-  /** A snapshot replaces the state: nothing is applied meanwhile. */
-  #installing = false;
   readonly #snapshots: Snapshots;
   #loading = false;
   #loaded: Entry[] = [];
   #leaderSeen: ReplicaId = 0;
   #termSeen: Term = -1;
   #bundleBytes = 0;
+  /** The end of the log as the start found it. */
+  readonly #replayEnd: Index;
 
   constructor(
     group: GroupId,
@@ -122,6 +124,7 @@ export class GroupReplica {
     this.#host = host;
     this.#cache = new EntryCache(cacheBytesMax);
     this.#timeMs = store.logTimeMs;
+    this.#replayEnd = restored.snapshot.index + restored.log.length;
     this.core = new RaftCore(
       { ...options, self: replica, seal: (kind, term, index, body) => this.#seal(kind, term, index, body) },
       restored,
@@ -137,6 +140,13 @@ export class GroupReplica {
     return this.core.role === "leader";
   }
 
+  /** The state is not yet that of the last start, or far behind what is committed since. */
+  get isReplaying(): boolean {
+    const { appliedIndex } = this.store;
+    const end = Math.min(this.#replayEnd, this.core.lastIndex);
+    return appliedIndex < end || this.core.commitIndex - appliedIndex > REPLAY_ENTRIES;
+  }
+
   /** Commands whose fate is open. */
   get proposalsOpen(): number {
     return this.#proposals.open;
@@ -145,7 +155,7 @@ export class GroupReplica {
   tick(): void {
     this.core.tick();
     this.#releaseHeld(); // space may have come back
-    if (!this.#installing) this.#snapshots.tick();
+    this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {
       const deadline = this.store.earliestDeadlineMs();
       if (deadline >= 0 && deadline <= this.leaderTimeMs()) this.#timeBatchWanted = true;
@@ -322,13 +332,17 @@ export class GroupReplica {
         if (lost !== null) this.#host.onReadsLost(this, lost);
       }
     }
-    if (core.leader !== this.#leaderSeen || core.term !== this.#termSeen) {
-      this.#leaderSeen = core.leader;
-      this.#termSeen = core.term;
-      this.#proposals.leadershipEnded(core.term, this.isLeader);
-      if (!this.isLeader) this.#stopServing();
-      this.#host.onLeaderChange(this);
-    }
+    this.#noticeLeader();
+  }
+
+  #noticeLeader(): void {
+    const { core } = this;
+    if (core.leader === this.#leaderSeen && core.term === this.#termSeen) return;
+    this.#leaderSeen = core.leader;
+    this.#termSeen = core.term;
+    this.#proposals.leadershipEnded(core.term, this.isLeader);
+    if (!this.isLeader) this.#stopServing();
+    this.#host.onLeaderChange(this);
   }
 
   #send(message: Message): void {
@@ -377,18 +391,14 @@ export class GroupReplica {
 
   /** The state becomes that of a snapshot whose file lasts; the log's record of it goes with this Ready. */
   #install(meta: SnapshotMeta): void {
-    this.#installing = true;
+    this.#noticeLeader(); // what this replica proposed is an orphan by now
     this.#loaded = [];
     this.#cache.clear(meta.index + 1);
     this.#proposals.skip(meta.index, UNCERTAIN);
-    this.#host.installSnapshot(this, meta, (error) => {
-      if (error !== null) return this.#host.fatal(error);
-      assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
-      this.#installing = false;
-      this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
-      this.core.applied(meta.index);
-      this.#host.wake();
-    });
+    this.#host.installSnapshot(this, meta);
+    assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
+    this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
+    this.core.applied(meta.index);
   }
 
   // ------------------------------------------------------------------------------------------- applying
@@ -396,7 +406,6 @@ export class GroupReplica {
   /** Applies what is committed, up to a bound; true if there is more for another turn. */
   apply(): boolean {
     const { core, store } = this;
-    if (this.#installing) return false;
     let bytes = 0;
     while (store.appliedIndex < core.commitIndex && bytes < APPLY_BYTES_MAX) {
       const index = store.appliedIndex + 1;
@@ -439,7 +448,7 @@ export class GroupReplica {
     const last = this.core.commitIndex;
     runTask(this.#host.wal.readEntries(this.group, index, last, READ_BACK_BYTES), (error, entries) => {
       this.#loading = false;
-      if (this.#installing || index <= this.store.appliedIndex) return; // a snapshot came instead
+      if (index <= this.store.appliedIndex) return; // a snapshot came instead
       if (error !== null) return this.#host.fatal(error);
       this.#loaded = entries;
       this.#host.wake();

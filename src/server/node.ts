@@ -11,13 +11,13 @@
  *
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
  */
-import { assert, present } from "../base/assert.ts";
+import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
 import type { RaftCore } from "../raft/core.ts";
-import type { Entry, Message, ReplicaId, SnapshotMeta } from "../raft/types.ts";
+import type { Entry, Message, ReplicaId } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
@@ -32,15 +32,12 @@ import { NodeStatus } from "./node_status.ts";
 import { openingOf } from "./opening.ts";
 import { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
-import { readSnapshot, type SnapshotName } from "./snapshot_file.ts";
-import { SnapshotReceiver, SnapshotSender, type StreamHost } from "./snapshot_stream.ts";
+import { SnapshotTraffic } from "./snapshot_traffic.ts";
 import { Snapshots } from "./snapshots.ts";
 
 export const TICK_MS = 10;
 /** An entry cache of a node (design section 6). */
 const CACHE_BYTES_MAX = 16 * MiB;
-/** Entries that a loaded group may have under way: a full window of appends. */
-const REPLAY_ENTRIES = 64;
 /** A third of the shortest election timeout: worth knowing when elections are looked into. */
 const LATE_MS_LOGGED = 100;
 /** One second to hand over and drain. */
@@ -75,10 +72,7 @@ export class NucleusNode {
   #groups: GroupReplica[] = [];
   #routers: Router[] = [];
   #born: Born | null = null;
-  #senders: SnapshotSender[] = [];
-  #receivers: SnapshotReceiver[] = [];
-  /** Snapshots that arrived whole and may be installed, by index. */
-  readonly #received = new Map<number, { name: SnapshotName; bytes: number }>();
+  #traffic: SnapshotTraffic[] = [];
   readonly #clients = new Map<number, Client>();
   #clientNext = 1;
   #touched: Client[] = [];
@@ -184,10 +178,10 @@ export class NucleusNode {
     const peers = new Peers(platform, config.id, born.identity.incarnation, layout, {
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
-        if (this.#isHere(chunk.group, chunk.to)) this.#receivers[0]?.onChunk(chunk);
+        if (this.#isHere(chunk.group, chunk.to)) this.#traffic[0]?.onChunk(chunk);
       },
       onAck: (ack) => {
-        if (this.#isHere(ack.group, ack.to)) this.#senders[0]?.onAck(ack);
+        if (this.#isHere(ack.group, ack.to)) this.#traffic[0]?.onAck(ack);
       },
       router: () => this.#routers[0] as Router,
       group: () => this.#groups[0] as GroupReplica,
@@ -215,9 +209,13 @@ export class NucleusNode {
       this.#groupHost(born.wal, peers),
       (owner) => this.#openSnapshots(born, owner),
     );
-    const streamHost = this.#streamHost(group, peers);
-    this.#senders = [new SnapshotSender(streamHost, group.snapshots)];
-    this.#receivers = [new SnapshotReceiver(streamHost, group.snapshots.dir)];
+    const traffic = new SnapshotTraffic(group, {
+      platform,
+      sendChunk: (chunk) => peers.sendChunk(chunk),
+      sendAck: (ack) => peers.sendSnapshotAck(ack),
+      wake: () => this.wake(),
+    });
+    this.#traffic = [traffic];
     const forwardClient = new Uint8Array(16);
     random.fill(forwardClient);
     const forwarder = new Forwarder(forwardClient, {
@@ -256,8 +254,8 @@ export class NucleusNode {
       onReadsLost: (_group, reads) => this.#routers[0]?.giveBack(reads, false),
       onNotExecuted: (_group, bundle) => this.#routers[0]?.giveBack(bundle, true),
       fatal: (error) => this.#fatal(error),
-      sendSnapshot: (_group, to) => this.#senders[0]?.start(to),
-      installSnapshot: (group, meta, done) => this.#install(group, meta, done),
+      sendSnapshot: (_group, to) => this.#traffic[0]?.send(to),
+      installSnapshot: (_group, meta) => this.#traffic[0]?.install(meta),
       onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
     };
   }
@@ -269,48 +267,13 @@ export class NucleusNode {
       group: group.group,
       replica: group.replica,
       store: group.store,
-      isReplaying: () => group.core.lastIndex - group.store.appliedIndex > REPLAY_ENTRIES,
+      isReplaying: () => group.isReplaying,
       metaAt: (index) => group.core.metaAt(index),
       compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
       wake: () => this.wake(),
     });
-    snapshots.begin(born.snapshot, born.logBytes);
+    snapshots.begin(born.snapshot?.name ?? null, born.snapshot?.bytes ?? 0, born.logBytes);
     return snapshots;
-  }
-
-  #streamHost(group: GroupReplica, peers: Peers): StreamHost {
-    return {
-      platform: this.platform,
-      group: group.group,
-      replica: group.replica,
-      term: () => group.core.term,
-      sendChunk: (chunk) => peers.sendChunk(chunk),
-      sendAck: (ack) => peers.sendSnapshotAck(ack),
-      snapshotSent: (to, index, ok) => {
-        group.core.snapshotSent(to, index, ok);
-        this.wake();
-      },
-      onReceived: (from, term, meta, name, bytes) => {
-        for (const index of this.#received.keys())
-          if (index <= group.store.appliedIndex) this.#received.delete(index);
-        this.#received.set(meta.index, { name, bytes });
-        group.step({ kind: "snapshot", from, to: group.replica, term, meta });
-        this.wake();
-      },
-    };
-  }
-
-  /** The core took a received snapshot: the log's mark goes with this turn's records, the state follows. */
-  #install(group: GroupReplica, meta: SnapshotMeta, done: (error: Error | null) => void): void {
-    const received = present(this.#received.get(meta.index), "the installed snapshot was received");
-    group.snapshots.installed(meta, received.bytes);
-    const load = readSnapshot(
-      this.platform.disk,
-      group.snapshots.dir,
-      received.name,
-      group.store.beginRestore(),
-    );
-    runTask(load, (error) => done(error));
   }
 
   /**
@@ -344,6 +307,7 @@ export class NucleusNode {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#stopTicks?.();
+    for (const traffic of this.#traffic) traffic.stop();
     for (const client of this.#clients.values()) client.connection.close();
     this.#peers?.close();
     if (this.#wal === null) stopping.done(null, undefined);
@@ -417,7 +381,7 @@ export class NucleusNode {
       for (const group of this.#groups) group.core.holdElection();
     for (const group of this.#groups) group.tick();
     for (const router of this.#routers) router.tick();
-    for (const sender of this.#senders) sender.tick(this.#groups[0]?.isLeader ?? false);
+    for (const traffic of this.#traffic) traffic.tick();
     this.#peers?.tick();
     this.#wal?.tick(TICK_MS + lateMs);
     this.#tickStop();

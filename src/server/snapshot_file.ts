@@ -38,19 +38,25 @@ const SYNC_EVERY_BYTES = 4 * MiB;
 
 export type SnapshotName = { readonly group: GroupId; readonly index: number; readonly file: string };
 
-/** Complete snapshots in `dir`, newest first; leftovers of interrupted ones are removed. */
+/** Complete snapshots in `dir`, newest first. */
 export function* listSnapshots(disk: Disk, dir: string): Task<SnapshotName[]> {
   const found: SnapshotName[] = [];
   for (const file of yield* wait<string[]>((done) => disk.list(dir, done))) {
     const match = /^(\d+)-(\d+)\.snap$/.exec(file);
     if (match !== null) found.push({ group: Number(match[1]), index: Number(match[2]), file });
-    else if (file.endsWith(".tmp")) yield* wait<void>((done) => disk.unlink(`${dir}/${file}`, done));
   }
   return found.sort((a, b) => b.index - a.index);
 }
 
-function fileName(group: GroupId, index: number): string {
-  return `${group}-${index}.snap`;
+/** At a start: what was being written or received when the node stopped. */
+export function* removeLeftovers(disk: Disk, dir: string): Task<void> {
+  for (const file of yield* wait<string[]>((done) => disk.list(dir, done))) {
+    if (file.endsWith(".tmp")) yield* wait<void>((done) => disk.unlink(`${dir}/${file}`, done));
+  }
+}
+
+export function snapshotName(group: GroupId, index: number): SnapshotName {
+  return { group, index, file: `${group}-${index}.snap` };
 }
 
 function encodeHead(group: GroupId, meta: SnapshotMeta): Uint8Array {
@@ -79,24 +85,27 @@ export function* writeSnapshot(
   meta: SnapshotMeta,
   source: SnapshotSource,
 ): Task<number> {
-  const name = fileName(group, meta.index);
+  const { file: name } = snapshotName(group, meta.index);
   const temporary = `${dir}/${name}.tmp`;
-  yield* removeIfThere(disk, temporary);
-  const file = yield* wait<DiskFile>((done) => disk.open(temporary, "create", done));
-  let position = 0;
+  let size = 0;
   try {
-    position = yield* writeChunks(file, clock, encodeHead(group, meta), source);
-    yield* wait<void>((done) => file.datasync(done));
+    yield* removeIfThere(disk, temporary);
+    const file = yield* wait<DiskFile>((done) => disk.open(temporary, "create", done));
+    try {
+      size = yield* writeChunks(file, clock, encodeHead(group, meta), source);
+      yield* wait<void>((done) => file.datasync(done));
+    } finally {
+      yield* wait<void>((done) => file.close(done));
+    }
+    yield* wait<void>((done) => disk.rename(temporary, `${dir}/${name}`, done));
   } catch (error) {
     yield* removeIfThere(disk, temporary); // on a full disk its space is what the log needs
     throw error;
   } finally {
     source.close();
-    yield* wait<void>((done) => file.close(done));
   }
-  yield* wait<void>((done) => disk.rename(temporary, `${dir}/${name}`, done));
   yield* wait<void>((done) => disk.syncDir(dir, done));
-  return position;
+  return size;
 }
 
 function* writeChunks(file: DiskFile, clock: Clock, head: Uint8Array, source: SnapshotSource): Task<number> {
@@ -140,21 +149,24 @@ export function* removeIfThere(disk: Disk, path: string): Task<void> {
   }
 }
 
-/** Feeds the image in `file` to `sink` and returns what it is of; the state changes only if all of it is good. */
+/**
+ * Feeds the image in `name`'s file to `sink`, all of it, and returns what it is of and the file's size. The image
+ * is whole and adds up then; it is not the state yet (`sink.finish`).
+ */
 export function* readSnapshot(
   disk: Disk,
   dir: string,
   name: SnapshotName,
   sink: SnapshotSink,
-): Task<SnapshotMeta> {
+): Task<{ meta: SnapshotMeta; bytes: number }> {
   const path = `${dir}/${name.file}`;
   const file = yield* wait<DiskFile>((done) => disk.open(path, "read", done));
   try {
     const { meta, size } = yield* readSnapshotHead(file, path, name);
-    yield* readChunks(file, path, size, sink);
-    const problem = sink.finish();
+    const bytes = yield* readChunks(file, path, size, sink);
+    const problem = sink.check();
     if (problem !== null) throw damaged(path, size, problem);
-    return meta;
+    return { meta, bytes };
   } finally {
     yield* wait<void>((done) => file.close(done));
   }
@@ -187,7 +199,8 @@ export function* readSnapshotHead(
   return { meta: { index, term, config }, size: FIXED_BYTES + size };
 }
 
-function* readChunks(file: DiskFile, path: string, start: number, sink: SnapshotSink): Task<void> {
+/** Returns the file's size. */
+function* readChunks(file: DiskFile, path: string, start: number, sink: SnapshotSink): Task<number> {
   const head = new Uint8Array(FOOTER_BYTES);
   let position = start;
   let checksum = 0;
@@ -195,8 +208,9 @@ function* readChunks(file: DiskFile, path: string, start: number, sink: Snapshot
   let chunkBytes = 0;
   while (true) {
     const read = yield* readAll(file, head, position);
-    if (read < CHUNK_HEAD_BYTES) throw damaged(path, position, "it is cut off");
     const size = getU32(head, 0);
+    if (read < CHUNK_HEAD_BYTES || (size === 0 && read < FOOTER_BYTES))
+      throw damaged(path, position, "it is cut off");
     if (size === 0) break;
     if (size > CHUNK_BYTES_MAX) throw damaged(path, position, "a chunk is too large");
     const chunk = new Uint8Array(size);
@@ -214,6 +228,10 @@ function* readChunks(file: DiskFile, path: string, start: number, sink: Snapshot
   const good =
     footer.u32() === checksum && footer.u64() === chunks && footer.u64() === chunkBytes && footer.done();
   if (!good) throw damaged(path, position, "the footer does not fit the chunks");
+  const end = position + FOOTER_BYTES;
+  const size = yield* wait<number>((done) => file.size(done));
+  if (size !== end) throw damaged(path, end, "something follows the footer");
+  return size;
 }
 
 function damaged(path: string, offset: number, reason: string): NucleusError {

@@ -4,21 +4,25 @@
  *
  * Taken when the log since the last one exceeds max(LOG_BYTES_MIN, the last one's size), so that the log costs at
  * most as much again as the data; when the group holds old segments back; and after IDLE_TICKS_MAX with new
- * entries. The image is of one index; its file lasts before the mark is appended to the log, and the mark is
- * synced before the core forgets the entries or older files go (hazard D8).
+ * entries. While a follower is sent the last one the next waits, so that the log still continues it when it has
+ * arrived (hazard D15), but not for ever. The image is of one index; its file lasts before the mark is appended to
+ * the log, and the mark is synced before the core forgets the entries or older files go (hazard D8).
  */
-import { messageOf } from "../base/errors.ts";
+import { assert } from "../base/assert.ts";
+import { messageOf, NucleusError } from "../base/errors.ts";
 import { runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Lsn, SnapshotMeta } from "../raft/types.ts";
-import type { Store } from "../store/types.ts";
+import type { SnapshotSource, Store } from "../store/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import {
   listSnapshots,
   readSnapshot,
   removeIfThere,
+  removeLeftovers,
   type SnapshotName,
+  snapshotName,
   writeSnapshot,
 } from "./snapshot_file.ts";
 
@@ -27,6 +31,8 @@ const LOG_BYTES_MIN = 64 * MiB;
 const IDLE_TICKS_MAX = 30_000;
 /** After a failed attempt (a full disk), a minute. */
 const RETRY_TICKS = 6_000;
+/** While the last one is being sent, the log may grow to so many times what else makes a new one due. */
+const SENDING_PATIENCE = 4;
 
 export type SnapshotsHost = {
   readonly platform: Platform;
@@ -52,6 +58,9 @@ export class Snapshots {
   #logBytes = 0;
   #ticks = 0;
   #busy = false;
+  /** Rises when a received image replaces the state: what was being written is of the past then. */
+  #generation = 0;
+  #stopped = false;
   /** A mark that waits for its sync. */
   #marked: { lsn: Lsn; meta: SnapshotMeta; name: SnapshotName; bytes: number } | null = null;
   /** Streams that read the latest file: until they end, nothing is deleted. */
@@ -82,10 +91,16 @@ export class Snapshots {
     return this.#busy;
   }
 
-  /** What the start found: the file in use, and the log behind it. */
-  begin(latest: SnapshotName | null, logBytes: number): void {
+  /** What the start found: the file in use and its size, and the log behind it. */
+  begin(latest: SnapshotName | null, bytes: number, logBytes: number): void {
     this.#latest = latest;
+    this.#latestBytes = bytes;
     this.#logBytes = logBytes;
+  }
+
+  /** The node stops: what is under way ends without a trace in the log. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   logged(bytes: number): void {
@@ -95,35 +110,31 @@ export class Snapshots {
   tick(): void {
     this.#ticks++;
     if (this.#retryIn > 0) this.#retryIn--;
-    else if (!this.#busy && this.#marked === null && this.#isDue()) this.#take();
+    else if (this.#isDue()) this.take();
   }
 
   #isDue(): boolean {
-    const { store, wal, group } = this.#host;
-    if (store.appliedIndex <= (this.#latest?.index ?? 1)) return false;
+    const { wal, group } = this.#host;
     if (this.#host.isReplaying()) return false; // an image of the past would be due again at once
-    if (this.#logBytes > Math.max(LOG_BYTES_MIN, this.#latestBytes)) return true;
+    const logBytesMax = Math.max(LOG_BYTES_MIN, this.#latestBytes);
+    if (this.#readers > 0) return this.#logBytes > SENDING_PATIENCE * logBytesMax;
+    if (this.#logBytes > logBytesMax) return true;
     return this.#ticks > IDLE_TICKS_MAX || wal.pinningGroups().includes(group);
   }
 
-  #take(): void {
+  /** Takes one now; false if there is nothing new, or one is under way. */
+  take(): boolean {
     const { platform, store, group } = this.#host;
+    if (this.#busy || this.#marked !== null || store.appliedIndex <= (this.#latest?.index ?? 1)) return false;
     this.#busy = true;
     this.#ticks = 0;
     const meta = this.#host.metaAt(store.appliedIndex);
     const logBytesBefore = this.#logBytes;
-    const source = store.beginSnapshot();
-    const timed = {
-      next: () => {
-        const startMs = platform.clock.monotonicMs();
-        const chunk = source.next();
-        this.sliceMsMax = Math.max(this.sliceMsMax, platform.clock.monotonicMs() - startMs);
-        return chunk;
-      },
-      close: () => source.close(),
-    };
-    runTask(writeSnapshot(platform.disk, platform.clock, this.#dir, group, meta, timed), (error, bytes) => {
+    const generation = this.#generation;
+    const source = this.#timed(store.beginSnapshot(), generation);
+    runTask(writeSnapshot(platform.disk, platform.clock, this.#dir, group, meta, source), (error, bytes) => {
       this.#busy = false;
+      if (this.#stopped || this.#generation !== generation) return;
       if (error !== null) {
         platform.log.write("error", "snapshot failed; the log is kept", { reason: messageOf(error) });
         this.#retryIn = RETRY_TICKS;
@@ -131,24 +142,43 @@ export class Snapshots {
       }
       this.#logBytes -= logBytesBefore;
       this.taken++;
-      this.mark(meta, bytes);
+      this.#mark(meta, bytes);
     });
+    return true;
   }
 
-  /** The state was replaced by a received image: the log behind it begins anew. */
+  #timed(source: SnapshotSource, generation: number): SnapshotSource {
+    const { clock } = this.#host.platform;
+    return {
+      next: () => {
+        if (this.#stopped || this.#generation !== generation)
+          throw new NucleusError("ESUPERSEDED", "the state was replaced meanwhile");
+        const startMs = clock.monotonicMs();
+        const chunk = source.next();
+        this.sliceMsMax = Math.max(this.sliceMsMax, clock.monotonicMs() - startMs);
+        return chunk;
+      },
+      close: () => source.close(),
+    };
+  }
+
+  /** The state was replaced by a received image, whose file lasts: the log behind it begins anew. */
   installed(meta: SnapshotMeta, bytes: number): void {
+    this.#generation++;
     this.#logBytes = 0;
     this.#ticks = 0;
-    this.mark(meta, bytes);
+    this.#mark(meta, bytes);
   }
 
   /** A complete file of `meta` lasts: the log says so next, and then may begin there. */
-  mark(meta: SnapshotMeta, bytes: number): void {
+  #mark(meta: SnapshotMeta, bytes: number): void {
     const { wal, group, replica } = this.#host;
-    if (meta.index <= (this.#latest?.index ?? 0)) return; // a newer one was installed meanwhile
+    assert(
+      meta.index > (this.#marked?.meta.index ?? this.#latest?.index ?? 0),
+      "snapshots only become newer",
+    );
     const lsn = wal.appendSnapshotMark(replica, group, meta.index, meta.term);
-    const name = { group, index: meta.index, file: `${group}-${meta.index}.snap` };
-    this.#marked = { lsn, meta, name, bytes };
+    this.#marked = { lsn, meta, name: snapshotName(group, meta.index), bytes };
     this.#host.wake();
   }
 
@@ -194,6 +224,12 @@ function* removeOthers(platform: Platform, dir: string, latest: SnapshotName): T
   }
 }
 
+export type LoadedSnapshot = {
+  readonly meta: SnapshotMeta;
+  readonly name: SnapshotName;
+  readonly bytes: number;
+};
+
 /** Loads the snapshot that the log's mark names into `store`; null if there was never one. */
 export function* loadSnapshot(
   platform: Platform,
@@ -201,15 +237,17 @@ export function* loadSnapshot(
   group: GroupId,
   index: number,
   store: Store,
-): Task<{ meta: SnapshotMeta; name: SnapshotName } | null> {
-  const names = yield* listSnapshots(platform.disk, dir);
-  for (const name of names) {
+): Task<LoadedSnapshot | null> {
+  yield* removeLeftovers(platform.disk, dir);
+  for (const name of yield* listSnapshots(platform.disk, dir)) {
     // Newer than the mark: complete, but the log never came to rely on it.
     if (name.group === group && name.index > index)
       yield* wait<void>((done) => platform.disk.unlink(`${dir}/${name.file}`, done));
   }
   if (index === 0) return null;
-  const name = { group, index, file: `${group}-${index}.snap` };
-  const meta = yield* readSnapshot(platform.disk, dir, name, store.beginRestore());
-  return { meta, name };
+  const name = snapshotName(group, index);
+  const image = store.beginRestore();
+  const { meta, bytes } = yield* readSnapshot(platform.disk, dir, name, image);
+  assert(image.finish() === null, "an image that was checked can be the state");
+  return { meta, name, bytes };
 }

@@ -178,6 +178,19 @@ export class Cluster {
     return found;
   }
 
+  /** Has leadership handed to node `i`, or lets it stand. */
+  makeLeader(i: number): void {
+    for (let tries = 0; tries < 100; tries++) {
+      if (this.node(i).isLeader && this.node(i).group.core.committedInTerm) return;
+      const leader = this.nodes.find((node) => node.isLeader);
+      if (leader === undefined) this.node(i).group.core.campaign();
+      else leader.group.core.transfer(i + 1);
+      for (const node of this.nodes) node.server?.wake();
+      this.run(100);
+    }
+    throw new Error(`n${i + 1} does not come to lead`);
+  }
+
   /** Some node that is up and does not lead. */
   follower(): number {
     const leader = this.leader();

@@ -1,2 +1,3 @@
 /** The node, room by itself: its parts with small doubles of their hosts, and whole clusters in a simulated world. */
 import "./room.case.ts";
+import "./snapshots.case.ts";
