@@ -1,10 +1,14 @@
-/** Titles of all tests, and the hazards that they name: `A5`, `B1-B8`, anywhere in a title. */
+/**
+ * Titles of all tests, and the hazards that they name: `A5`, `B1-B8`, anywhere in a title. A checker of the simulator
+ * counts as a test: its title is the first sentence of its file, and it names what that file's head names.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 
 export type Title = { readonly room: string; readonly text: string; readonly hazards: ReadonlySet<string> };
 
 /** Rooms whose golden scripts are tests by themselves, titled by their first line. */
 const TITLED_SCRIPTS = ["raft"];
+const CHECKERS = "src/sim/checkers";
 
 export function allTitles(): Title[] {
   const titles: Title[] = [];
@@ -22,6 +26,12 @@ export function allTitles(): Title[] {
     for (const name of readdirSync(`testdata/${room}`).sort()) {
       add(room, readFileSync(`testdata/${room}/${name}`, "utf8").split("\n", 1)[0]?.slice(2) ?? "");
     }
+  }
+  for (const name of readdirSync(CHECKERS).sort()) {
+    const [head = ""] = /\/\*\*[\s\S]*?\*\//.exec(readFileSync(`${CHECKERS}/${name}`, "utf8")) ?? [];
+    const words = head.replace(/^[/* ]+/gm, "").replace(/\s+/g, " ");
+    const text = `checker ${name.replace(".ts", "")}: ${words.trim().split(/[.:] /)[0]}`;
+    titles.push({ room: "sim", text, hazards: hazardsIn(head) });
   }
   return titles;
 }
