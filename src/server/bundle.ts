@@ -40,8 +40,12 @@ export class Bundle {
   readonly marks: number[] = [];
   /** Offset of each frame in `writer.bytes`. */
   readonly starts: number[] = [];
+  /** Rises with every bundle that the router opens: what is given back goes before all that came later. */
+  order = 0;
   /** Tick at which the first command came: deadlines are counted from here. */
   sinceTick = 0;
+  /** It came back to be sent again: nothing new is put into it. */
+  given = false;
   /** Some of these writes were sent before, and whether they took effect is not known. */
   sent = false;
 
@@ -105,11 +109,18 @@ export class Bundle {
     origin.end(this.tag(i), this.mark(i));
   }
 
+  /** An empty bundle in the same place: for what of this one is sent again. */
+  emptyTwin(capacity?: number): Bundle {
+    const twin = new Bundle(capacity);
+    twin.sinceTick = this.sinceTick;
+    twin.sent = this.sent;
+    twin.order = this.order;
+    return twin;
+  }
+
   /** What is left when origins that look for the leader themselves have taken their commands back. */
   withoutForwarded(): Bundle {
-    const left = new Bundle(this.writer.length);
-    left.sinceTick = this.sinceTick;
-    left.sent = this.sent;
+    const left = this.emptyTwin(this.writer.length);
     for (let i = 0; i < this.count; i++) if (!this.origin(i).takeBack(this.tag(i))) left.take(this, i);
     return left;
   }

@@ -34,6 +34,11 @@ export class ForwardServer implements Origin {
   #rows: number[] = [];
   #startedAt = 0;
   #gone = false;
+  /**
+   * A request was refused, and the door may not know yet: what it sent behind that one is refused as well, even if
+   * this node leads by now, or it would overtake.
+   */
+  #refusing = false;
 
   constructor(link: PeerLink, host: PeersHost) {
     this.#link = link;
@@ -44,7 +49,9 @@ export class ForwardServer implements Origin {
   onRequest(request: ForwardRequest): boolean {
     const group = this.#host.group();
     const router = this.#host.router();
-    const leads = group.isLeader && request.group === group.group;
+    if (request.resumes) this.#refusing = false;
+    const leads = group.isLeader && request.group === group.group && !this.#refusing;
+    if (!leads) this.#refusing = true;
     let at = request.start;
     for (let ordinal = 0; ordinal < request.count; ordinal++) {
       const bad = this.#view.read(request.bytes, at, request.end);
@@ -77,6 +84,7 @@ export class ForwardServer implements Origin {
   }
 
   takeBack(tag: number): boolean {
+    this.#refusing = true;
     if (!this.#gone) this.#rows.push(tag, NOT_LEADER, 0, 0);
     return true;
   }

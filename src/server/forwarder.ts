@@ -20,7 +20,7 @@ import { COMMAND_FLAG_SESSION, COMMAND_HEADER_BYTES, CommandView, SESSION_BYTES 
 import { replayReply } from "../wire/native_reply.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
 import { FORWARD_STATUS } from "../wire/peer_encode.ts";
-import { Bundle, type Origin } from "./bundle.ts";
+import type { Bundle, Origin } from "./bundle.ts";
 import { NO_ANSWER, UNCERTAIN } from "./fate.ts";
 import { slotOfCommand } from "./keys.ts";
 
@@ -36,7 +36,7 @@ export type ForwardHost = {
   /** A connection to the leader's node stands and has room. */
   canSend(leader: ReplicaId): boolean;
   /** Sends the frames of `bundle`; only after `canSend`. */
-  sendRequest(leader: ReplicaId, requestId: number, rides: boolean, bundle: Bundle): void;
+  sendRequest(leader: ReplicaId, requestId: number, rides: boolean, resumes: boolean, bundle: Bundle): void;
   currentLeader(): ReplicaId;
   /** What the leader's time is about now. */
   leaderTimeMs(): number;
@@ -68,6 +68,8 @@ export class Forwarder {
   #openBytes = 0;
   /** Ticks until something is sent again after a node said that it does not lead, or not yet. */
   #pauseTicks = 0;
+  /** Something came back; the next request tells the leader that this door knows. */
+  #refused = false;
 
   /** `client`: 16 random bytes, new at every start. */
   constructor(client: Uint8Array, host: ForwardHost) {
@@ -83,27 +85,30 @@ export class Forwarder {
       this.#openBytes + bundle.bytes <= FORWARD_BYTES_MAX;
     if (!fits && this.#openCommands > 0) return false;
     if (this.#pauseTicks > 0 || !this.#host.canSend(leader)) return false;
+    if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
     const stamped = rides ? this.#stamp(bundle) : bundle;
     const id = this.#requestNext++;
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
     const answered = new Uint8Array(stamped.count);
     this.#requests.set(id, { leader, bundle: stamped, rides, answered, open: stamped.count });
-    this.#host.sendRequest(leader, id, rides, stamped);
+    this.#host.sendRequest(leader, id, rides, this.#refused, stamped);
+    this.#refused = false;
     return true;
   }
 
-  /** The bundle with a session block in every write that can have one. */
+  /**
+   * The bundle with a session block in every command that can have one. Reads that ride are numbered too: sent
+   * again they must answer as of their first place in the log, before the writes behind them.
+   */
   #stamp(bundle: Bundle): Bundle {
-    const stamped = new Bundle(bundle.bytes + bundle.count * SESSION_BYTES);
-    stamped.sinceTick = bundle.sinceTick;
-    stamped.sent = bundle.sent;
+    const stamped = bundle.emptyTwin(bundle.bytes + bundle.count * SESSION_BYTES);
     const view = this.#view;
     const notAfter = this.#host.leaderTimeMs() + RETRY_MS_MAX;
     for (let i = 0; i < bundle.count; i++) {
       const bad = view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the door checked the frame");
-      if (view.hasSession || !view.isWrite || slotOfCommand(view) < 0) stamped.take(bundle, i);
+      if (view.hasSession || slotOfCommand(view) < 0) stamped.take(bundle, i);
       else this.#stampOne(stamped, bundle, i, notAfter);
     }
     return stamped;
@@ -159,6 +164,7 @@ export class Forwarder {
       request.bundle.fail(ordinal, row.text);
     } else {
       this.#pauseTicks = PAUSE_TICKS;
+      this.#refused = true;
       this.#sendAgain(request, ordinal);
     }
     request.answered[ordinal] = 1;
@@ -182,9 +188,7 @@ export class Forwarder {
 
   /** Certainly not executed by this attempt; an earlier attempt's fate stays with the session's number. */
   #sendAgain(request: Request, ordinal: number): void {
-    const again = new Bundle();
-    again.sinceTick = request.bundle.sinceTick;
-    again.sent = request.bundle.sent;
+    const again = request.bundle.emptyTwin();
     again.take(request.bundle, ordinal);
     this.#host.giveBack(again, request.rides);
   }
@@ -228,14 +232,13 @@ export class Forwarder {
   /** What may be sent again; writes that may not are told that their outcome is unknown. */
   #unansweredOf(request: Request): Bundle {
     const { bundle } = request;
-    const again = new Bundle(bundle.bytes);
-    again.sinceTick = bundle.sinceTick;
+    const again = bundle.emptyTwin(bundle.bytes);
     again.sent = request.rides;
     for (let i = 0; i < bundle.count; i++) {
       if (request.answered[i] === 1) continue;
       const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the frame was good when it was sent");
-      if (this.#view.isWrite && !this.#view.hasSession) bundle.fail(i, UNCERTAIN);
+      if (request.rides && !this.#view.hasSession) bundle.fail(i, this.#view.isWrite ? UNCERTAIN : NO_ANSWER);
       else again.take(bundle, i);
     }
     return again;

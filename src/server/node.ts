@@ -220,7 +220,8 @@ export class NucleusNode {
     random.fill(forwardClient);
     const forwarder = new Forwarder(forwardClient, {
       canSend: (leader) => peers.canForward(leader),
-      sendRequest: (leader, id, rides, bundle) => peers.sendForward(leader, group.group, id, rides, bundle),
+      sendRequest: (leader, id, rides, resumes, bundle) =>
+        peers.sendForward(leader, group.group, id, rides, resumes, bundle),
       currentLeader: () => group.core.leader,
       leaderTimeMs: () => group.leaderTimeEstimateMs(),
       giveBack: (bundle, rides) => router.giveBack(bundle, rides),

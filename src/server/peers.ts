@@ -138,9 +138,16 @@ export class Peers {
     return this.#remoteOf(leader)?.forward.isOpen ?? false;
   }
 
-  sendForward(leader: ReplicaId, group: GroupId, request: number, rides: boolean, bundle: Bundle): void {
+  sendForward(
+    leader: ReplicaId,
+    group: GroupId,
+    request: number,
+    rides: boolean,
+    resumes: boolean,
+    bundle: Bundle,
+  ): void {
     const remote = this.#remoteOf(leader) as Remote;
-    const head = { request, group, deadlineMs: FORWARD_DEADLINE_MS, count: bundle.count, rides };
+    const head = { request, group, deadlineMs: FORWARD_DEADLINE_MS, count: bundle.count, rides, resumes };
     remote.forward.encoder.forwardRequest(
       head,
       bundle.writer.bytes,

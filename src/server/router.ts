@@ -47,6 +47,7 @@ export class Router {
   /** Bundles of plain reads, oldest first; the last one is open. */
   #reads: Bundle[] = [];
   #waitingBytes = 0;
+  #orderNext = 1;
   #tick = 0;
   #noRoomSince = -1;
   /** Rises whenever commands begin to go somewhere else. */
@@ -93,14 +94,16 @@ export class Router {
   #refusal(view: CommandView, rides: boolean): string | null {
     if (!rides) return null;
     if (this.#noRoomSince >= 0 && this.#tick - this.#noRoomSince > ROOM_TICKS_MAX) return DISK_FULL;
-    return this.group.store.memoryRefusal(view);
+    const { store } = this.group;
+    return store.memoryRefusal(view) ?? store.sessionRefusal(view);
   }
 
   #open(list: Bundle[], size: number): Bundle {
     let bundle = list.at(-1);
-    if (bundle === undefined || bundle.sent || !bundle.fits(size)) {
+    if (bundle === undefined || bundle.given || !bundle.fits(size)) {
       bundle = new Bundle(list === this.#writes ? 2 * this.group.bundleBytesExpected : 0);
       bundle.sinceTick = this.#tick;
+      bundle.order = this.#orderNext++;
       list.push(bundle);
     }
     return bundle;
@@ -159,11 +162,17 @@ export class Router {
     this.#waitingBytes += size;
   }
 
-  /** Commands to be sent again: they go first when there is a leader. */
+  /**
+   * Commands to be sent again when there is a leader: before all that came later, behind what was given back of
+   * earlier bundles, or of the same one.
+   */
   giveBack(bundle: Bundle, rides: boolean): void {
     const own = bundle.withoutForwarded();
     if (own.count === 0) return;
-    (rides ? this.#writes : this.#reads).unshift(own);
+    const list = rides ? this.#writes : this.#reads;
+    const place = list.findIndex((other) => other.order > own.order);
+    list.splice(place < 0 ? list.length : place, 0, own);
+    own.given = true;
     this.#waitingBytes += sizeOf(own);
     this.#host.wake();
   }

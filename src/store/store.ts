@@ -26,7 +26,7 @@ import { Execution } from "./execution.ts";
 import type { ImageHead } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
 import { SLAB_BYTES_MAX } from "./pages.ts";
-import { SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
+import { REPLY_KEPT_BYTES_MAX, REPLY_NOT_KEPT, SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
 import { ImageReader } from "./snapshot_sink.ts";
 import { ImageWriter } from "./snapshot_source.ts";
@@ -73,7 +73,7 @@ export class KeyValueStore implements Store {
   readonly #x: Execution;
   #sessions = new Sessions();
   readonly #encoder = new ReplyEncoder(new Writer(KiB));
-  readonly #tee = new Tee(this.#encoder);
+  readonly #tee = new Tee(this.#encoder, REPLY_KEPT_BYTES_MAX);
   #snapshotOpen = false;
 
   constructor(settings: StoreSettings) {
@@ -205,7 +205,8 @@ export class KeyValueStore implements Store {
       readable = readable && command.read(batch, at, end) === null;
       if (readable) {
         at = command.end;
-        if (command.hasSession) this.#executeSession(x); // reads too: a repeated one answers as of its first place
+        if (command.hasSession)
+          this.#executeSession(x); // reads too: a repeated one answers as of its first place
         else execute(x);
       } else {
         x.reply.error(STORE_ERROR.malformed);
@@ -242,14 +243,14 @@ export class KeyValueStore implements Store {
 
   #executeAndRecord(x: Execution): void {
     const { writer } = this.#encoder;
-    writer.clear();
-    this.#tee.first = x.reply;
+    this.#tee.begin(x.reply);
     x.reply = this.#tee;
     const slot = this.#oneSlot(x.command);
     if (slot >= 0) execute(x);
     else x.reply.error(STORE_ERROR.sessionSlots);
     const { bytes, sessionAt } = x.command;
-    this.#sessions.record(bytes, sessionAt, Math.max(slot, 0), writer.bytes, 0, writer.length);
+    const size = this.#tee.overflowed ? REPLY_NOT_KEPT : writer.length;
+    this.#sessions.record(bytes, sessionAt, Math.max(slot, 0), writer.bytes, size);
   }
 
   #replayKnown(x: Execution): void {

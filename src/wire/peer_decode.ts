@@ -28,6 +28,7 @@ import {
   FORWARD_STATUS,
   type ForwardStatus,
   type GroupMessage,
+  PEER_FLAG_RESUMES,
   PEER_FLAG_YES,
   type Route,
   SNAPSHOT_STATUS,
@@ -42,6 +43,7 @@ export type ForwardRequest = {
   readonly deadlineMs: number;
   readonly count: number;
   readonly rides: boolean;
+  readonly resumes: boolean;
   /** `bytes[start, end)`: `count` command frames by their sizes; what is in them is still to be checked. */
   readonly bytes: Uint8Array;
   readonly start: number;
@@ -104,7 +106,7 @@ export function decodePeerFrame(received: ReceivedFrame): PeerFrame | PeerError 
   const { kind, flags } = received;
   if ((flags & ~(FLAGS_KNOWN.get(kind) ?? 0)) !== 0) return "flags";
   const reader = new Reader(received.bytes, received.bodyStart, received.bodyEnd);
-  const frame = decodeBody(kind, flags === PEER_FLAG_YES, reader);
+  const frame = decodeBody(kind, flags, reader);
   if (typeof frame === "string") return frame;
   return reader.done() ? frame : "body";
 }
@@ -116,10 +118,11 @@ const FLAGS_KNOWN = new Map<PeerKind, number>([
   [PEER_KIND.voteReply, PEER_FLAG_YES],
   [PEER_KIND.prevoteReply, PEER_FLAG_YES],
   [PEER_KIND.snapshotChunk, PEER_FLAG_YES],
-  [PEER_KIND.forwardRequest, PEER_FLAG_YES],
+  [PEER_KIND.forwardRequest, PEER_FLAG_YES | PEER_FLAG_RESUMES],
 ]);
 
-function decodeBody(kind: PeerKind, yes: boolean, reader: Reader): PeerFrame | PeerError {
+function decodeBody(kind: PeerKind, flags: number, reader: Reader): PeerFrame | PeerError {
+  const yes = (flags & PEER_FLAG_YES) !== 0;
   switch (kind) {
     case PEER_KIND.hello:
       return decodeHello(reader);
@@ -134,7 +137,7 @@ function decodeBody(kind: PeerKind, yes: boolean, reader: Reader): PeerFrame | P
     case PEER_KIND.snapshotAck:
       return decodeSnapshotAck(reader);
     case PEER_KIND.forwardRequest:
-      return decodeForwardRequest(yes, reader);
+      return decodeForwardRequest(yes, (flags & PEER_FLAG_RESUMES) !== 0, reader);
     case PEER_KIND.forwardReplies:
       return decodeForwardReplies(reader);
     case PEER_KIND.control:
@@ -311,7 +314,7 @@ function decodeSnapshotAck(reader: Reader): PeerFrame | PeerError {
   };
 }
 
-function decodeForwardRequest(rides: boolean, reader: Reader): PeerFrame | PeerError {
+function decodeForwardRequest(rides: boolean, resumes: boolean, reader: Reader): PeerFrame | PeerError {
   const request = reader.u64();
   const group = reader.u64();
   const deadlineMs = reader.u32();
@@ -329,7 +332,7 @@ function decodeForwardRequest(rides: boolean, reader: Reader): PeerFrame | PeerE
   reader.at = end;
   return {
     kind: "forward_request",
-    request: { request, group, deadlineMs, count, rides, bytes, start, end },
+    request: { request, group, deadlineMs, count, rides, resumes, bytes, start, end },
   };
 }
 

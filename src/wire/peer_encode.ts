@@ -14,7 +14,7 @@
  *                        meta (u32 size, bytes), chunk (u32 size, bytes)     flags 1 = last
  *     snapshot_ack       E, snapshot u64, received u64, credits u32, status u8
  *     forward_request    request u64, group u64, deadlineMs u32, count u32, then `count` command frames
-                                                                            flags 1 = all ride in the log
+                                            flags 1 = all ride in the log, 2 = resumes after a refusal
  *     forward_replies    count u32, rows: request u64, ordinal u32, status u8, size u32, then by status:
  *                        ok: a native reply; not_leader: term u64, leader's node id; else: an error text
  *     control            MessagePack
@@ -50,6 +50,8 @@ const U32_MAX = 0xffffffff;
 
 /** Frame flags that more than one kind uses. */
 export const PEER_FLAG_YES = 1;
+/** Of a forward request. */
+export const PEER_FLAG_RESUMES = 2;
 
 export const FORWARD_STATUS = {
   /** The body is the reply. */
@@ -251,6 +253,8 @@ export class PeerEncoder {
       readonly count: number;
       /** All of it must ride in the log, reads too: they stand behind writes of the same connection. */
       readonly rides?: boolean;
+      /** The door has heard of every refusal so far: what the leader refused meanwhile may come again now. */
+      readonly resumes?: boolean;
     },
     frames: Uint8Array,
     start: number,
@@ -263,7 +267,7 @@ export class PeerEncoder {
     writer.u32(head.deadlineMs);
     writer.u32(head.count);
     writer.range(frames, start, end);
-    this.#end(head.rides === true ? PEER_FLAG_YES : 0);
+    this.#end((head.rides === true ? PEER_FLAG_YES : 0) | (head.resumes === true ? PEER_FLAG_RESUMES : 0));
   }
 
   /** Opens a frame of replies; add rows, then `endReplies`. */

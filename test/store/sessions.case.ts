@@ -138,9 +138,18 @@ t.test("sessions: reads in a batch need no session and leave none", async (t) =>
   const driver = new Driver();
   driver.run(OP.set, "a", "1", 0, 0);
   const hash = driver.store.stateHash();
-  const session = { client: 1, seq: 1, floor: 1, notAfter: 0, after: 0 };
-  t.same(driver.apply([OP.get, ["a"], session]), ["1"]);
+  t.same(driver.run(OP.get, "a"), "1");
   t.equal(driver.store.stateHash(), hash);
+});
+
+t.test("C8: a numbered read that is repeated answers as of its first place in the log", async (t) => {
+  const driver = new Driver();
+  driver.run(OP.set, "a", "before", 0, 0);
+  const session = { client: 1, seq: 1, floor: 1, notAfter: driver.timeMs + LIFE_MS, after: 0 };
+  t.same(driver.apply([OP.get, ["a"], session]), ["before"]);
+  driver.run(OP.set, "a", "behind", 0, 0);
+  t.same(driver.apply([OP.get, ["a"], session]), ["before"], "not what was written behind it");
+  t.same(driver.run(OP.get, "a"), "behind");
 });
 
 t.test("C9: entries go by log time alone, never by count", async (t) => {
