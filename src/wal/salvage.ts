@@ -28,10 +28,11 @@ import type { Findings, Hints } from "./walk.ts";
 
 const COPY_BYTES = MiB;
 
-/** The groups whose records are damaged, or null if that may be any. */
+/**
+ * The groups whose records are damaged, or null if that may be any. Damage of another kind (a missing segment, a
+ * contradiction) is not judged here: the second walk meets it again.
+ */
 export function damagedGroups(findings: Findings): Set<GroupId> | null {
-  // Whatever is not a bad stretch (a missing segment, a contradiction) leaves no head to go by.
-  if (findings.bads.length < findings.damage.length) return null;
   const groups = new Set<GroupId>();
   for (const { group } of findings.bads) {
     if (group === null) return null;

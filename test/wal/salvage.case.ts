@@ -1,5 +1,6 @@
 /** Starts on a damaged log that set the damage aside: who was hit never returns as itself, the others lose nothing. */
 import t from "tap";
+import { codeOf } from "../../src/base/errors.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { readCheckpointBody } from "../../src/wal/checkpoint.ts";
 import {
@@ -166,6 +167,7 @@ t.test("a power failure at any operation of such a start leaves the damage, or i
     complete.onDamage = "setAside";
     complete.openOnly();
     const expected = summary(complete);
+    let repaired = 0;
     for (let stop = 1; stop <= complete.disk.ops; stop++) {
       const again = new World(MemoryDisk.of(files));
       again.onDamage = "setAside";
@@ -175,9 +177,20 @@ t.test("a power failure at any operation of such a start leaves the damage, or i
       } catch {
         t.ok(again.disk.dead);
       }
-      again.crash(stop);
+      again.disk = again.disk.crash(Prng.fromSeed(stop));
+      again.onDamage = "refuse";
+      try {
+        again.open();
+        repaired++;
+      } catch (error) {
+        t.equal(codeOf(error), "EDAMAGED");
+        t.equal(repaired, 0, "once repaired, it stays so");
+        again.onDamage = "setAside";
+        again.open();
+      }
       t.equal(summary(again), expected, `${where}, operation ${stop}`);
     }
+    t.ok(repaired > 0, `${repaired} times the repair was complete before the failure`);
   }
 });
 
