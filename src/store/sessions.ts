@@ -28,6 +28,8 @@ import { byteAt, Slab, wordAt } from "./slab.ts";
 
 /** Longer replies are not kept: a retry learns that the write took effect, and no more. */
 export const REPLY_KEPT_BYTES_MAX = 1024;
+/** In place of a size: the reply is longer. */
+export const REPLY_NOT_KEPT = -1;
 /** How far ahead of log time a notAfter may lie: 50 s by the client, and what clocks differ. */
 const NOT_AFTER_AHEAD_MS = 60_000;
 
@@ -121,13 +123,12 @@ export class Sessions {
   }
 
   /**
-   * Records the outcome of the write that `judge` let execute: `reply[start, end)`. The write's slot is kept beside
-   * it, so that a slot can move with its replies.
+   * Records the outcome of the write that `judge` let execute: the first `size` bytes of `reply`, or that it was too
+   * long (REPLY_NOT_KEPT). The write's slot is kept beside it, so that a slot can move with its replies.
    */
-  record(bytes: Uint8Array, at: number, slot: number, reply: Uint8Array, start: number, end: number): void {
+  record(bytes: Uint8Array, at: number, slot: number, reply: Uint8Array, size: number): void {
     this.#raise(bytes, at);
-    const size = end - start;
-    const kept = size <= REPLY_KEPT_BYTES_MAX;
+    const kept = size >= 0 && size <= REPLY_KEPT_BYTES_MAX;
     const ref = this.replies.take(REPLY_HEAD_BYTES + (kept ? size : 0));
     const words = this.replies.wordsOf(ref);
     const word = wordAt(ref);
@@ -139,7 +140,7 @@ export class Sessions {
     if (kept) {
       const own = this.replies.bytesOf(ref);
       let to = byteAt(ref) + REPLY_HEAD_BYTES;
-      for (let i = start; i < end; i++) own[to++] = reply[i] as number;
+      for (let i = 0; i < size; i++) own[to++] = reply[i] as number;
     }
     this.#mapOf(this.#client).set(seq, ref);
     this.replyCount++;
