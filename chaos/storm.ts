@@ -59,7 +59,7 @@ export type StormResult = {
 
 /** Writes have to flow again this long after a fault has ended, or something is broken. */
 const FLOW_MS_MAX = 60_000;
-const FLOW_ACKS = 20;
+const FLOW_ACKS = 5;
 
 export async function storm(
   cluster: ProcessCluster,

@@ -19,7 +19,7 @@ import { Link } from "./link.ts";
 export const TICK_MS = 20;
 /** Redial pauses after a full round of failures: doubling, and half of each is drawn. */
 const PAUSE_MS_MIN = 25;
-const PAUSE_MS_MAX = 1000;
+const PAUSE_MS_MAX = 500;
 /** A node that has not answered the hello by then is given up. */
 const GREETING_MS_MAX = 1000;
 /** Awaiting answers and hearing nothing for so long: ask whether anybody is there; ask somebody else; cut. */

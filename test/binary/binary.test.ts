@@ -1,5 +1,6 @@
 /** The compiled program, as people get it. `npm run test:binary` builds it first. */
 import "./fuzz.case.ts";
+import "./kill.case.ts";
 import "./leader.case.ts";
 import "./refusals.case.ts";
 import "./repl.case.ts";
