@@ -190,7 +190,10 @@ t.test("a power failure at any operation of such a start leaves the damage, or i
       }
       t.equal(summary(again), expected, `${where}, operation ${stop}`);
     }
-    t.ok(repaired > 0, `${repaired} times the repair was complete before the failure`);
+    t.ok(
+      repaired > (where === "head" ? 8 : 0),
+      `${repaired} times the repair was complete before the failure`,
+    );
   }
 });
 
