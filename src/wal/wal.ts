@@ -226,6 +226,7 @@ class SegmentedLog implements Wal {
   tick(elapsedMs: number): void {
     if (this.#failed || this.#closing) return;
     this.#segments.tick(elapsedMs);
+    this.stats.segments = this.#segments.count;
     this.#idleMs += elapsedMs;
     const idle = !this.#flying && this.#synced === this.#end && this.#idleMs >= IDLE_MS;
     if (!idle || this.#marked === this.#end) return;
@@ -240,11 +241,9 @@ class SegmentedLog implements Wal {
       this.#submitted = this.#end;
       this.#start();
       yield* this.#quiet();
-      if (!this.#failed && this.#marked !== this.#end) {
-        this.#appendMark();
-        yield* this.#quiet();
-      }
+      if (!this.#failed && this.#marked !== this.#end) this.#appendMark();
     }
+    yield* this.#quiet();
     yield* this.#segments.close();
   }
 

@@ -140,6 +140,23 @@ t.test("D5: an error while the next segment is prepared ends the log, too", asyn
   t.equal(world.failures.length, 1);
 });
 
+t.test("D18: closing a failed log waits for the sync that is still under way", async (t) => {
+  const world = new World().openOnly();
+  // The spare's making fails first; the flush's sync is the last operation to be carried out.
+  world.disk.fault = ({ path }) => (path.includes("filling") ? new NucleusError("EIO", "broken") : null);
+  world.disk.order = (waiting) => {
+    const other = waiting.findIndex(({ kind }) => kind !== "datasync");
+    return Math.max(0, other);
+  };
+  world.wal.appendEntry(1, 7, entryOf(7, 1, 1));
+  world.wal.submit();
+  while (world.failures.length === 0) world.disk.step();
+  world.close();
+  world.disk.pump();
+  t.equal(world.disk.openFiles, 0);
+  t.same(world.synced, []);
+});
+
 t.test("D16: a disk that reads and writes piecemeal changes nothing", async (t) => {
   const world = new World();
   const random = Prng.fromSeed(3);
