@@ -20,8 +20,8 @@ export interface Origin {
   undo(tag: number): void;
   /** The reply is complete. `mark` is what the origin gave with the command (lane.ts). */
   end(tag: number, mark: number): void;
-  /** False: its output is full, so a reply that can wait is not made yet. */
-  hasRoom(): boolean;
+  /** False: its output is full, so the reply to `tag` is not made yet if it can wait. */
+  hasRoom(tag: number): boolean;
   /**
    * This node does not lead, and the command took no effect. True: the origin (a node that forwarded) takes it
    * back and looks for the leader itself, so that nothing is ever forwarded twice (hazard C11).

@@ -37,5 +37,7 @@ export type ClientHost = {
   touch(client: Client): void;
   /** Calls `retry` after the next turn. */
   waitForRoom(client: Client): void;
+  /** Calls `retry` with the next tick: its reader is slow, and nobody says when it has read. */
+  waitForDrain(client: Client): void;
   onGone(client: Client): void;
 };

@@ -95,7 +95,6 @@ export class NativeClient implements Client, Origin {
       if (this.#mustWait()) {
         parser.feed(NOTHING);
         this.#pause();
-        this.#host.waitForRoom(this);
         break;
       }
       const event = parser.next();
@@ -157,8 +156,13 @@ export class NativeClient implements Client, Origin {
       }
       this.#held = null;
     }
-    if (!this.#paused) return;
-    if (this.#mustWait()) return this.#host.waitForRoom(this);
+    this.#resume();
+  }
+
+  /** Reads on if nothing speaks against it any more; otherwise asks to be asked again. */
+  #resume(): void {
+    if (this.#held !== null || !this.#paused) return;
+    if (this.#mustWait()) return this.#host.waitForDrain(this);
     this.#paused = false;
     this.connection.resume();
     this.#pump();
@@ -232,7 +236,7 @@ export class NativeClient implements Client, Origin {
     endNative(writer, this.#replyAt);
   }
 
-  hasRoom(): boolean {
+  hasRoom(_tag: number): boolean {
     return this.#gone || this.outputBytes <= OUTPUT_BYTES_MAX;
   }
 
@@ -245,6 +249,7 @@ export class NativeClient implements Client, Origin {
     this.#output.flush();
     if (this.#isCut()) return this.connection.destroy();
     if (this.closing) return this.connection.close();
+    this.#resume();
   }
 
   get outputBytes(): number {

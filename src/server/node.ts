@@ -78,6 +78,7 @@ export class NucleusNode {
   #touched: Client[] = [];
   readonly #touchedIds = new Set<number>();
   #waiting: Client[] = [];
+  #draining = new Set<Client>();
   #turnAsked = false;
   /** Nothing is taken, sent or written any more. */
   #stopped = false;
@@ -110,8 +111,12 @@ export class NucleusNode {
       waitForRoom: (client) => {
         this.#waiting.push(client); // whatever makes room comes with a turn, or the next tick does
       },
+      waitForDrain: (client) => {
+        this.#draining.add(client);
+      },
       onGone: (client) => {
         this.#clients.delete(client.id);
+        this.#draining.delete(client);
       },
     };
   }
@@ -384,6 +389,7 @@ export class NucleusNode {
     for (const router of this.#routers) router.tick();
     for (const traffic of this.#traffic) traffic.tick();
     this.#peers?.tick();
+    this.#retryDraining();
     this.#wal?.tick(TICK_MS + lateMs);
     this.#tickStop();
     this.wake();
@@ -422,6 +428,12 @@ export class NucleusNode {
     this.#touched = [];
     this.#touchedIds.clear();
     for (const client of touched) client.flush();
+  }
+
+  #retryDraining(): void {
+    const draining = this.#draining;
+    this.#draining = new Set();
+    for (const client of draining) client.retry();
   }
 
   #touch(client: Client): void {

@@ -39,6 +39,11 @@ export class OrderedReplies {
     return this.#assigned - this.#next;
   }
 
+  /** Nothing else can leave before the reply to this request. */
+  isNext(request: number): boolean {
+    return request === this.#next;
+  }
+
   get keptBytes(): number {
     return this.#keptBytes;
   }

@@ -81,7 +81,7 @@ export class ReadRounds {
       assert(error === null, "the door checked the frame");
       const origin = bundle.origin(i);
       const tag = bundle.tag(i);
-      if (!origin.hasRoom()) {
+      if (!origin.hasRoom(tag)) {
         this.#stalled ??= new Bundle();
         this.#stalled.take(bundle, i);
       } else if (store.read(view, nowMs, origin.begin(tag))) {

@@ -97,7 +97,6 @@ export class RespClient implements Client, Origin {
       if (this.#mustWait()) {
         this.#parser.feed(NOTHING); // the chunk is only borrowed: keep what is left of it
         this.#pause();
-        this.#host.waitForRoom(this);
         break;
       }
       const event = this.#parser.next();
@@ -159,8 +158,13 @@ export class RespClient implements Client, Origin {
   retry(): void {
     if (this.#gone) return;
     if (this.#held) this.#admit();
+    this.#resume();
+  }
+
+  /** Reads on if nothing speaks against it any more; otherwise asks to be asked again. */
+  #resume(): void {
     if (this.#held || !this.#paused) return;
-    if (this.#mustWait()) return this.#host.waitForRoom(this);
+    if (this.#mustWait()) return this.#host.waitForDrain(this);
     this.#paused = false;
     this.connection.resume();
     this.#pump();
@@ -192,8 +196,10 @@ export class RespClient implements Client, Origin {
     return this.#cut || this.#gone;
   }
 
-  hasRoom(): boolean {
-    return this.#gone || this.outputBytes <= OUTPUT_BYTES_MAX;
+  /** What others wait behind must not wait for them. */
+  hasRoom(tag: number): boolean {
+    const bytes = this.#replies.isNext(tag) ? this.#output.queuedBytes : this.outputBytes;
+    return this.#gone || bytes <= OUTPUT_BYTES_MAX;
   }
 
   takeBack(): boolean {
@@ -207,6 +213,7 @@ export class RespClient implements Client, Origin {
     this.#replies.out = this.#output.writer;
     if (this.#isCut()) return this.connection.destroy();
     if (this.closing && this.#replies.open === 0) return this.connection.close();
+    this.#resume();
   }
 
   get outputBytes(): number {
