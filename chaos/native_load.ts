@@ -15,6 +15,10 @@ const REGISTERS = 5;
 /** Registers get new names after so many operations: the search for an order stays small. */
 const OPS_PER_REGISTER = 400;
 const WRITE_INTERVAL_MS = 1;
+/** Ballast: values that fill the log, so that snapshots are taken and sent. */
+const BALLAST_KEYS = 64;
+const BALLAST_BYTES = 32 * 1024;
+const BALLAST_LANES = 8;
 
 export type NativeCounts = {
   incrs: number;
@@ -34,6 +38,9 @@ export class NativeLoad {
   readonly #sums: Set<number>[] = [];
   #running = true;
   readonly #lanes: Promise<void>[] = [];
+  /** Of each ballast key: the version that was last sent, and last acknowledged. */
+  readonly #ballast = Array.from({ length: BALLAST_KEYS }, () => ({ sent: 0, acked: 0 }));
+  readonly #padding = "x".repeat(BALLAST_BYTES);
   /** When writes were acknowledged, milliseconds of performance.now(). */
   readonly #acks: number[] = [];
 
@@ -117,6 +124,42 @@ export class NativeLoad {
     return (await this.#db.del(key)) === 1;
   }
 
+  /** Writes about `bytes` of large values, as fast as they are acknowledged. */
+  async ballast(bytes: number): Promise<void> {
+    let left = Math.ceil(bytes / BALLAST_BYTES);
+    const lane = async (i: number): Promise<void> => {
+      for (let n = 0; left > 0; n++) {
+        left--;
+        await this.#writeBallast((i + n * BALLAST_LANES) % BALLAST_KEYS);
+      }
+    };
+    await Promise.all(Array.from({ length: BALLAST_LANES }, (_, i) => lane(i)));
+  }
+
+  /** Each key has one lane, and so one write at a time. */
+  async #writeBallast(i: number): Promise<void> {
+    const key = this.#ballast[i] as { sent: number; acked: number };
+    const version = ++key.sent;
+    try {
+      await this.#db.set(`ballast:${i}`, `${version} ${this.#padding}`);
+      key.acked = version;
+    } catch (error) {
+      this.#count(error);
+    }
+  }
+
+  async #verifyBallast(): Promise<void> {
+    for (const [i, { sent, acked }] of this.#ballast.entries()) {
+      const value = (await this.#db.get(`ballast:${i}`)) ?? "0 ";
+      const version = Number(value.split(" ", 1)[0]);
+      const whole = version === 0 || value === `${version} ${this.#padding}`;
+      if (whole && version >= acked && version <= sent) continue;
+      this.#problems.push(
+        `ballast:${i} has version ${version}, ${whole ? "whole" : "broken"}; ${acked} was acknowledged`,
+      );
+    }
+  }
+
   /** A write every millisecond, whether the ones before it were answered or not. */
   async #probeLane(): Promise<void> {
     const open = new Set<Promise<unknown>>();
@@ -168,6 +211,7 @@ export class NativeLoad {
         );
       }
     }
+    await this.#verifyBallast();
     const verdict = checkHistory(this.history.finish());
     if (verdict.kind === "violation") this.#problems.push(`not linearizable: ${verdict.reason}`);
     if (verdict.kind === "undecided")

@@ -5,11 +5,16 @@
  *     leader kills    kill -9 of the leader, and its start again
  *     all kills       kill -9 of all nodes at once, and their start again
  *     stops           SIGSTOP of the leader for 0.3 to 5 s
+ *     orphans         SIGSTOP of all others, kill -9 of the leader while it is alone, then everybody goes on: what
+ *                     it took alone must not have been acknowledged
+ *     lags            kill -9 of a follower, until the log it lacks has become a snapshot
  *
  * Between two faults the cluster is given time until writes flow again and all nodes are up.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../src/base/errors.ts";
 import { Prng } from "../src/base/prng.ts";
+import { MiB } from "../src/base/units.ts";
 import { NativeLoad } from "./native_load.ts";
 import type { NodeProcess, ProcessCluster } from "./processes.ts";
 import { RespLoad } from "./resp_load.ts";
@@ -19,6 +24,8 @@ export type StormPlan = {
   readonly leaderKills: number;
   readonly allKills: number;
   readonly stops: number;
+  readonly orphans: number;
+  readonly lags: number;
   /** How long the leader is stopped. */
   readonly stopMs: readonly [least: number, most: number];
   /** How long a killed node stays down. */
@@ -33,6 +40,8 @@ export type StormPlan = {
 };
 
 export const STORM_DEFAULT: Omit<StormPlan, "seed" | "leaderKills" | "allKills" | "stops"> = {
+  orphans: 0,
+  lags: 0,
   stopMs: [300, 5000],
   downMs: [100, 1500],
   calmMs: [200, 800],
@@ -43,15 +52,13 @@ export const STORM_DEFAULT: Omit<StormPlan, "seed" | "leaderKills" | "allKills" 
   registerLanes: 4,
 };
 
-type Fault = "leader" | "all" | "stop";
+type Fault = "leader" | "all" | "stop" | "orphan" | "lag";
+type Gaps = Record<Fault, number[]>;
 
 export type StormResult = {
   readonly problems: string[];
-  /** Of each kill of the leader: milliseconds between the acknowledgements around it. */
-  readonly gapsMs: number[];
-  readonly allGapsMs: number[];
-  readonly stopGapsMs: number[];
-  readonly faults: Readonly<Record<Fault, number>>;
+  /** Of each fault: the longest time without an acknowledged write around it, milliseconds. */
+  readonly gapsMs: Readonly<Gaps>;
   readonly resp: RespLoad["counts"];
   readonly native: NativeLoad["counts"];
   readonly keys: number;
@@ -60,6 +67,10 @@ export type StormResult = {
 /** Writes have to flow again this long after a fault has ended, or something is broken. */
 const FLOW_MS_MAX = 60_000;
 const FLOW_ACKS = 5;
+const STATUS_MS_MAX = 5000;
+/** More than the log keeps for a follower that is away: eight segments of SEGMENT_BYTES. */
+const LAG_BYTES = 48 * MiB;
+export const SEGMENT_BYTES = 4 * MiB;
 
 export async function storm(
   cluster: ProcessCluster,
@@ -70,7 +81,7 @@ export async function storm(
   const { problems } = cluster;
   const resp = new RespLoad(cluster.nodes, random.fork("resp"), problems);
   const native = new NativeLoad(cluster.url, random.fork("native"), problems);
-  const gaps: Record<Fault, number[]> = { leader: [], all: [], stop: [] };
+  const gapsMs: Gaps = { leader: [], all: [], stop: [], orphan: [], lag: [] };
   resp.start(plan.writers, plan.pipeline, plan.readers);
   native.start(plan.incrLanes, plan.registerLanes);
   const faults = drawFaults(plan, random.fork("faults"));
@@ -79,21 +90,27 @@ export async function storm(
     await flow(native, performance.now());
     for (const [i, fault] of faults.entries()) {
       await sleep(draws.between(...plan.calmMs));
-      const line = await strike(cluster, fault, plan, draws, native, gaps);
+      const atMs = performance.now();
+      const what = await STRIKES[fault](await cluster.leader(), { cluster, plan, random: draws, native });
+      await flow(native, performance.now());
+      await everybodyUp(cluster);
+      const gapMs = native.longestGap(atMs, performance.now());
+      gapsMs[fault].push(gapMs);
+      const line = `${what}: no write acknowledged for ${Math.round(gapMs)} ms`;
       say(`${String(i + 1).padStart(3)}/${faults.length}  ${line}`);
       if (problems.length > 0) break;
     }
-  } finally {
-    await Promise.all([resp.stop(), native.stop()]);
+  } catch (error) {
+    problems.push(`the storm could not go on: ${messageOf(error)}`);
   }
-  await judge(cluster, resp, native, problems);
+  await Promise.all([resp.stop(), native.stop()]);
+  await judge(cluster, resp, native, problems).catch((error) => {
+    problems.push(`the judgement could not go on: ${messageOf(error)}`);
+  });
   await native.close();
   return {
     problems,
-    gapsMs: gaps.leader,
-    allGapsMs: gaps.all,
-    stopGapsMs: gaps.stop,
-    faults: { leader: gaps.leader.length, all: gaps.all.length, stop: gaps.stop.length },
+    gapsMs,
     resp: resp.counts,
     native: native.counts,
     keys: resp.keys.length,
@@ -107,8 +124,10 @@ function drawFaults(plan: StormPlan, random: Prng): Fault[] {
     ["leader", plan.leaderKills],
     ["all", plan.allKills],
     ["stop", plan.stops],
+    ["orphan", plan.orphans],
+    ["lag", plan.lags],
   ];
-  for (let total = plan.leaderKills + plan.allKills + plan.stops; total > 0; total--) {
+  for (let total = left.reduce((sum, [, count]) => sum + count, 0); total > 0; total--) {
     let choice = random.below(total);
     const kind = left.find((each) => (choice -= each[1]) < 0) as [Fault, number];
     kind[1]--;
@@ -117,40 +136,65 @@ function drawFaults(plan: StormPlan, random: Prng): Fault[] {
   return list;
 }
 
-async function strike(
-  cluster: ProcessCluster,
-  fault: Fault,
-  plan: StormPlan,
-  random: Prng,
-  native: NativeLoad,
-  gaps: Record<Fault, number[]>,
-): Promise<string> {
-  const leader = await cluster.leader();
-  const { pid } = leader;
-  const atMs = performance.now();
-  let what = "";
-  if (fault === "leader") {
+type Scene = {
+  readonly cluster: ProcessCluster;
+  readonly plan: StormPlan;
+  readonly random: Prng;
+  readonly native: NativeLoad;
+};
+
+const STRIKES: Readonly<Record<Fault, (leader: NodeProcess, scene: Scene) => Promise<string>>> = {
+  leader: async (leader, { plan, random }) => {
+    const { pid } = leader;
     await leader.kill();
     await sleep(random.between(...plan.downMs));
     leader.start();
-    what = `kill -9 of the leader ${leader.id} (${pid})`;
-  } else if (fault === "all") {
-    await Promise.all(cluster.nodes.map((node) => node.kill()));
+    return `kill -9 of the leader ${leader.id} (${pid})`;
+  },
+  all: async (_leader, { cluster: { nodes }, plan, random }) => {
+    await Promise.all(nodes.map((node) => node.kill()));
     await sleep(random.between(...plan.downMs));
-    for (const node of cluster.nodes) node.start();
-    what = `kill -9 of all ${cluster.nodes.length} nodes`;
-  } else {
+    for (const node of nodes) node.start();
+    return `kill -9 of all ${nodes.length} nodes`;
+  },
+  stop: async (leader, { plan, random }) => {
     const stopMs = random.between(...plan.stopMs);
     leader.pause();
     await sleep(stopMs);
     leader.resume();
-    what = `SIGSTOP of the leader ${leader.id} (${pid}) for ${stopMs} ms`;
+    return `SIGSTOP of the leader ${leader.id} (${leader.pid}) for ${stopMs} ms`;
+  },
+  orphan: async (leader, { cluster, random }) => {
+    const others = cluster.nodes.filter((node) => node !== leader);
+    for (const node of others) node.pause();
+    await sleep(random.between(50, 400));
+    await leader.kill();
+    for (const node of others) node.resume();
+    await sleep(random.between(500, 1500));
+    leader.start();
+    return `all others stopped, then kill -9 of the leader ${leader.id}`;
+  },
+  lag: async (leader, { cluster, random, native }) => {
+    const follower = random.pick(cluster.nodes.filter((node) => node !== leader));
+    await follower.kill();
+    await native.ballast(LAG_BYTES);
+    follower.start();
+    const { applied = 0 } = (await leader.status(STATUS_MS_MAX))?.shards[0] ?? {};
+    await caughtUp(follower, applied);
+    return `kill -9 of the follower ${follower.id} for ${LAG_BYTES / MiB} MiB`;
+  },
+};
+
+/** Until `node` has applied `index`. */
+async function caughtUp(node: NodeProcess, index: number): Promise<void> {
+  const untilMs = performance.now() + FLOW_MS_MAX;
+  for (;;) {
+    const status = await node.status(STATUS_MS_MAX);
+    if ((status?.shards[0]?.applied ?? 0) >= index || !node.running) return;
+    if (performance.now() > untilMs)
+      throw new Error(`${node.id} did not reach entry ${index}:\n${node.logTail()}`);
+    await sleep(50);
   }
-  await flow(native, performance.now());
-  await everybodyUp(cluster);
-  const gapMs = native.longestGap(atMs, performance.now());
-  gaps[fault].push(gapMs);
-  return `${what}: no write acknowledged for ${Math.round(gapMs)} ms`;
 }
 
 /** Until writes are acknowledged again. */
