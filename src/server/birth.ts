@@ -27,7 +27,7 @@ import { STATE_VERSION, type Store, type StoreSettings } from "../store/types.ts
 import type { Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts";
 import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
-import { createIdentity, type Identity, loadIdentity } from "./identity.ts";
+import { createIdentity, type Identity, loadIdentity, loadPeers } from "./identity.ts";
 import { firstConfig, type Layout } from "./layout.ts";
 import { type LoadedSnapshot, loadSnapshot } from "./snapshots.ts";
 
@@ -40,6 +40,8 @@ export type Born = {
   /** The snapshot that was loaded into the store, and the bytes of log behind it. */
   readonly snapshot: LoadedSnapshot | null;
   readonly logBytes: number;
+  /** Incarnations of the other nodes, as far as known. */
+  readonly peers: ReadonlyMap<string, string>;
 };
 
 /** Most remembered replies: 64 Ki of 64 B in the shard, 4 Ki of one client (its pipeline, and room to spare). */
@@ -90,7 +92,8 @@ export function* openNode(
   const restored = yield* restore(wal, found, snapshot);
   const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
   const { replica } = found;
-  return { identity, wal, recovered, replica, restored, snapshot: loaded, logBytes };
+  const peers = yield* loadPeers(disk, dir);
+  return { identity, wal, recovered, replica, restored, snapshot: loaded, logBytes, peers };
 }
 
 /** Who hears of syncs: the node, except while the bootstrap is on its way to the disk. */

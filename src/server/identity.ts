@@ -18,6 +18,7 @@ import type { Disk, Random } from "../platform/platform.ts";
 export type Identity = { readonly cluster: string; readonly node: string; readonly incarnation: string };
 
 const FILE = "node.json";
+const PEERS_FILE = "peers.json";
 /** Names that may stand in a directory before the node is born there. */
 const HARMLESS = ["log", "nucleus.pid", "wal", "snapshots", "lost+found", `${FILE}.tmp`];
 
@@ -74,6 +75,31 @@ export function* createIdentity(
   const identity: Identity = { cluster, node, incarnation: toHex(bits) };
   yield* replaceFile(disk, dir, FILE, utf8(`${JSON.stringify({ format: STORAGE_VERSION, ...identity })}\n`));
   return identity;
+}
+
+/**
+ * The incarnations of the other nodes, as they first said hello: `DIR/peers.json`. One that comes back with another
+ * has lost its disk: it would vote as if it remembered, so it is not listened to.
+ */
+export function* loadPeers(disk: Disk, dir: string): Task<Map<string, string>> {
+  const names = yield* wait<string[]>((done) => disk.list(dir, done));
+  if (!names.includes(PEERS_FILE)) return new Map();
+  const text = fromUtf8(yield* readFile(disk, `${dir}/${PEERS_FILE}`, 64 * KiB));
+  try {
+    const peers = JSON.parse(text) as Record<string, unknown>;
+    return new Map(
+      Object.entries(peers).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+    );
+  } catch {
+    throw new NucleusError(
+      "EFOREIGN",
+      `${dir}/${PEERS_FILE} is damaged: it does not say who the other nodes were`,
+    );
+  }
+}
+
+export function savePeers(disk: Disk, dir: string, peers: ReadonlyMap<string, string>): Task<void> {
+  return replaceFile(disk, dir, PEERS_FILE, utf8(`${JSON.stringify(Object.fromEntries(peers))}\n`));
 }
 
 function parse(text: string, dir: string): Identity {

@@ -26,6 +26,7 @@ import type { Origin } from "./bundle.ts";
 import type { Client, ClientHost } from "./client.ts";
 import { Forwarder } from "./forwarder.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
+import { KnownPeers } from "./known_peers.ts";
 import type { Lane } from "./lane.ts";
 import type { Layout } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
@@ -146,7 +147,10 @@ export class NucleusNode {
 
   /** Done when clients can connect; there may be no leader yet. */
   start(done: Done<void>): void {
-    runTask(this.#start(), done);
+    runTask(this.#start(), (error) => {
+      if (error !== null) this.#listener?.close(() => {});
+      done(error, undefined);
+    });
   }
 
   *#start(): Task<void> {
@@ -158,6 +162,10 @@ export class NucleusNode {
         `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`,
       );
     }
+    // Before anything is written: a port that is taken must not leave a directory behind that is half in use.
+    this.#listener = yield* wait<Listener>((done) => {
+      this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
+    });
     const store = new KeyValueStore(storeSettings(layout));
     const born = yield* openNode(this.platform, { dir, node: id, layout, init }, store, {
       onSynced: (lsn) => this.#onSynced(lsn),
@@ -166,9 +174,6 @@ export class NucleusNode {
     this.#born = born;
     this.#wal = born.wal;
     this.#open(born, store);
-    this.#listener = yield* wait<Listener>((done) => {
-      this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
-    });
     this.#peers?.dialAll();
     // A lone voter has nobody to hear from: it need not wait for silence.
     for (const { core } of this.#groups) if (isAlone(core)) core.campaign();
@@ -180,7 +185,8 @@ export class NucleusNode {
     const { platform, config } = this;
     const { layout } = config;
     const electionTicks = Math.round(layout.settings.electionMs / TICK_MS);
-    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, {
+    const known = new KnownPeers(platform, config.dir, born.peers);
+    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, known, {
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
         if (this.#isHere(chunk.group, chunk.to)) this.#traffic[0]?.onChunk(chunk);
@@ -323,8 +329,8 @@ export class NucleusNode {
   // ------------------------------------------------------------------------------------------- inputs
 
   #onConnection(connection: Connection): void {
-    if (this.#clients.size >= CLIENTS_MAX) {
-      connection.destroy();
+    if (this.#peers === null || this.#clients.size >= CLIENTS_MAX) {
+      connection.destroy(); // still reading the log, or full
       return;
     }
     openingOf(connection, {

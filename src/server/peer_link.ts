@@ -31,6 +31,8 @@ export type LinkHost = {
   readonly node: string;
   readonly incarnation: string;
   held(): PeerHello["held"];
+  /** Why this incarnation of a node is not listened to; null if it may be. */
+  incarnationProblem(node: string, incarnation: string): string | null;
   onFrame(link: PeerLink, frame: PeerFrame): void;
   /** The hello was exchanged: frames can be sent. */
   onUp(link: PeerLink): void;
@@ -50,6 +52,8 @@ export class PeerLink implements ConnectionEvents {
   #redialIn = 0;
   #redialTicks = REDIAL_TICKS_MIN;
   #silentTicks = 0;
+  /** Why the last hello was not accepted; "" if it was. */
+  #refused = "";
 
   constructor(peer: NodeAddress, kind: ConnectionClass, host: LinkHost) {
     this.peer = peer;
@@ -148,9 +152,22 @@ export class PeerLink implements ConnectionEvents {
 
   #onHello(frame: PeerFrame): void {
     if (frame.kind !== "hello") return this.drop("it did not say hello");
-    const problem = helloProblem(frame.hello, this.#host.cluster, this.peer.id, this.kind);
-    if (problem !== null) return this.drop(problem);
+    const { hello } = frame;
+    const problem =
+      helloProblem(hello, this.#host.cluster, this.peer.id, this.kind) ??
+      this.#host.incarnationProblem(hello.node, hello.incarnation);
+    if (problem !== null) return this.#refuse(problem);
+    this.#refused = "";
     this.#setUp();
+  }
+
+  /** Said once: the peer is dialled again and again. */
+  #refuse(problem: string): void {
+    if (problem !== this.#refused) {
+      this.#refused = problem;
+      this.#host.platform.log.write("warn", "peer refused", { peer: this.peer.id, reason: problem });
+    }
+    this.drop(problem);
   }
 
   #setUp(): void {

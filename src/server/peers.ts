@@ -16,6 +16,7 @@ import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
+import type { KnownPeers } from "./known_peers.ts";
 import { firstConfig, type Layout } from "./layout.ts";
 import { helloProblem, PeerLink } from "./peer_link.ts";
 import type { Router } from "./router.ts";
@@ -58,7 +59,17 @@ export class Peers {
   #forwarder: Forwarder | null = null;
   #ticks = 0;
 
-  constructor(platform: Platform, node: string, incarnation: string, layout: Layout, host: PeersHost) {
+  readonly #known: KnownPeers;
+
+  constructor(
+    platform: Platform,
+    node: string,
+    incarnation: string,
+    layout: Layout,
+    known: KnownPeers,
+    host: PeersHost,
+  ) {
+    this.#known = known;
     this.#platform = platform;
     this.#host = host;
     this.#cluster = layout.cluster;
@@ -71,6 +82,7 @@ export class Peers {
         cluster: layout.cluster,
         node,
         incarnation,
+        incarnationProblem: (id: string, theirs: string) => known.problem(id, theirs),
         held: () => [{ group: host.group().group, replica: host.group().replica, quarantined: false }],
         onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
         onUp: (link: PeerLink) => this.#onUp(link),
@@ -259,7 +271,9 @@ export class Peers {
     const { hello } = frame;
     const remote = this.#remotes.get(hello.node);
     if (remote === undefined) return refuse(`node ${hello.node} is not in the layout`);
-    const problem = helloProblem(hello, this.#cluster, hello.node, hello.class);
+    const problem =
+      helloProblem(hello, this.#cluster, hello.node, hello.class) ??
+      this.#known.problem(hello.node, hello.incarnation);
     if (problem !== null) return refuse(problem);
     if (hello.node > this.#node) return refuse("this side dials that connection");
     remote[hello.class].adopt(connection, parser);

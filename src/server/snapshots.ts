@@ -239,13 +239,20 @@ export function* loadSnapshot(
   store: Store,
 ): Task<LoadedSnapshot | null> {
   yield* removeLeftovers(platform.disk, dir);
-  for (const name of yield* listSnapshots(platform.disk, dir)) {
+  const names = yield* listSnapshots(platform.disk, dir);
+  for (const name of names) {
     // Newer than the mark: complete, but the log never came to rely on it.
     if (name.group === group && name.index > index)
       yield* wait<void>((done) => platform.disk.unlink(`${dir}/${name.file}`, done));
   }
   if (index === 0) return null;
   const name = snapshotName(group, index);
+  if (!names.some(({ file }) => file === name.file)) {
+    throw new NucleusError(
+      "ESNAPSHOT",
+      `${dir}/${name.file} is missing, and the log begins behind it: put it back, or replace this node`,
+    );
+  }
   const image = store.beginRestore();
   const { meta, bytes } = yield* readSnapshot(platform.disk, dir, name, image);
   assert(image.finish() === null, "an image that was checked can be the state");
