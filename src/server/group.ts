@@ -155,6 +155,7 @@ export class GroupReplica {
   tick(): void {
     this.core.tick();
     this.#releaseHeld(); // space may have come back
+    this.store.tidy(); // a piece of what FLUSHALL left behind
     this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {
       const deadline = this.store.earliestDeadlineMs();
