@@ -17,7 +17,7 @@ import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
 import type { RaftCore } from "../raft/core.ts";
-import type { Entry, Message, ReplicaId } from "../raft/types.ts";
+import type { Entry, Message, RaftOptions, ReplicaId } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
@@ -184,7 +184,6 @@ export class NucleusNode {
   #open(born: Born, store: KeyValueStore): void {
     const { platform, config } = this;
     const { layout } = config;
-    const electionTicks = Math.round(layout.settings.electionMs / TICK_MS);
     const known = new KnownPeers(platform, config.dir, born.peers);
     const peers = new Peers(platform, config.id, born.identity.incarnation, layout, known, {
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
@@ -204,16 +203,7 @@ export class NucleusNode {
     const group = new GroupReplica(
       layout.group,
       born.replica,
-      {
-        heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
-        electionTicksMin: electionTicks,
-        electionTicksMax: 2 * electionTicks,
-        inflightMessagesMax: 64,
-        inflightBytesMax: 16 * MiB,
-        appendBytesMax: MiB,
-        uncommittedBytesMax: 16 * MiB,
-        random: (bound) => random.u32() % bound,
-      },
+      raftOptions(layout.settings.electionMs, (bound) => random.u32() % bound),
       born.restored,
       store,
       CACHE_BYTES_MAX,
@@ -457,6 +447,24 @@ export class NucleusNode {
     assert(this.#peers !== null, "the node was started");
     return this.#peers;
   }
+}
+
+/** Heartbeats six to a shortest election timeout: five may be lost or late. */
+function raftOptions(
+  electionMs: number,
+  random: (bound: number) => number,
+): Omit<RaftOptions, "self" | "seal"> {
+  const electionTicks = Math.round(electionMs / TICK_MS);
+  return {
+    heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
+    electionTicksMin: electionTicks,
+    electionTicksMax: 2 * electionTicks,
+    inflightMessagesMax: 64,
+    inflightBytesMax: 16 * MiB,
+    appendBytesMax: MiB,
+    uncommittedBytesMax: 16 * MiB,
+    random,
+  };
 }
 
 function isAlone(core: RaftCore): boolean {
