@@ -1,7 +1,8 @@
 import t from "tap";
 import { getU64, utf8 } from "../../src/base/bytes.ts";
-import { type Caller, type ClientCore, WINDOW_MAX } from "../../src/client/core.ts";
+import { type Caller, ClientCore, WINDOW_MAX } from "../../src/client/core.ts";
 import type { ClientError } from "../../src/client/errors.ts";
+import type { Platform } from "../../src/platform/platform.ts";
 import { slotOf } from "../../src/ring/slot.ts";
 import { OP } from "../../src/wire/command.ts";
 import { OPCODE } from "../../src/wire/native.ts";
@@ -268,7 +269,7 @@ t.test(
   },
 );
 
-t.test("I3: calls beyond the cap are refused, and say so", async (t) => {
+t.test("calls beyond the cap are refused, and say so", async (t) => {
   const { run } = world(1, { fate: () => "mute" }, (core, ends) => {
     const value = new Uint8Array(700_000);
     for (let i = 0; i < 120; i++) {
@@ -338,3 +339,40 @@ t.test("drain closes as soon as the last call has its answer", async (t) => {
   t.ok(closed);
   t.ok(core().closed);
 });
+
+t.test(
+  "I4: clients that reach nobody dial in growing, drawn pauses; they come back soon after a node does",
+  async (t) => {
+    const dials: { client: number; atMs: number }[] = [];
+    const { doors, run } = world(3, {}, () => {});
+    for (const door of doors.doors) door.kill();
+    const clients: ClientCore[] = [];
+    doors.app.kill();
+    doors.app.start((platform) => {
+      for (let client = 0; client < 50; client++) {
+        const dial: Platform["net"]["dial"] = (host, port, events) => {
+          dials.push({ client, atMs: doors.world.nowUs / 1000 });
+          return platform.net.dial(host, port, events);
+        };
+        const addresses = [1, 2, 3].map((n) => ({ host: `n${n}`, port: 7001 }));
+        const options = { addresses, name: "", version: "1", timeoutMs: 5000 };
+        clients.push(new ClientCore({ ...platform, net: { ...platform.net, dial } }, options));
+      }
+    });
+    const startMs = doors.world.nowUs / 1000;
+    run(20_000);
+    const late = dials.filter(({ atMs }) => atMs > startMs + 10_000);
+    t.ok(
+      late.length < 50 * 10 * 5,
+      `${late.length} dials of 50 clients in 10 s: less than five a second each`,
+    );
+    t.ok(late.length > 50 * 10, "and more than one");
+    const perTick = new Map<number, number>();
+    for (const { atMs } of late)
+      perTick.set(Math.floor(atMs / 20), (perTick.get(Math.floor(atMs / 20)) ?? 0) + 1);
+    t.ok(Math.max(...perTick.values()) < 25, "never half of them within the same 20 ms");
+    doors.open(1);
+    run(2000);
+    t.same(new Set(clients.map(({ node }) => node)), new Set(["n2"]));
+  },
+);
