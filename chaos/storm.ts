@@ -68,6 +68,8 @@ export type StormResult = {
 const FLOW_MS_MAX = 60_000;
 const FLOW_ACKS = 5;
 const STATUS_MS_MAX = 5000;
+/** A start takes about so long: recovery, first segment, an election. */
+const START_MS = 400;
 /** More than the log keeps for a follower that is away: eight segments of SEGMENT_BYTES. */
 const LAG_BYTES = 48 * MiB;
 export const SEGMENT_BYTES = 4 * MiB;
@@ -148,14 +150,14 @@ const STRIKES: Readonly<Record<Fault, (leader: NodeProcess, scene: Scene) => Pro
     const { pid } = leader;
     await leader.kill();
     await sleep(random.between(...plan.downMs));
-    leader.start();
-    return `kill -9 of the leader ${leader.id} (${pid})`;
+    const again = await startAgain([leader], random);
+    return `kill -9 of the leader ${leader.id} (${pid})${again}`;
   },
   all: async (_leader, { cluster: { nodes }, plan, random }) => {
     await Promise.all(nodes.map((node) => node.kill()));
     await sleep(random.between(...plan.downMs));
-    for (const node of nodes) node.start();
-    return `kill -9 of all ${nodes.length} nodes`;
+    const again = await startAgain(nodes, random);
+    return `kill -9 of all ${nodes.length} nodes${again}`;
   },
   stop: async (leader, { plan, random }) => {
     const stopMs = random.between(...plan.stopMs);
@@ -184,6 +186,17 @@ const STRIKES: Readonly<Record<Fault, (leader: NodeProcess, scene: Scene) => Pro
     return `kill -9 of the follower ${follower.id} for ${LAG_BYTES / MiB} MiB`;
   },
 };
+
+/** Starts the nodes; one time in three they are killed once more while they start, and started again. */
+async function startAgain(nodes: readonly NodeProcess[], random: Prng): Promise<string> {
+  for (const node of nodes) node.start();
+  if (!random.chance(1, 3)) return "";
+  const afterMs = random.between(0, START_MS);
+  await sleep(afterMs);
+  await Promise.all(nodes.map((node) => node.kill()));
+  for (const node of nodes) node.start();
+  return `, and again ${afterMs} ms after the start`;
+}
 
 /** Until `node` has applied `index`. */
 async function caughtUp(node: NodeProcess, index: number): Promise<void> {
