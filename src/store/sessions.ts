@@ -104,6 +104,23 @@ export class Sessions {
     return client === 0 ? 0 : this.#mapOf(client).length;
   }
 
+  /**
+   * Whether the write at `at` leaves no more replies behind than there are: its reply is kept already, or it says
+   * that its client has heard of older ones, which go.
+   */
+  addsNothing(bytes: Uint8Array, at: number): boolean {
+    const client = this.#find(bytes, at);
+    if (client === 0) return false;
+    const floor = u53(this.clients.wordsOf(client), wordAt(client) + 8);
+    return getU64(bytes, at + 24) > floor || this.knows(bytes, at);
+  }
+
+  /** Whether the reply of the write at `at` is kept: it would be given again, and nothing else would happen. */
+  knows(bytes: Uint8Array, at: number): boolean {
+    const client = this.#find(bytes, at);
+    return client !== 0 && this.#mapOf(client).get(getU64(bytes, at + 16)) !== 0;
+  }
+
   /** What becomes of the write whose session block stands at `bytes[at ..)`. */
   judge(bytes: Uint8Array, at: number, logTimeMs: number): Verdict {
     const seq = getU64(bytes, at + 16);

@@ -157,17 +157,20 @@ export class KeyValueStore implements Store {
     if (!GROWING_OPS.has(command.op)) return null;
     const bytesMax = Math.min(this.settings.memoryBytesMax, ENGINE_BYTES_MAX);
     const frameBytes = command.end - command.argStart(0);
-    return this.#x.keyspace.usedBytes + this.#sessions.usedBytes + frameBytes > bytesMax
-      ? STORE_ERROR.memory
-      : null;
+    if (this.#x.keyspace.usedBytes + this.#sessions.usedBytes + frameBytes <= bytesMax) return null;
+    // What took effect must not be refused when it is asked for again: that would say it did not.
+    if (command.hasSession && this.#sessions.knows(command.bytes, command.sessionAt)) return null;
+    return STORE_ERROR.memory;
   }
 
   sessionRefusal(command: CommandView): string | null {
     if (!command.hasSession) return null;
     const sessions = this.#sessions;
-    if (sessions.replyCount >= this.settings.sessionsMax) return STORE_ERROR.sessionsFull;
-    const ofClient = sessions.repliesOf(command.bytes, command.sessionAt);
-    return ofClient >= this.settings.sessionRepliesMax ? STORE_ERROR.sessionRepliesFull : null;
+    const { bytes, sessionAt } = command;
+    const isShardFull = sessions.replyCount >= this.settings.sessionsMax;
+    if (!isShardFull && sessions.repliesOf(bytes, sessionAt) < this.settings.sessionRepliesMax) return null;
+    if (sessions.addsNothing(bytes, sessionAt)) return null; // or a client at its cap could never get below it
+    return isShardFull ? STORE_ERROR.sessionsFull : STORE_ERROR.sessionRepliesFull;
   }
 
   beginSnapshot(): SnapshotSource {

@@ -268,6 +268,8 @@ t.test("sessions: caps are asked about at the door and come from the replicated 
   };
   for (let seq = 1; seq <= 3; seq++) driver.apply(incr(driver, seq));
   t.match(refusal({}), /^TRYAGAIN .*client/);
+  t.equal(refusal({ floor: 3 }), null, "it frees what is below its floor");
+  t.equal(refusal({ seq: 2 }), null, "its reply is kept: it is only said again");
   t.equal(refusal({ client: 2 }), null);
   driver.apply(incr(driver, 1, { client: 2 }), incr(driver, 2, { client: 2 }));
   t.match(refusal({ client: 3 }), /^TRYAGAIN .*shard/);
