@@ -10,7 +10,9 @@ import { assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { KiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { OP_WRITE_MIN } from "../wire/command.ts";
 import type { ReplySink } from "../wire/reply.ts";
+import { NO_ANSWER, UNCERTAIN } from "./fate.ts";
 
 /** Someone who waits for replies: a client's connection, a node that forwarded, a session that retries. */
 export interface Origin {
@@ -20,6 +22,8 @@ export interface Origin {
   undo(tag: number): void;
   /** The reply is complete. `mark` is what the origin gave with the command (lane.ts). */
   end(tag: number, mark: number): void;
+  /** There is no reply; `text` says what is known of the command's fate (fate.ts). */
+  fail(tag: number, mark: number, text: string): void;
   /** False: its output is full, so the reply to `tag` is not made yet if it can wait. */
   hasRoom(tag: number): boolean;
   /**
@@ -29,9 +33,14 @@ export interface Origin {
   takeBack(tag: number): boolean;
 }
 
+/** Who gave session numbers to some of a bundle's commands, and must hear when they have their answers. */
+export type Numbers = { forget(bundle: Bundle, i: number): void };
+
 /** Commands in one bundle: bounds the arrays below. 16 B frames would fill 1 MiB with 65,536. */
 const COMMANDS_MAX = 65_536;
 const CAPACITY_MIN = 4 * KiB;
+/** Where a command frame has its op (wire/command.ts). */
+const OP_AT = 4;
 
 export class Bundle {
   readonly writer: Writer;
@@ -48,6 +57,7 @@ export class Bundle {
   given = false;
   /** Some of these writes were sent before, and whether they took effect is not known. */
   sent = false;
+  numbers: Numbers | null = null;
 
   constructor(capacity = CAPACITY_MIN) {
     this.writer = new Writer(Math.min(BATCH_BYTES_MAX, Math.max(CAPACITY_MIN, capacity)));
@@ -102,11 +112,25 @@ export class Bundle {
     return this.marks[i] as number;
   }
 
-  /** Answers command `i` with an error. */
+  isWrite(i: number): boolean {
+    return (this.writer.bytes[this.start(i) + OP_AT] as number) >= OP_WRITE_MIN;
+  }
+
+  /** The reply to command `i`, which its origin began, is complete. */
+  end(i: number): void {
+    this.numbers?.forget(this, i);
+    this.origin(i).end(this.tag(i), this.mark(i));
+  }
+
+  /** Answers command `i` with what is known of its fate. */
   fail(i: number, text: string): void {
-    const origin = this.origin(i);
-    origin.begin(this.tag(i)).error(text);
-    origin.end(this.tag(i), this.mark(i));
+    this.numbers?.forget(this, i);
+    this.origin(i).fail(this.tag(i), this.mark(i), text);
+  }
+
+  /** Command `i` was sent, and nobody waits for its answer any longer. */
+  failUnknown(i: number): void {
+    this.fail(i, this.isWrite(i) ? UNCERTAIN : NO_ANSWER);
   }
 
   /** An empty bundle in the same place: for what of this one is sent again. */
@@ -115,7 +139,24 @@ export class Bundle {
     twin.sinceTick = this.sinceTick;
     twin.sent = this.sent;
     twin.order = this.order;
+    twin.numbers = this.numbers;
     return twin;
+  }
+
+  /** This bundle in two: its first `count` commands, and the others. Nothing new is put into either. */
+  split(count: number): [Bundle, Bundle] {
+    assert(count > 0 && count < this.count, "both parts hold something");
+    const parts: [Bundle, Bundle] = [this.emptyTwin(), this.emptyTwin()];
+    for (let i = 0; i < this.count; i++) parts[i < count ? 0 : 1].take(this, i);
+    for (const part of parts) part.given = true;
+    return parts;
+  }
+
+  /** How many of the first commands one batch can hold. */
+  get batchCount(): number {
+    let count = 0;
+    while (count < this.count && this.endOf(count) <= BATCH_BYTES_MAX) count++;
+    return Math.max(1, count);
   }
 
   /** What is left when origins that look for the leader themselves have taken their commands back. */
@@ -127,5 +168,9 @@ export class Bundle {
 
   failAll(text: string): void {
     for (let i = 0; i < this.count; i++) this.fail(i, text);
+  }
+
+  failAllUnknown(): void {
+    for (let i = 0; i < this.count; i++) this.failUnknown(i);
   }
 }

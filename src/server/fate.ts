@@ -10,3 +10,5 @@ export const NO_LEADER =
 export const NO_ANSWER = "CLUSTERDOWN The shard's leader did not answer in time; nothing was done";
 export const DISK_FULL =
   "MISCONF The log found no free disk space, so writes are refused until there is some; nothing was done";
+/** Of a command that was carried out; only its reply is lost. */
+export const TOO_LARGE = "ERR the reply is larger than a frame may be; ask for less at a time (SCAN)";

@@ -10,10 +10,13 @@ import { Writer } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import { CommandView } from "../wire/command.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
+import { PEER_FRAME_BYTES_MAX } from "../wire/peer.ts";
 import type { ForwardRequest } from "../wire/peer_decode.ts";
+import type { PeerEncoder } from "../wire/peer_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { validateCommand } from "../wire/validate.ts";
 import type { Origin } from "./bundle.ts";
+import { TOO_LARGE, UNCERTAIN } from "./fate.ts";
 import type { PeerLink } from "./peer_link.ts";
 import type { PeersHost } from "./peers.ts";
 
@@ -23,6 +26,9 @@ const ORDINALS = 65_536;
 
 const OK = 0;
 const NOT_LEADER = 1;
+const FAILED = 2;
+/** Most of one reply: with its row and the frame's head it must fit a frame, behind others of REPLY_BYTES. */
+const REPLY_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * REPLY_BYTES;
 
 export class ForwardServer implements Origin {
   readonly #link: PeerLink;
@@ -30,8 +36,9 @@ export class ForwardServer implements Origin {
   readonly #view = new CommandView();
   readonly #replies = new Writer(4096);
   readonly #encoder = new ReplyEncoder(this.#replies);
-  /** Answers of this turn: tag, status, start and end in `#replies`, four numbers each. */
+  /** Answers of this turn: tag, status, start and end in `#replies` (or a place in `#fates`), four numbers each. */
   #rows: number[] = [];
+  readonly #fates: string[] = [];
   #startedAt = 0;
   #gone = false;
   /**
@@ -74,9 +81,17 @@ export class ForwardServer implements Origin {
   }
 
   end(tag: number): void {
-    if (this.#gone) this.#replies.clear();
-    else this.#rows.push(tag, OK, this.#startedAt, this.#replies.length);
+    if (this.#gone) return this.#replies.clear();
+    if (this.#replies.length - this.#startedAt > REPLY_BYTES_MAX) {
+      this.#replies.length = this.#startedAt;
+      this.#encoder.error(TOO_LARGE);
+    }
+    this.#rows.push(tag, OK, this.#startedAt, this.#replies.length);
     if (this.#replies.length > REPLY_BYTES) this.endFrame();
+  }
+
+  fail(tag: number, _mark: number, text: string): void {
+    if (!this.#gone) this.#rows.push(tag, FAILED, this.#fates.push(text) - 1, 0);
   }
 
   hasRoom(): boolean {
@@ -91,27 +106,40 @@ export class ForwardServer implements Origin {
 
   onDown(): void {
     this.#gone = true;
-    this.#rows = [];
-    this.#replies.clear();
+    this.#clear();
   }
 
   /** Writes what was answered into the connection's output. */
   endFrame(): void {
     const rows = this.#rows;
     if (rows.length === 0) return;
-    const { core } = this.#host.group();
-    const leader = this.#host.nodeOf(core.leader) ?? "";
     const { encoder } = this.#link;
     encoder.beginReplies();
     for (let i = 0; i < rows.length; i += 4) {
-      const [tag, status, start, end] = rows.slice(i, i + 4) as [number, number, number, number];
-      const request = Math.floor(tag / ORDINALS);
-      const ordinal = tag % ORDINALS;
-      if (status === OK) encoder.replyBytes(request, ordinal, this.#replies.bytes, start, end);
-      else encoder.replyNotLeader(request, ordinal, core.term, leader);
+      this.#writeRow(encoder, rows.slice(i, i + 4) as [number, number, number, number]);
+      if (encoder.frameBytes <= REPLY_BYTES || i + 4 === rows.length) continue;
+      encoder.endReplies();
+      encoder.beginReplies();
     }
     encoder.endReplies();
+    this.#clear();
+  }
+
+  #writeRow(encoder: PeerEncoder, [tag, status, start, end]: [number, number, number, number]): void {
+    const request = Math.floor(tag / ORDINALS);
+    const ordinal = tag % ORDINALS;
+    if (status === OK) return encoder.replyBytes(request, ordinal, this.#replies.bytes, start, end);
+    if (status === FAILED) {
+      const text = this.#fates[start] as string;
+      return encoder.replyError(request, ordinal, text === UNCERTAIN ? "unknown" : "refused", text);
+    }
+    const { core } = this.#host.group();
+    encoder.replyNotLeader(request, ordinal, core.term, this.#host.nodeOf(core.leader) ?? "");
+  }
+
+  #clear(): void {
     this.#rows = [];
+    this.#fates.length = 0;
     this.#replies.clear();
   }
 }

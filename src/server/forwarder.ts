@@ -16,19 +16,30 @@ import { assert } from "../base/assert.ts";
 import { bytesEqual } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import type { ReplicaId } from "../raft/types.ts";
-import { COMMAND_FLAG_SESSION, COMMAND_HEADER_BYTES, CommandView, SESSION_BYTES } from "../wire/command.ts";
+import {
+  COMMAND_BYTES_MAX,
+  COMMAND_FLAG_SESSION,
+  COMMAND_HEADER_BYTES,
+  CommandView,
+  SESSION_BYTES,
+} from "../wire/command.ts";
 import { replayReply } from "../wire/native_reply.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
 import { FORWARD_STATUS } from "../wire/peer_encode.ts";
-import type { Bundle, Origin } from "./bundle.ts";
-import { NO_ANSWER, UNCERTAIN } from "./fate.ts";
+import type { Bundle, Numbers, Origin } from "./bundle.ts";
 import { slotOfCommand } from "./keys.ts";
+import { Lane } from "./lane.ts";
 
 export const FORWARD_COMMANDS_MAX = 1024;
 export const FORWARD_BYTES_MAX = MiB;
 /** A retry later than this in log time is refused rather than executed twice: the log forgets its number then. */
 const RETRY_MS_MAX = 50_000;
 
+/**
+ * Numbers from the oldest without an answer to the newest. The shard keeps at most 4096 replies of a client: those
+ * from the floor on that its last executed write named, which is at most one such window behind.
+ */
+const SEQS_MAX = 2048;
 /** The leader's answer may be news to it as well: two ticks pass before it is asked again. */
 const PAUSE_TICKS = 2;
 
@@ -52,7 +63,7 @@ type Request = {
   open: number;
 };
 
-export class Forwarder {
+export class Forwarder implements Numbers {
   readonly #client: Uint8Array;
   readonly #host: ForwardHost;
   readonly #view = new CommandView();
@@ -85,6 +96,7 @@ export class Forwarder {
       this.#openBytes + bundle.bytes <= FORWARD_BYTES_MAX;
     if (!fits && this.#openCommands > 0) return false;
     if (this.#pauseTicks > 0 || !this.#host.canSend(leader)) return false;
+    if (this.#unanswered.size > 0 && this.#seqNext + bundle.count - this.#floor() > SEQS_MAX) return false;
     if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
     const stamped = rides ? this.#stamp(bundle) : bundle;
     const id = this.#requestNext++;
@@ -103,12 +115,14 @@ export class Forwarder {
    */
   #stamp(bundle: Bundle): Bundle {
     const stamped = bundle.emptyTwin(bundle.bytes + bundle.count * SESSION_BYTES);
+    stamped.numbers = this;
     const view = this.#view;
     const notAfter = this.#host.leaderTimeMs() + RETRY_MS_MAX;
     for (let i = 0; i < bundle.count; i++) {
       const bad = view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the door checked the frame");
-      if (view.hasSession || slotOfCommand(view) < 0) stamped.take(bundle, i);
+      const fits = bundle.endOf(i) - bundle.start(i) + SESSION_BYTES <= COMMAND_BYTES_MAX;
+      if (view.hasSession || !fits || slotOfCommand(view) < 0) stamped.take(bundle, i);
       else this.#stampOne(stamped, bundle, i, notAfter);
     }
     return stamped;
@@ -146,8 +160,9 @@ export class Forwarder {
       buckets = new Map();
       this.#latest.set(origin, buckets);
     }
-    const before = buckets.get(mark) ?? 0;
-    buckets.set(mark, seq);
+    const bucket = Lane.bucketOf(mark);
+    const before = buckets.get(bucket) ?? 0;
+    buckets.set(bucket, seq);
     return before;
   }
 
@@ -160,8 +175,9 @@ export class Forwarder {
     if (row.status === FORWARD_STATUS.ok && !isTryAgain(row)) {
       if (!this.#answer(request, row)) return false;
     } else if (row.status === FORWARD_STATUS.unknown) {
-      this.#forget(request.bundle, ordinal);
       request.bundle.fail(ordinal, row.text);
+    } else if (row.status === FORWARD_STATUS.refused && !request.bundle.sent) {
+      request.bundle.fail(ordinal, row.text); // by every attempt there was
     } else {
       this.#pauseTicks = PAUSE_TICKS;
       this.#refused = true;
@@ -181,8 +197,7 @@ export class Forwarder {
       origin.undo(tag);
       return false;
     }
-    this.#forget(bundle, row.ordinal);
-    origin.end(tag, bundle.mark(row.ordinal));
+    bundle.end(row.ordinal);
     return true;
   }
 
@@ -194,13 +209,14 @@ export class Forwarder {
   }
 
   /** The command has its answer: its number no longer holds the floor down, nor the next write back. */
-  #forget(bundle: Bundle, i: number): void {
+  forget(bundle: Bundle, i: number): void {
     const seq = this.#seqOf(bundle, i);
     if (seq === 0) return;
     this.#unanswered.delete(seq);
     const buckets = this.#latest.get(bundle.origin(i));
-    if (buckets?.get(bundle.mark(i)) !== seq) return;
-    buckets.delete(bundle.mark(i));
+    const bucket = Lane.bucketOf(bundle.mark(i));
+    if (buckets?.get(bucket) !== seq) return;
+    buckets.delete(bucket);
     if (buckets.size === 0) this.#latest.delete(bundle.origin(i));
   }
 
@@ -238,7 +254,7 @@ export class Forwarder {
       if (request.answered[i] === 1) continue;
       const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the frame was good when it was sent");
-      if (request.rides && !this.#view.hasSession) bundle.fail(i, this.#view.isWrite ? UNCERTAIN : NO_ANSWER);
+      if (request.rides && !this.#view.hasSession) bundle.failUnknown(i);
       else again.take(bundle, i);
     }
     return again;
@@ -258,21 +274,14 @@ export class Forwarder {
   /** Requests older than `tick`: nobody is made to wait longer. */
   giveUpBefore(tick: number): void {
     for (const [id, request] of this.#requests) {
-      if (request.bundle.sinceTick >= tick) break;
+      if (request.bundle.sinceTick >= tick) continue;
       this.#close(id, request);
       this.#openCommands -= request.open;
       const { bundle } = request;
       for (let i = 0; i < bundle.count; i++) {
-        if (request.answered[i] === 1) continue;
-        this.#forget(bundle, i);
-        bundle.fail(i, request.rides ? UNCERTAIN : NO_ANSWER);
+        if (request.answered[i] !== 1) bundle.failUnknown(i);
       }
     }
-  }
-
-  /** The router gave up on a command that this forwarder had numbered. */
-  abandon(bundle: Bundle): void {
-    for (let i = 0; i < bundle.count; i++) this.#forget(bundle, i);
   }
 }
 

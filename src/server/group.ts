@@ -32,9 +32,9 @@ import { STATE_VERSION } from "../store/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES, batchTimeMs, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
+import { AppendGate } from "./append_gate.ts";
 import { Bundle } from "./bundle.ts";
 import { EntryCache } from "./entry_cache.ts";
-import { UNCERTAIN } from "./fate.ts";
 import { LogTime } from "./log_time.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadRounds } from "./read_rounds.ts";
@@ -65,12 +65,8 @@ export type GroupHost = {
   onApplied(group: GroupReplica, entry: Entry): void;
 };
 
-/** A leader's window (inflightMessagesMax). */
-const HELD_APPENDS_MAX = 64;
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
-/** Of an entry in the log besides its batch: prefix and padding. */
-const RECORD_OVERHEAD_BYTES = 40;
 /** Bytes of entries read back from the log at a time, and of those sent in one append. */
 const READ_BACK_BYTES = 4 * MiB;
 /** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
@@ -95,8 +91,7 @@ export class GroupReplica {
   #timeMs = 0;
   /** The leader's time less this node's wall clock, as of the last append. */
   #leaderAheadMs = 0;
-  /** Appends that found no room in the log yet, in order. */
-  #held: AppendRequest[] = [];
+  readonly #gate: AppendGate;
   /** The core has entries that the log was not given yet. */
   #unwritten = false;
   readonly #snapshots: Snapshots;
@@ -129,6 +124,13 @@ export class GroupReplica {
       { ...options, self: replica, seal: (kind, term, index, body) => this.#seal(kind, term, index, body) },
       restored,
     );
+    this.#gate = new AppendGate(
+      (bytes) => this.#hasRoom(bytes),
+      (message) => {
+        this.core.step(message);
+        this.#unwritten = true;
+      },
+    );
     this.#snapshots = snapshots(this);
   }
 
@@ -147,6 +149,11 @@ export class GroupReplica {
     return appliedIndex < end || this.core.commitIndex - appliedIndex > REPLAY_ENTRIES;
   }
 
+  /** Commands of former leaderships whose fate is open. */
+  get hasOrphans(): boolean {
+    return this.#proposals.hasOrphans;
+  }
+
   /** Commands whose fate is open. */
   get proposalsOpen(): number {
     return this.#proposals.open;
@@ -154,7 +161,7 @@ export class GroupReplica {
 
   tick(): void {
     this.core.tick();
-    this.#releaseHeld(); // space may have come back
+    if (this.#gate.release()) this.advance(); // space may have come back
     this.store.tidy(); // a piece of what FLUSHALL left behind
     this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {
@@ -167,19 +174,7 @@ export class GroupReplica {
     if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
     const newest = message.entries[message.entries.length - 1] as Entry;
     this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
-    if (this.#held.length === 0 && this.#hasRoomFor(message)) this.#stepAppend(message);
-    else if (this.#held.length < HELD_APPENDS_MAX) this.#held.push(message); // beyond: the leader sends it again
-  }
-
-  #stepAppend(message: AppendRequest): void {
-    this.core.step(message);
-    this.#unwritten = true;
-  }
-
-  #hasRoomFor(message: AppendRequest): boolean {
-    let bytes = 0;
-    for (const entry of message.entries) bytes += entry.bytes.length + RECORD_OVERHEAD_BYTES;
-    return this.#hasRoom(bytes);
+    this.#gate.offer(message);
   }
 
   /**
@@ -195,14 +190,7 @@ export class GroupReplica {
   onSynced(lsn: number): void {
     this.core.persisted(lsn);
     this.#snapshots.onSynced(lsn);
-    this.#releaseHeld();
-  }
-
-  #releaseHeld(): void {
-    while (this.#held.length > 0 && this.#hasRoomFor(this.#held[0] as AppendRequest)) {
-      this.#stepAppend(this.#held.shift() as AppendRequest);
-    }
-    if (this.#unwritten) this.advance();
+    if (this.#gate.release()) this.advance();
   }
 
   /** A voter's wall clock came with its reply. */
@@ -333,10 +321,11 @@ export class GroupReplica {
         if (lost !== null) this.#host.onReadsLost(this, lost);
       }
     }
-    this.#noticeLeader();
+    this.noticeLeader();
   }
 
-  #noticeLeader(): void {
+  /** Sees to a new role, leader or term; before commands are brought to whoever leads. */
+  noticeLeader(): void {
     const { core } = this;
     if (core.leader === this.#leaderSeen && core.term === this.#termSeen) return;
     this.#leaderSeen = core.leader;
@@ -392,10 +381,10 @@ export class GroupReplica {
 
   /** The state becomes that of a snapshot whose file lasts; the log's record of it goes with this Ready. */
   #install(meta: SnapshotMeta): void {
-    this.#noticeLeader(); // what this replica proposed is an orphan by now
+    this.noticeLeader(); // what this replica proposed is an orphan by now
     this.#loaded = [];
     this.#cache.clear(meta.index + 1);
-    this.#proposals.skip(meta.index, UNCERTAIN);
+    this.#proposals.skip(meta.index);
     this.#host.installSnapshot(this, meta);
     assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
     this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
@@ -473,8 +462,9 @@ export class GroupReplica {
   }
 
   /** Proposals that came before `tick`: nobody is made to wait longer for them. */
-  giveUpBefore(tick: number, text: string): void {
-    this.#proposals.giveUpBefore(tick, text);
+  giveUpBefore(tick: number): void {
+    this.#proposals.giveUpBefore(tick);
+    this.#reads.giveUpBefore(tick);
   }
 }
 
@@ -491,6 +481,6 @@ class ProposalListener implements ApplyListener {
   end(ordinal: number): void {
     const { bundle } = this;
     if (bundle === null || ordinal >= bundle.count) return;
-    bundle.origin(ordinal).end(bundle.tag(ordinal), bundle.mark(ordinal));
+    bundle.end(ordinal);
   }
 }

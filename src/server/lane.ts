@@ -38,6 +38,11 @@ export class Lane {
     return slot < 0 ? WIDE : slot % BUCKETS;
   }
 
+  /** The bucket that a mark was given for. */
+  static bucketOf(mark: number): number {
+    return mark & ~(READ | RIDES);
+  }
+
   get outstanding(): number {
     return this.#readsTotal + this.#writesTotal;
   }
@@ -73,7 +78,7 @@ export class Lane {
 
   leave(mark: number): void {
     if ((mark & RIDES) !== 0) this.#ridingReads--;
-    this.#count(mark & ~(READ | RIDES), (mark & READ) !== 0, -1);
+    this.#count(Lane.bucketOf(mark), (mark & READ) !== 0, -1);
   }
 
   #count(bucket: number, isRead: boolean, by: 1 | -1): void {

@@ -27,6 +27,7 @@ import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { validateCommand } from "../wire/validate.ts";
 import type { Origin } from "./bundle.ts";
 import type { Client, ClientHost } from "./client.ts";
+import { TOO_LARGE } from "./fate.ts";
 import { Lane } from "./lane.ts";
 import { Output } from "./output.ts";
 
@@ -231,13 +232,18 @@ export class NativeClient implements Client, Origin {
     const { writer } = this.#output;
     if (writer.length - this.#replyAt > REPLY_FRAME_BYTES_MAX) {
       writer.length = this.#replyAt + NATIVE_HEADER_BYTES;
-      this.#encoder.error("ERR the reply is larger than a frame may be; ask for less at a time (SCAN)");
+      this.#encoder.error(TOO_LARGE);
     }
     endNative(writer, this.#replyAt);
   }
 
   hasRoom(_tag: number): boolean {
     return this.#gone || this.outputBytes <= OUTPUT_BYTES_MAX;
+  }
+
+  fail(tag: number, mark: number, text: string): void {
+    this.begin(tag).error(text);
+    this.end(tag, mark);
   }
 
   takeBack(): boolean {

@@ -33,6 +33,11 @@ export class Proposals {
     return this.#current.length + this.#orphans.length;
   }
 
+  /** Someone waits for a proposal of a former leadership. */
+  get hasOrphans(): boolean {
+    return this.#orphans.some(({ bundle }) => bundle.count > 0);
+  }
+
   add(index: Index, term: Term, bundle: Bundle): void {
     this.#current.push({ index, term, bundle });
   }
@@ -68,8 +73,8 @@ export class Proposals {
   }
 
   /** A snapshot stands for everything up to `index`. A leader installs none, so these are orphans. */
-  skip(index: Index, text: string): void {
-    for (const { bundle } of this.#takeOrphans(index)) bundle.failAll(text);
+  skip(index: Index): void {
+    for (const { bundle } of this.#takeOrphans(index)) bundle.failAllUnknown();
   }
 
   #takeOrphans(index: Index): Proposal[] {
@@ -79,18 +84,21 @@ export class Proposals {
   }
 
   /** Nobody is made to wait longer for what came before `tick`. */
-  giveUpBefore(tick: number, text: string): void {
-    for (const orphan of this.#orphans) if (orphan.bundle.sinceTick < tick) giveUp(orphan, text);
+  giveUpBefore(tick: number): void {
+    for (const orphan of this.#orphans) if (orphan.bundle.sinceTick < tick) giveUp(orphan);
     for (let i = 0; i < this.#current.length; i++) {
       const proposal = this.#current.at(i);
       if (proposal.bundle.sinceTick >= tick) break;
-      giveUp(proposal, text);
+      giveUp(proposal);
     }
   }
 }
 
-function giveUp(proposal: Proposal, text: string): void {
+/** In the place of commands that nobody waits for any more. */
+const NOBODY = new Bundle();
+
+function giveUp(proposal: Proposal): void {
   if (proposal.bundle.count === 0) return;
-  proposal.bundle.failAll(text);
-  proposal.bundle = new Bundle(); // nobody waits any more
+  proposal.bundle.failAllUnknown();
+  proposal.bundle = NOBODY;
 }

@@ -9,13 +9,14 @@ import type { Index } from "../raft/types.ts";
 import type { Store } from "../store/types.ts";
 import { CommandView } from "../wire/command.ts";
 import { Bundle } from "./bundle.ts";
+import { NO_ANSWER } from "./fate.ts";
 
 export class ReadRounds {
   /** Asked of the core, by id. */
   readonly #asked = new Map<number, Bundle>();
   #next = 1;
   /** May be answered once their index is applied; indexes never fall. */
-  #confirmed: { readonly index: Index; readonly bundle: Bundle }[] = [];
+  #confirmed: { readonly index: Index; bundle: Bundle }[] = [];
   /** Wait for log time. */
   #deferred: Bundle | null = null;
   /** Confirmed, but whoever asked has not taken earlier replies yet: answered when there is room for more. */
@@ -51,6 +52,15 @@ export class ReadRounds {
     return bundles;
   }
 
+  /** Reads that came before `tick`: nobody is made to wait longer, unless for a caller that does not read. */
+  giveUpBefore(tick: number): void {
+    for (const [id, bundle] of this.#asked) if (isOlder(bundle, tick)) this.#asked.set(id, giveUp(bundle));
+    for (const round of this.#confirmed) if (isOlder(round.bundle, tick)) round.bundle = giveUp(round.bundle);
+    if (this.#deferred === null || !isOlder(this.#deferred, tick)) return;
+    giveUp(this.#deferred);
+    this.#deferred = null;
+  }
+
   /** Answers what can be answered; true if some reads wait for log time to move. */
   serve(store: Store, nowMs: () => number, timeMoves: boolean): boolean {
     if (this.#stalled !== null) {
@@ -82,15 +92,27 @@ export class ReadRounds {
       const origin = bundle.origin(i);
       const tag = bundle.tag(i);
       if (!origin.hasRoom(tag)) {
-        this.#stalled ??= new Bundle();
+        this.#stalled ??= bundle.emptyTwin();
         this.#stalled.take(bundle, i);
       } else if (store.read(view, nowMs, origin.begin(tag))) {
-        origin.end(tag, bundle.mark(i));
+        bundle.end(i);
       } else {
         origin.undo(tag);
-        this.#deferred ??= new Bundle();
+        this.#deferred ??= bundle.emptyTwin();
         this.#deferred.take(bundle, i);
       }
     }
   }
+}
+
+/** In the place of reads that nobody waits for any more. */
+const NOBODY = new Bundle();
+
+function isOlder(bundle: Bundle, tick: number): boolean {
+  return bundle.count > 0 && bundle.sinceTick < tick;
+}
+
+function giveUp(bundle: Bundle): Bundle {
+  bundle.failAll(NO_ANSWER);
+  return NOBODY;
 }

@@ -202,6 +202,11 @@ export class RespClient implements Client, Origin {
     return this.#gone || bytes <= OUTPUT_BYTES_MAX;
   }
 
+  fail(tag: number, mark: number, text: string): void {
+    this.begin(tag).error(text);
+    this.end(tag, mark);
+  }
+
   takeBack(): boolean {
     return false;
   }

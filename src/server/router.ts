@@ -14,8 +14,8 @@ import type { ReplicaId } from "../raft/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { CommandView } from "../wire/command.ts";
 import { Bundle, type Origin } from "./bundle.ts";
-import { DISK_FULL, NO_LEADER, UNCERTAIN } from "./fate.ts";
-import type { Forwarder } from "./forwarder.ts";
+import { DISK_FULL, NO_LEADER } from "./fate.ts";
+import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
 import { slotOfCommand } from "./keys.ts";
 import { Lane } from "./lane.ts";
@@ -46,6 +46,11 @@ export class Router {
   #writes: Bundle[] = [];
   /** Bundles of plain reads, oldest first; the last one is open. */
   #reads: Bundle[] = [];
+  /**
+   * Writes that waited when this node ceased to lead, behind others that it had proposed: until the log has told what
+   * became of those, or nobody waits for it, they would overtake them at the new leader.
+   */
+  #behind: Bundle[] = [];
   #waitingBytes = 0;
   #orderNext = 1;
   #tick = 0;
@@ -76,8 +81,7 @@ export class Router {
     if (rides && !view.isWrite && lane.ridesFull) return false;
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
-      origin.begin(tag).error(refusal);
-      origin.end(tag, lane.enter(bucket, !rides)); // counted in and out again
+      origin.fail(tag, lane.enter(bucket, !rides), refusal); // counted in and out again
       return true;
     }
     const size = view.end - frameAt;
@@ -111,10 +115,8 @@ export class Router {
 
   /** Sends on what has come in. Once a turn. */
   flush(): void {
-    if (this.#writes.length === 0 && this.#reads.length === 0) {
-      if (this.group.isLeader) this.group.proposeTime();
-      return;
-    }
+    this.group.noticeLeader(); // before anything goes to a former one, or past what a former one left open
+    if (this.#behind.length > 0 && !this.group.hasOrphans) this.#release();
     if (this.group.isLeader) this.#flushHere();
     else if (this.group.core.leader !== 0) this.#flushThere(this.group.core.leader);
   }
@@ -135,14 +137,17 @@ export class Router {
     while (this.#reads.length > 0 && this.group.read(this.#reads[0] as Bundle)) {
       this.#waitingBytes -= sizeOf(this.#reads.shift() as Bundle);
     }
+    if (this.#writes.length === 0) this.group.proposeTime();
   }
 
   #flushThere(leader: ReplicaId): void {
-    while (this.#writes.length > 0 && this.#forwarder.send(leader, this.#writes[0] as Bundle, true)) {
-      this.#waitingBytes -= sizeOf(this.#writes.shift() as Bundle);
-    }
-    while (this.#reads.length > 0 && this.#forwarder.send(leader, this.#reads[0] as Bundle, false)) {
-      this.#waitingBytes -= sizeOf(this.#reads.shift() as Bundle);
+    for (const list of [this.#writes, this.#reads]) {
+      while (list.length > 0) {
+        const first = list[0] as Bundle;
+        if (first.count > FORWARD_COMMANDS_MAX) list.splice(0, 1, ...first.split(FORWARD_COMMANDS_MAX));
+        if (!this.#forwarder.send(leader, list[0] as Bundle, list === this.#writes)) break;
+        this.#waitingBytes -= sizeOf(list.shift() as Bundle);
+      }
     }
   }
 
@@ -150,8 +155,7 @@ export class Router {
   admitForwarded(view: CommandView, frameAt: number, rides: boolean, origin: Origin, tag: number): void {
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
-      origin.begin(tag).error(refusal);
-      origin.end(tag, 0);
+      origin.fail(tag, 0, refusal);
       return;
     }
     const size = view.end - frameAt;
@@ -169,11 +173,9 @@ export class Router {
   giveBack(bundle: Bundle, rides: boolean): void {
     const own = bundle.withoutForwarded();
     if (own.count === 0) return;
-    const list = rides ? this.#writes : this.#reads;
-    const place = list.findIndex((other) => other.order > own.order);
-    list.splice(place < 0 ? list.length : place, 0, own);
     own.given = true;
     this.#waitingBytes += sizeOf(own);
+    insert(rides ? this.#writes : this.#reads, inBatches(own));
     this.#host.wake();
   }
 
@@ -183,9 +185,20 @@ export class Router {
     if (!this.group.isLeader) {
       this.#writes = this.#dropForwarded(this.#writes);
       this.#reads = this.#dropForwarded(this.#reads);
+      if (this.group.hasOrphans) {
+        this.#behind.push(...this.#writes);
+        this.#writes = [];
+      }
     }
     this.#forwarder.onLeaderChange();
     this.#host.wake();
+  }
+
+  /** Nothing that came before them is open any more. */
+  #release(): void {
+    const behind = this.#behind;
+    this.#behind = [];
+    for (const bundle of behind) insert(this.#writes, [bundle]);
   }
 
   #dropForwarded(list: readonly Bundle[]): Bundle[] {
@@ -203,8 +216,9 @@ export class Router {
   tick(): void {
     this.#tick++;
     const before = this.#tick - COMMAND_TICKS_MAX;
-    this.group.giveUpBefore(before, UNCERTAIN);
-    if (this.#noRoomSince >= 0 && !this.group.isDiskFull(BATCH_BYTES_EARLY)) this.#noRoomSince = -1;
+    this.group.giveUpBefore(before);
+    const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
+    if (this.#noRoomSince >= 0 && !this.group.isDiskFull(wanted)) this.#noRoomSince = -1;
     this.#forwarder.tick();
     this.#forwarder.giveUpBefore(before);
     this.#giveUpParked(before);
@@ -212,15 +226,34 @@ export class Router {
 
   /** Never proposed anywhere: it is certain that nothing happened. */
   #giveUpParked(before: number): void {
-    for (const list of [this.#writes, this.#reads]) {
+    for (const list of [this.#behind, this.#writes, this.#reads]) {
       while (list.length > 0 && (list[0] as Bundle).sinceTick < before) {
         const bundle = list.shift() as Bundle;
         this.#waitingBytes -= sizeOf(bundle);
-        this.#forwarder.abandon(bundle);
-        bundle.failAll(bundle.sent ? UNCERTAIN : this.#noRoomSince >= 0 ? DISK_FULL : NO_LEADER);
+        if (bundle.sent) bundle.failAllUnknown();
+        else bundle.failAll(this.#noRoomSince >= 0 ? DISK_FULL : NO_LEADER);
       }
     }
   }
+}
+
+/** Puts bundles of one order where they belong: behind what is older, before what came later. */
+function insert(list: Bundle[], bundles: readonly Bundle[]): void {
+  const order = bundles[0]?.order ?? 0;
+  const place = list.findIndex((other) => other.order > order);
+  list.splice(place < 0 ? list.length : place, 0, ...bundles);
+}
+
+/** Session numbers made the commands longer: what was one batch may be two by now. */
+function inBatches(bundle: Bundle): Bundle[] {
+  const parts: Bundle[] = [];
+  let rest = bundle;
+  for (let count = rest.batchCount; count < rest.count; count = rest.batchCount) {
+    const [first, others] = rest.split(count);
+    parts.push(first);
+    rest = others;
+  }
+  return [...parts, rest];
 }
 
 function sizeOf(bundle: Bundle): number {

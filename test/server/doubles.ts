@@ -185,6 +185,11 @@ export class FakeOrigin implements Origin {
     this.marks.set(tag, mark);
   }
 
+  fail(tag: number, mark: number, text: string): void {
+    this.begin().error(text);
+    this.end(tag, mark);
+  }
+
   hasRoom(): boolean {
     return this.room;
   }
