@@ -162,6 +162,7 @@ t.test("every error of fate that a server has is judged for what it says", async
   };
   t.same(Object.fromEntries(Object.entries(fate).map(([name, text]) => [name, verdict(text)])), {
     UNCERTAIN: "uncertain",
+    TOO_LARGE: "answer",
     NO_LEADER: "again",
     NO_ANSWER: "again",
     DISK_FULL: "refused",
