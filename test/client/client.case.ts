@@ -1,6 +1,13 @@
 /** The promise interface against a real cluster of three nodes. */
+import { connect as dial } from "node:net";
 import t from "tap";
+import { Writer } from "../../src/base/bytes.ts";
+import { WIRE_VERSION } from "../../src/base/version.ts";
 import { connect, type NucleusClient } from "../../src/client/index.ts";
+import { clientHello, helloReply } from "../../src/wire/control.ts";
+import { decodeShape, encodeShape, ShapeError } from "../../src/wire/msgpack.ts";
+import { NativeFrame, nativeParser, OPCODE, writeNative } from "../../src/wire/native.ts";
+import { preamble } from "../../src/wire/preamble.ts";
 import { sleep, TestCluster } from "./cluster.ts";
 
 const cluster = await TestCluster.start(3);
@@ -238,6 +245,56 @@ t.test("C3 H4: the leader stops for a while under load: sums exact, no stale val
   t.same(cluster.fatal, []);
   await reader.close();
 });
+
+/** Says `hello` to a node as its first frame; gives what came back, as opcodes and bodies. */
+async function greet(port: number, hello: Uint8Array): Promise<{ opcode: number; body: Uint8Array }[]> {
+  const writer = new Writer(256);
+  writer.raw(preamble("client"));
+  writeNative(writer, OPCODE.hello, 7, hello);
+  const frames: { opcode: number; body: Uint8Array }[] = [];
+  const parser = nativeParser("server");
+  const frame = new NativeFrame();
+  const socket = dial(port, "127.0.0.1");
+  socket.write(writer.view());
+  for await (const chunk of socket) {
+    parser.feed(chunk as Uint8Array);
+    while (parser.next() === "frame") {
+      t.equal(frame.read(parser.bytes, parser.start, parser.end), null);
+      frames.push({ opcode: frame.opcode, body: frame.body().slice() });
+    }
+    if (frames.at(-1)?.opcode === OPCODE.helloReply) break;
+  }
+  socket.destroy();
+  return frames;
+}
+
+t.test(
+  "a hello is answered with who leads and what time it is; one that cannot be served says why",
+  async (t) => {
+    const leader = await cluster.leader();
+    const { port } = cluster.nodes[0] as { port: number };
+    const good = { name: "greeter", version: "9.9.9", wireVersions: [WIRE_VERSION, 99] };
+    const [answer] = await greet(port, encodeShape(clientHello, good));
+    const reply = decodeShape(helloReply, answer?.body ?? new Uint8Array(0), "reply");
+    if (reply instanceof ShapeError) throw new Error(reply.reason);
+    t.equal(reply.node, "n1");
+    t.match(reply.leaders, [{ node: leader.id, address: `127.0.0.1:${leader.port}` }]);
+    t.ok(Math.abs(reply.leaderTimeMs - Date.now()) < 10_000);
+    const text = async (hello: Uint8Array): Promise<string> => {
+      const frames = await greet(port, hello);
+      t.same(
+        frames.map(({ opcode }) => opcode),
+        [OPCODE.closing],
+      );
+      return new TextDecoder().decode(frames[0]?.body);
+    };
+    t.equal(
+      await text(encodeShape(clientHello, { ...good, wireVersions: [98, 99] })),
+      `this node speaks wire version ${WIRE_VERSION}, not 98, 99`,
+    );
+    t.match(await text(Uint8Array.of(0xc0)), /malformed frame: hello/);
+  },
+);
 
 t.test("close waits for the calls under way, and refuses later ones", async (t) => {
   const other = connect(cluster.url);
