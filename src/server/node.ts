@@ -30,7 +30,7 @@ import { KnownPeers } from "./known_peers.ts";
 import type { Lane } from "./lane.ts";
 import type { Layout } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
-import { openingOf } from "./opening.ts";
+import { Openings } from "./opening.ts";
 import { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
@@ -75,6 +75,7 @@ export class NucleusNode {
   #born: Born | null = null;
   #traffic: SnapshotTraffic[] = [];
   readonly #clients = new Map<number, Client>();
+  readonly #openings: Openings;
   #clientNext = 1;
   #touched: Client[] = [];
   readonly #touchedIds = new Set<number>();
@@ -120,6 +121,12 @@ export class NucleusNode {
         this.#draining.delete(client);
       },
     };
+    this.#openings = new Openings({
+      nextId: () => this.#clientNext++,
+      host: this.#clientHost,
+      peers: () => this.peers,
+      onClient: (client) => this.#clients.set(client.id, client),
+    });
   }
 
   get groups(): readonly GroupReplica[] {
@@ -311,6 +318,7 @@ export class NucleusNode {
     this.#stopTicks?.();
     for (const traffic of this.#traffic) traffic.stop();
     for (const client of this.#clients.values()) client.connection.close();
+    this.#openings.close();
     this.#peers?.close();
     if (this.#wal === null) stopping.done(null, undefined);
     else runTask(this.#wal.close(), stopping.done);
@@ -319,16 +327,10 @@ export class NucleusNode {
   // ------------------------------------------------------------------------------------------- inputs
 
   #onConnection(connection: Connection): void {
-    if (this.#peers === null || this.#clients.size >= CLIENTS_MAX) {
+    const full = this.#clients.size + this.#openings.count >= CLIENTS_MAX;
+    if (this.#peers === null || full)
       connection.destroy(); // still reading the log, or full
-      return;
-    }
-    openingOf(connection, {
-      nextId: () => this.#clientNext++,
-      host: this.#clientHost,
-      peers: this.#peers as Peers,
-      onClient: (client) => this.#clients.set(client.id, client),
-    });
+    else this.#openings.add(connection);
   }
 
   #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
@@ -385,6 +387,7 @@ export class NucleusNode {
     for (const router of this.#routers) router.tick();
     for (const traffic of this.#traffic) traffic.tick();
     this.#peers?.tick();
+    this.#openings.tick();
     this.#retryDraining();
     this.#wal?.tick(TICK_MS + lateMs);
     this.#tickStop();

@@ -13,27 +13,72 @@ import { RespClient } from "./resp_client.ts";
 export type OpeningHost = {
   nextId(): number;
   readonly host: ClientHost;
-  readonly peers: Peers;
+  peers(): Peers;
   onClient(client: Client): void;
 };
 
-export function openingOf(connection: Connection, host: OpeningHost): void {
-  connection.events = new Opening(connection, host);
+/** One minute of 10 ms ticks: whoever types by hand has said something by then. */
+export const OPENING_TICKS_MAX = 6000;
+
+/** Connections that have not said who they are. They count as clients do, so that silence costs no more. */
+export class Openings {
+  readonly #host: OpeningHost;
+  /** Oldest first. */
+  readonly #waiting = new Set<Opening>();
+  #tick = 0;
+
+  constructor(host: OpeningHost) {
+    this.#host = host;
+  }
+
+  get count(): number {
+    return this.#waiting.size;
+  }
+
+  add(connection: Connection): void {
+    const opening = new Opening(connection, this.#host, this.#tick, () => this.#waiting.delete(opening));
+    this.#waiting.add(opening);
+    connection.events = opening;
+  }
+
+  tick(): void {
+    this.#tick++;
+    for (const opening of this.#waiting) {
+      if (this.#tick - opening.sinceTick <= OPENING_TICKS_MAX) break;
+      opening.drop();
+    }
+  }
+
+  close(): void {
+    for (const opening of this.#waiting) opening.drop();
+  }
 }
 
 class Opening implements ConnectionEvents {
+  readonly sinceTick: number;
   readonly #connection: Connection;
   readonly #host: OpeningHost;
+  readonly #done: () => void;
   #held = new Uint8Array(0);
 
-  constructor(connection: Connection, host: OpeningHost) {
+  constructor(connection: Connection, host: OpeningHost, sinceTick: number, done: () => void) {
+    this.sinceTick = sinceTick;
     this.#connection = connection;
     this.#host = host;
+    this.#done = done;
+  }
+
+  drop(): void {
+    this.#done();
+    this.#connection.destroy();
   }
 
   onOpen(): void {}
   onDrain(): void {}
-  onClose(): void {}
+
+  onClose(): void {
+    this.#done();
+  }
 
   onData(bytes: Uint8Array): void {
     const held = this.#held.length === 0 ? bytes : concat([this.#held, bytes]);
@@ -46,13 +91,16 @@ class Opening implements ConnectionEvents {
     }
     const caller = readPreamble(held, 0);
     const rest = held.subarray(PREAMBLE_BYTES);
-    if (caller === "peer") this.#host.peers.accept(this.#connection, rest);
-    else if (caller === "client")
+    if (caller === "peer") {
+      this.#done();
+      this.#host.peers().accept(this.#connection, rest);
+    } else if (caller === "client")
       this.#become((id, connection) => new NativeClient(id, connection, this.#host.host), rest);
-    else this.#connection.destroy();
+    else this.drop();
   }
 
   #become(make: (id: number, connection: Connection) => Client, bytes: Uint8Array): void {
+    this.#done();
     const client = make(this.#host.nextId(), this.#connection);
     this.#connection.events = client;
     this.#host.onClient(client);
