@@ -206,6 +206,10 @@ export class Cluster {
     this.world.after(2_000_000, null, end);
   }
 
+  get clientMachines(): readonly number[] {
+    return this.clients.map((_, i) => CLIENT_MACHINES + i);
+  }
+
   /** A node whose disk is damaged or gone does not come back; the others must do without it. */
   get survivors(): readonly SimNode[] {
     return this.nodes.filter(({ state }) => state !== "lost");

@@ -62,6 +62,8 @@ export type DiskFaults = {
   stalledUntilUs: number;
   /** Bytes that somebody else fills on this disk. */
   occupiedBytes: number;
+  /** Springs at the start of the operation that takes `left` to 0, and lets it come to any point of it. */
+  trap: { left: number; readonly spring: () => void } | null;
 };
 
 /** Faults that took effect, by name. */
@@ -88,6 +90,7 @@ export class SimDisk {
     failSyncs: 0,
     stalledUntilUs: 0,
     occupiedBytes: 0,
+    trap: null,
   };
   readonly counts: FaultCounts;
   tree = new DirTree();
@@ -129,7 +132,9 @@ export class SimDisk {
     if (!process.alive) return;
     const operation: Operation = { process, perform, partly };
     this.#underWay.add(operation);
-    this.world.after(this.#duration(span), null, () => {
+    const durationUs = this.#duration(span);
+    this.#approachTrap(durationUs);
+    this.world.after(durationUs, null, () => {
       if (!this.#underWay.delete(operation)) return; // its process died; what was left of it has been settled
       const outcome = attempt(perform);
       this.world.call(process, () => done(outcome.error, outcome.value));
@@ -139,6 +144,7 @@ export class SimDisk {
   /** Performs an operation on the spot. */
   finish<T>(process: Process, done: Done<T>, perform: () => T): void {
     if (!process.alive) return;
+    this.#approachTrap(0);
     const outcome = attempt(perform);
     done(outcome.error, outcome.value);
   }
@@ -221,6 +227,13 @@ export class SimDisk {
 
   count(fault: string): void {
     this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
+  }
+
+  #approachTrap(durationUs: number): void {
+    const { trap } = this.faults;
+    if (trap === null || --trap.left > 0) return;
+    this.faults.trap = null;
+    this.world.after(below(this.random, durationUs + 1), null, trap.spring);
   }
 
   #loseUnsynced(file: SimFile): void {

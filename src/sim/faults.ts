@@ -1,7 +1,7 @@
 /** The hand that breaks things: performs a plan's faults on a cluster, each at its time, and mends everything. */
 import { present } from "../base/assert.ts";
 import type { Cluster, SimNode } from "./cluster.ts";
-import type { Fault } from "./plan.ts";
+import { type Fault, THE_LEADER } from "./plan.ts";
 
 export class FaultHand {
   readonly #cluster: Cluster;
@@ -29,6 +29,7 @@ export class FaultHand {
       faults.failReads = 0;
       faults.failWrites = 0;
       faults.failSyncs = 0;
+      faults.trap = null;
       node.held = false;
       this.#cluster.start(node);
     }
@@ -41,10 +42,25 @@ export class FaultHand {
   }
 
   #node(index: number): SimNode {
+    if (index === THE_LEADER) return this.#leader();
     return present(this.#cluster.nodes[index], "a plan names nodes that exist");
   }
 
-  #perform(fault: Fault): void {
+  /** Who believes to lead in the highest term; if nobody does, the first node. */
+  #leader(): SimNode {
+    let leader = present(this.#cluster.nodes[0], "a cluster has nodes");
+    let highest = -1;
+    for (const node of this.#cluster.nodes) {
+      const group = node.server?.groups[0];
+      if (group === undefined || !group.isLeader || group.core.term <= highest) continue;
+      leader = node;
+      highest = group.core.term;
+    }
+    return leader;
+  }
+
+  #perform(planned: Fault): void {
+    const fault = this.#aimed(planned);
     this.#cluster.world.note("fault", -1, fault.atUs, 0, fault.kind);
     switch (fault.kind) {
       case "kill":
@@ -52,6 +68,8 @@ export class FaultHand {
         return this.#down(this.#node(fault.node), fault.kind, fault.downUs);
       case "stop":
         return this.#stop(this.#node(fault.node), fault.downUs);
+      case "crash_point":
+        return this.#trap(this.#node(fault.node), fault);
       case "power_all":
         for (const node of this.#cluster.nodes) this.#down(node, "power", fault.downUs);
         return;
@@ -59,6 +77,7 @@ export class FaultHand {
         return this.#node(fault.node).machine.pause(fault.forUs);
       case "cut":
       case "isolate":
+      case "cut_clients":
       case "slow_link":
       case "reset":
         return this.#performOnNet(fault);
@@ -72,9 +91,27 @@ export class FaultHand {
     }
   }
 
+  /** A cut from the leader to the leader would cut nothing. */
+  #aimed(fault: Fault): Fault {
+    if (!("from" in fault) || fault.from !== THE_LEADER) return fault;
+    const from = this.#leader().index;
+    return { ...fault, from, to: fault.to === from ? (from + 1) % this.#cluster.nodes.length : fault.to };
+  }
+
   #down(node: SimNode, how: "kill" | "power", downUs: number): void {
     this.#cluster.takeDown(node, how);
     this.#holdDown(node, downUs);
+  }
+
+  #trap(node: SimNode, { operations, how, downUs }: Fault & { kind: "crash_point" }): void {
+    node.machine.disk.faults.trap = {
+      left: operations,
+      spring: () => {
+        if (this.#over) return;
+        this.#cluster.count("crash_point");
+        this.#down(node, how, downUs);
+      },
+    };
   }
 
   #stop(node: SimNode, downUs: number): void {
@@ -130,11 +167,23 @@ export class FaultHand {
         net.setCut(fault.from, fault.to, true);
         return this.#later(fault.forUs, () => net.setCut(fault.from, fault.to, false));
       case "isolate": {
-        const others = nodes.filter(({ index }) => index !== fault.node);
+        const alone = this.#node(fault.node).index;
         const setAll = (cut: boolean): void => {
-          for (const { index } of others) {
-            net.setCut(fault.node, index, cut);
-            net.setCut(index, fault.node, cut);
+          for (const { index } of nodes) {
+            if (index === alone) continue;
+            net.setCut(alone, index, cut);
+            net.setCut(index, alone, cut);
+          }
+        };
+        setAll(true);
+        return this.#later(fault.forUs, () => setAll(false));
+      }
+      case "cut_clients": {
+        const node = this.#node(fault.node).index;
+        const setAll = (cut: boolean): void => {
+          for (const machine of this.#cluster.clientMachines) {
+            net.setCut(node, machine, cut);
+            net.setCut(machine, node, cut);
           }
         };
         setAll(true);

@@ -14,10 +14,22 @@ import { DISK_DEFAULT, type DiskKnobs } from "./disk.ts";
 import { NET_DEFAULT, type NetKnobs } from "./net.ts";
 import type { WorkloadSpec } from "./workload.ts";
 
-/** What can go wrong. `node` counts from 0; times and durations are microseconds of the world's clock. */
+/** In place of a node's number: whoever leads when the fault comes. */
+export const THE_LEADER = -1;
+
+/** What can go wrong. `node` counts from 0, or is THE_LEADER; times and durations are microseconds of the world's clock. */
 export type Fault = { readonly atUs: number } & (
   | { readonly kind: "kill" | "power" | "stop"; readonly node: number; readonly downUs: number }
   | { readonly kind: "power_all"; readonly downUs: number }
+  /** Down in the middle of the disk operation so many after `atUs`. */
+  | {
+      readonly kind: "crash_point";
+      readonly node: number;
+      readonly operations: number;
+      readonly how: "kill" | "power";
+      readonly downUs: number;
+    }
+  | { readonly kind: "cut_clients"; readonly node: number; readonly forUs: number }
   | { readonly kind: "pause"; readonly node: number; readonly forUs: number }
   | { readonly kind: "cut"; readonly from: number; readonly to: number; readonly forUs: number }
   | { readonly kind: "isolate"; readonly node: number; readonly forUs: number }
@@ -69,6 +81,8 @@ const KINDS: readonly FaultKind[] = [
   "power",
   "stop",
   "power_all",
+  "crash_point",
+  "cut_clients",
   "pause",
   "cut",
   "isolate",
@@ -201,6 +215,8 @@ function faultOf(
   lost: number,
 ): Fault {
   const node = below(random, nodes);
+  // Much of what can go wrong goes wrong around leaders, and there are fewer of them.
+  const victim = below(random, 2) === 0 ? THE_LEADER : node;
   const other = nodes === 1 ? 0 : (node + 1 + below(random, nodes - 1)) % nodes;
   switch (kind) {
     case "power_all":
@@ -208,17 +224,22 @@ function faultOf(
     case "kill":
     case "power":
     case "stop":
-      return { atUs, kind, node, downUs: lastsUs };
+      return { atUs, kind, node: victim, downUs: lastsUs };
     case "flip_bit":
     case "wipe":
       return { atUs, kind, node: nodes - lost, downUs: lastsUs };
+    case "crash_point": {
+      const how = below(random, 3) === 0 ? "kill" : "power";
+      return { atUs, kind, node: victim, operations: draw(random, [1, 80]), how, downUs: lastsUs };
+    }
     case "pause":
     case "isolate":
+    case "cut_clients":
     case "disk_stall":
     case "disk_full":
-      return { atUs, kind, node, forUs: lastsUs };
+      return { atUs, kind, node: victim, forUs: lastsUs };
     case "cut":
-      return { atUs, kind, from: node, to: other, forUs: lastsUs };
+      return { atUs, kind, from: victim, to: other, forUs: lastsUs };
     case "slow_link":
       return {
         atUs,

@@ -80,6 +80,9 @@ class Run {
       for (const checker of this.#checkers) checker.onStart?.(node);
     };
     cluster.observerOf = (node) => ({
+      onLeader: (replica) => {
+        for (const checker of this.#checkers) checker.onLeader?.(node, replica);
+      },
       onApplied: (replica, entry) => {
         if (recording) cluster.world.tell("applied", node.index, `${entry.index} of term ${entry.term}`);
         for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);

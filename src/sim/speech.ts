@@ -218,6 +218,9 @@ export function meaningOf(op: RegisterOp, answer: Answer): Meaning {
 
 function meaningOfError(op: RegisterOp, text: string): Meaning {
   const word = text.split(" ", 1)[0] ?? "";
+  // The write was done once, and its reply is gone: good enough for one whose reply says nothing else.
+  if (word === "DONE" && op.kind !== "get")
+    return op.kind === "set" ? { outcome: "ok", result: true } : { outcome: "unknown" };
   if (UNCERTAIN.has(word)) return { outcome: "unknown" };
   if (NOTHING_DONE.has(word)) return { outcome: "not_executed" };
   if (op.kind === "incr" && text.includes("not an integer")) return { outcome: "ok", result: "error" };

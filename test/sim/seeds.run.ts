@@ -27,6 +27,8 @@ const EFFECTS: Readonly<Record<FaultKind, string>> = {
   kill: "kill",
   power: "power",
   power_all: "power",
+  crash_point: "crash_point",
+  cut_clients: "cut",
   stop: "stop",
   pause: "pause",
   cut: "cut",

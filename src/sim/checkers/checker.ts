@@ -13,6 +13,8 @@ export interface Checker {
   onMessage?(node: SimNode, group: number, message: Message): void;
   /** `node` applied `entry`; the store shows the state after it. */
   onApplied?(node: SimNode, replica: GroupReplica, entry: Entry): void;
+  /** `node` may have become leader, stepped down, or seen another leader or term. */
+  onLeader?(node: SimNode, replica: GroupReplica): void;
   /** A new process of `node` begins: it knows what its disk says and nothing else. */
   onStart?(node: SimNode): void;
   /** How often the checker had something to judge: a checker that never had proves nothing. */

@@ -1,8 +1,9 @@
 /**
- * Election safety, log matching and leader completeness, from what leaders send.
+ * Election safety, log matching, leader completeness and the commit rule, mostly from what leaders send.
  *
  *     election safety       one replica speaks as the leader of a term (thesis 3.4)
  *     log matching          entries of one index and term are the same, and so is the entry before them (3.5)
+ *     commit rule           a leader moves the commit index only to an entry of its own term (3.6.2)
  *     leader completeness   a leader of a later term sends no other entry where one was applied (3.6.3)
  *
  * The oracle grows with all that is seen, so a run's end is judged by all of its past (hazards A1, A3, B1).
@@ -29,6 +30,8 @@ export class LeaderChecker implements Checker {
   #applied = new Map<string, Applied>();
   /** Terms of entries as the leader of a term has them: (group, leader's term) -> index -> entry's term. */
   #logs = new Map<string, Map<Index, Term>>();
+  /** The commit index with which a node entered on its present leadership. */
+  #commitBefore = new Map<SimNode, { term: Term; index: Index }>();
 
   constructor(world: World) {
     this.#world = world;
@@ -41,7 +44,15 @@ export class LeaderChecker implements Checker {
     if (message.kind === "append") this.#append(node, group, message);
   }
 
+  onLeader(node: SimNode, replica: GroupReplica): void {
+    const { role, term, commitIndex } = replica.core;
+    if (role === "leader" && this.#commitBefore.get(node)?.term !== term) {
+      this.#commitBefore.set(node, { term, index: commitIndex });
+    }
+  }
+
   onApplied(node: SimNode, replica: GroupReplica, entry: Entry): void {
+    this.#commitRule(node, replica);
     const key = `${replica.group}/${entry.index}`;
     if (!this.#applied.has(key))
       this.#applied.set(key, { term: entry.term, byTerm: replica.core.term, node: node.id });
@@ -50,6 +61,17 @@ export class LeaderChecker implements Checker {
   /** The term of the entry at `index` in the log of the leader of `term`; undefined if it never said. */
   termAt(group: number, term: Term, index: Index): Term | undefined {
     return this.#logs.get(`${group}/${term}`)?.get(index);
+  }
+
+  #commitRule(node: SimNode, { group, core }: GroupReplica): void {
+    const before = this.#commitBefore.get(node);
+    if (core.role !== "leader" || before?.term !== core.term || core.commitIndex <= before.index) return;
+    const term = this.termAt(group, core.term, core.commitIndex);
+    if (term === undefined || term === core.term) return;
+    this.#world.fail(
+      "commit rule",
+      `${node.id}, leading term ${core.term}, committed index ${core.commitIndex}, an entry of term ${term}`,
+    );
   }
 
   #oneLeader(node: SimNode, group: number, term: Term, replica: ReplicaId): void {
