@@ -63,7 +63,10 @@ async function freePorts(count: number): Promise<number[]> {
 }
 
 function redisCli(port: number, ...words: string[]): string {
-  return execFileSync("redis-cli", ["-p", String(port), ...words], { encoding: "utf8", timeout: 5000 }).trim();
+  return execFileSync("redis-cli", ["-p", String(port), ...words], {
+    encoding: "utf8",
+    timeout: 5000,
+  }).trim();
 }
 
 async function until(what: string, test: () => boolean): Promise<void> {
@@ -84,7 +87,18 @@ async function startNucleus(): Promise<Side> {
   const nodes = ports.map((port, i) => ({ id: `n${i + 1}`, addr: `127.0.0.1:${port}` }));
   fs.writeFileSync(layout, JSON.stringify({ cluster: "5eed".repeat(8), nodes }));
   const pids = nodes.map(({ id, addr }) => {
-    const args = ["node", "--id", id, "--listen", addr, "--dir", path.join(dir, id), "--layout", layout, "--init"];
+    const args = [
+      "node",
+      "--id",
+      id,
+      "--listen",
+      addr,
+      "--dir",
+      path.join(dir, id),
+      "--layout",
+      layout,
+      "--init",
+    ];
     return start(options.binary, args, `${id}.log`).pid as number;
   });
   let leader = 0;
@@ -101,7 +115,11 @@ async function startRedis(): Promise<Side> {
   const redisDir = path.join(dir, "redis");
   fs.mkdirSync(redisDir);
   const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", redisDir, "--save", ""];
-  const child = start("redis-server", [...args, "--appendonly", "yes", "--appendfsync", "always"], "redis.log");
+  const child = start(
+    "redis-server",
+    [...args, "--appendonly", "yes", "--appendfsync", "always"],
+    "redis.log",
+  );
   await until("redis-server", () => redisCli(port, "PING") === "PONG");
   return { name: "redis", port, pids: [child.pid as number] };
 }
@@ -115,7 +133,16 @@ function cpuSeconds(pid: number): number {
 async function measure(side: Side, row: Row, requests: number): Promise<Sample> {
   const before = side.pids.map(cpuSeconds);
   const startedAt = performance.now();
-  const args = ["-p", String(side.port), "-t", row.test, "-c", String(row.clients), "-P", String(row.pipeline)];
+  const args = [
+    "-p",
+    String(side.port),
+    "-t",
+    row.test,
+    "-c",
+    String(row.clients),
+    "-P",
+    String(row.pipeline),
+  ];
   args.push("-n", String(requests), "-r", "100000", "-d", "100", "--csv");
   const child = spawn("redis-benchmark", args, { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
@@ -139,7 +166,8 @@ async function measure(side: Side, row: Row, requests: number): Promise<Sample> 
   return { rps, cpuUsPerOp: (used / requests) * 1e6, generatorShare: generatorCpu / seconds };
 }
 
-const median = (list: readonly number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1] as number;
+const median = (list: readonly number[]): number =>
+  list.toSorted((a, b) => a - b)[list.length >> 1] as number;
 
 async function compare(row: Row, sides: readonly Side[]): Promise<boolean> {
   const ratios: number[] = [];
@@ -175,7 +203,9 @@ async function compare(row: Row, sides: readonly Side[]): Promise<boolean> {
 async function main(): Promise<number> {
   const sides = [await startNucleus(), await startRedis()];
   console.log(`${ROUNDS} rounds of about ${SECONDS} s each, 100 B values, 100,000 random keys`);
-  console.log("redis: one redis-server, appendfsync always; nucleus: three nodes, synced on a majority, leader's port");
+  console.log(
+    "redis: one redis-server, appendfsync always; nucleus: three nodes, synced on a majority, leader's port",
+  );
   console.log(`${"".padEnd(16)}   ratio      min-max   floor  CPU us/op n / r`);
   let passed = true;
   for (const row of ROWS) passed = (await compare(row, sides)) && passed;

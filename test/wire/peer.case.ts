@@ -367,7 +367,7 @@ t.test("J3: every kind, cut short, overlong, or with numbers out of range, is re
     }
     const [longer] = receive([crafted(kind, concat([body, Uint8Array.of(0)]), flags)]);
     t.equal(typeof longer, "string", `${name} with a byte too many`);
-    const [flagged] = receive([crafted(kind, body, 2)]);
+    const [flagged] = receive([crafted(kind, body, flags | 4)]);
     t.equal(flagged, "flags", `${name} with an unknown flag`);
   }
   t.same(receive([crafted(99, new Uint8Array(8))]), ["kind"]);
