@@ -6,7 +6,7 @@ import type { Platform } from "../../src/platform/platform.ts";
 import { slotOf } from "../../src/ring/slot.ts";
 import { OP } from "../../src/wire/command.ts";
 import { OPCODE } from "../../src/wire/native.ts";
-import { Doors, errorOf, type Rules } from "./doors.ts";
+import { Doors, errorOf, type Fate, type Rules } from "./doors.ts";
 
 /** Remembers how each call ended. */
 class Ends {
@@ -240,6 +240,20 @@ t.test("a leader that cannot be reached from here is no reason to leave a node t
   run(3000);
   t.equal(ends.said.length, 20);
   t.equal(core().node, "n1");
+});
+
+t.test("a write that was given up holds no later one back, although the floor lies below it", async (t) => {
+  const fate = (frame: Uint8Array): Fate => {
+    const seq = getU64(frame, 8 + 16);
+    return seq === 1 ? "again" : seq === 2 ? "mute" : "ok";
+  };
+  const { run, core, ends } = world(1, { fate }, (core, ends) => {
+    incr(core, "elsewhere", ends.caller("stuck"), 10_000);
+    incr(core, "n", ends.caller("given up"), 300);
+  });
+  run(500);
+  incr(core(), "n", ends.caller("next"));
+  t.match(run(200), [/^given up: OUTCOME_UNKNOWN/, "next: ok"]);
 });
 
 t.test(
