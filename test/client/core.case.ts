@@ -245,7 +245,7 @@ t.test("a leader that cannot be reached from here is no reason to leave a node t
 t.test("a write that was given up holds no later one back, although the floor lies below it", async (t) => {
   const fate = (frame: Uint8Array): Fate => {
     const seq = getU64(frame, 8 + 16);
-    return seq === 1 ? "again" : seq === 2 ? "mute" : "ok";
+    return seq === 1 ? "again" : seq === 2 ? "lost" : "ok";
   };
   const { run, core, ends } = world(1, { fate }, (core, ends) => {
     incr(core, "elsewhere", ends.caller("stuck"), 10_000);

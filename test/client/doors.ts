@@ -30,6 +30,7 @@ const FATES = [
   "uncertain_done",
   "uncertain_not",
   "mute",
+  "lost",
 ] as const;
 export type Fate = (typeof FATES)[number];
 
@@ -211,6 +212,7 @@ class DoorConnection implements ConnectionEvents {
 
   #serve(fate: Fate, id: number, frame: Uint8Array): void {
     if (this.#gone) return;
+    if (fate === "lost") return;
     if (fate === "cut_before") return this.#cut();
     if (fate === "again") return this.#error(id, "CLUSTERDOWN no leader; nothing was done");
     if (fate === "uncertain_not") return this.#error(id, "UNCERTAIN it was sent");

@@ -80,6 +80,7 @@ function run(seed: number): { marks: Mark[]; lists: Map<string, string[]>; doors
       "uncertain_done",
       "uncertain_not",
       "mute",
+      "lost",
     ]);
   };
   let leader = 0;
