@@ -13,6 +13,8 @@ import type { Connection, ConnectionEvents, Net } from "./platform.ts";
 /** `send` returns false above this: one full append window to a slow peer. */
 const QUEUED_BYTES_MAX = 8 * MiB;
 const BACKLOG = 1024;
+/** A connection that is silent for this long is asked by the kernel whether it is still there. */
+const KEEP_ALIVE_MS = 60_000;
 
 const NOBODY: ConnectionEvents = { onOpen() {}, onData() {}, onDrain() {}, onClose() {} };
 
@@ -58,6 +60,8 @@ class SocketConnection implements Connection {
     this.#socket = socket;
     this.events = events;
     this.remote = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
+    // The other side may be gone without a word, and nothing waits to be sent (hazard H8).
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on("data", (bytes: Uint8Array) => this.events.onData(bytes));
     socket.on("drain", () => {
       if (!this.#overCap) return;

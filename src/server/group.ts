@@ -15,7 +15,6 @@ import { MiB } from "../base/units.ts";
 import type { Clock, Log } from "../platform/platform.ts";
 import { RaftCore } from "../raft/core.ts";
 import {
-  type AppendRequest,
   ENTRY_KIND,
   type Entry,
   type EntryKind,
@@ -33,6 +32,7 @@ import type { GroupId, Wal } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES, batchTimeMs, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { AppendGate } from "./append_gate.ts";
+import { AppendSender } from "./append_sender.ts";
 import { Bundle } from "./bundle.ts";
 import { EntryCache } from "./entry_cache.ts";
 import { LogTime } from "./log_time.ts";
@@ -67,7 +67,7 @@ export type GroupHost = {
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
-/** Bytes of entries read back from the log at a time, and of those sent in one append. */
+/** Bytes of entries read back from the log at a time. */
 const READ_BACK_BYTES = 4 * MiB;
 /** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
 const APPLY_BYTES_MAX = MiB;
@@ -89,9 +89,11 @@ export class GroupReplica {
   #timeBatchIndex: Index = 0;
   /** Highest time sealed or seen in an entry. */
   #timeMs = 0;
-  /** The leader's time less this node's wall clock, as of the last append. */
-  #leaderAheadMs = 0;
+  /** The leader's time as of the last append, and when that came (monotonic); -1: none came yet. */
+  #leaderTimeMs = 0;
+  #leaderTimeAtMs = -1;
   readonly #gate: AppendGate;
+  readonly #appends: AppendSender;
   /** The core has entries that the log was not given yet. */
   #unwritten = false;
   readonly #snapshots: Snapshots;
@@ -131,6 +133,16 @@ export class GroupReplica {
         this.#unwritten = true;
       },
     );
+    this.#appends = new AppendSender({
+      group,
+      cache: this.#cache,
+      wal: host.wal,
+      log: host.log,
+      maySend: (message) => this.core.maySend(message),
+      send: (message, entries) => host.send(group, message, entries),
+      compacted: () => this.compactedTo(this.#snapshots.latest?.index ?? 0),
+      wake: () => host.wake(),
+    });
     this.#snapshots = snapshots(this);
   }
 
@@ -173,7 +185,8 @@ export class GroupReplica {
   step(message: Message): void {
     if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
     const newest = message.entries[message.entries.length - 1] as Entry;
-    this.#leaderAheadMs = batchTimeMs(newest.bytes) - this.#host.clock.wallMs();
+    this.#leaderTimeMs = batchTimeMs(newest.bytes);
+    this.#leaderTimeAtMs = this.#host.clock.monotonicMs();
     this.#gate.offer(message);
   }
 
@@ -193,8 +206,9 @@ export class GroupReplica {
     if (this.#gate.release()) this.advance();
   }
 
-  /** A voter's wall clock came with its reply. */
+  /** A voter's wall clock came with its reply; one of another term says nothing for this one. */
   hearClock(term: Term, replica: ReplicaId, wallMs: number): void {
+    if (term !== this.core.term) return;
     this.#logTime.hear(term, replica, wallMs, this.#host.clock.monotonicMs());
   }
 
@@ -209,11 +223,15 @@ export class GroupReplica {
 
   /**
    * What the leader's time is about now, seen from a follower: its last stamp as it arrived, carried on by this
-   * node's wall clock. Only for `notAfter` of retries, where seconds do not matter.
+   * node's monotonic clock, since its wall clock may step. Only for `notAfter` of retries, where seconds do not
+   * matter.
    */
   leaderTimeEstimateMs(): number {
     if (this.isLeader) return this.leaderTimeMs();
-    return Math.max(this.store.logTimeMs, this.#host.clock.wallMs() + this.#leaderAheadMs);
+    const { clock } = this.#host;
+    const sinceMs = clock.monotonicMs() - this.#leaderTimeAtMs;
+    const now = this.#leaderTimeAtMs < 0 ? clock.wallMs() : Math.floor(this.#leaderTimeMs + sinceMs);
+    return Math.max(this.store.logTimeMs, now);
   }
 
   // ------------------------------------------------------------------------------------------- proposing
@@ -336,30 +354,8 @@ export class GroupReplica {
   }
 
   #send(message: Message): void {
-    if (message.kind !== "append" || message.lastIndex === message.prevIndex) {
-      this.#host.send(this.group, message, []);
-      return;
-    }
-    const entries: Entry[] = [];
-    for (let index = message.prevIndex + 1; index <= message.lastIndex; index++) {
-      const entry = this.#cache.get(index);
-      if (entry === null) return this.#sendFromLog(message);
-      entries.push(entry);
-    }
-    this.#host.send(this.group, message, entries);
-  }
-
-  /** The follower is behind the cache. What arrives later than meant is still the log of that term. */
-  #sendFromLog(message: AppendRequest): void {
-    const { prevIndex, lastIndex } = message;
-    const read = this.#host.wal.readEntries(this.group, prevIndex + 1, lastIndex, READ_BACK_BYTES);
-    runTask(read, (error, entries) => {
-      if (error !== null) return this.compactedTo(this.#snapshots.latest?.index ?? 0);
-      const last = entries.at(-1);
-      if (last === undefined || !this.core.maySend(message)) return;
-      this.#host.send(this.group, { ...message, lastIndex: last.index }, entries);
-      this.#host.wake();
-    });
+    if (message.kind === "append") this.#appends.send(message);
+    else this.#host.send(this.group, message, []);
   }
 
   // ------------------------------------------------------------------------------------------- snapshots

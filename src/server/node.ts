@@ -7,7 +7,7 @@
  *       peers.flush     one write to each peer
  *       wal.submit      one write and at most one sync for everything
  *       group.apply     committed entries, replies, reads
- *       client.flush    one write to each touched client
+ *       doors.flush     one write to each touched client
  *
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
  */
@@ -23,14 +23,13 @@ import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
 import { type Born, openNode, storeSettings } from "./birth.ts";
 import type { Origin } from "./bundle.ts";
-import type { Client, ClientHost } from "./client.ts";
+import { Doors } from "./doors.ts";
 import { Forwarder } from "./forwarder.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
 import { KnownPeers } from "./known_peers.ts";
 import type { Lane } from "./lane.ts";
 import type { Layout } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
-import { Openings } from "./opening.ts";
 import { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
@@ -43,8 +42,6 @@ const CACHE_BYTES_MAX = 16 * MiB;
 const LATE_MS_LOGGED = 100;
 /** One second to hand over and drain. */
 const STOP_TICKS_MAX = 100;
-/** Redis's default too. */
-const CLIENTS_MAX = 10_000;
 
 export type NodeConfig = {
   readonly id: string;
@@ -74,21 +71,14 @@ export class NucleusNode {
   #routers: Router[] = [];
   #born: Born | null = null;
   #traffic: SnapshotTraffic[] = [];
-  readonly #clients = new Map<number, Client>();
-  readonly #openings: Openings;
-  #clientNext = 1;
-  #touched: Client[] = [];
-  readonly #touchedIds = new Set<number>();
-  #waiting: Client[] = [];
-  #draining = new Set<Client>();
+  readonly #doors: Doors;
   #turnAsked = false;
   /** Nothing is taken, sent or written any more. */
   #stopped = false;
+  #dead = false;
   #stopping: { done: Done<void>; ticks: number } | null = null;
   #stopTicks: (() => void) | null = null;
-  #ticks = 0;
   readonly #status: NodeStatus;
-  readonly #clientHost: ClientHost;
 
   /** `fatal` ends the process: after it, nothing the node says or writes can be trusted. */
   constructor(
@@ -102,30 +92,14 @@ export class NucleusNode {
     this.observer = observer;
     this.#fatal = fatal;
     this.#status = new NodeStatus(this);
-    this.#clientHost = {
+    this.#doors = new Doors({
       clock: platform.clock,
       random: platform.random,
       info: this.#status,
-      clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => this.#admit(view, at, lane, origin, tag),
       moveLeader: (node) => this.#moveLeader(node),
-      touch: (client) => this.#touch(client),
-      waitForRoom: (client) => {
-        this.#waiting.push(client); // whatever makes room comes with a turn, or the next tick does
-      },
-      waitForDrain: (client) => {
-        this.#draining.add(client);
-      },
-      onGone: (client) => {
-        this.#clients.delete(client.id);
-        this.#draining.delete(client);
-      },
-    };
-    this.#openings = new Openings({
-      nextId: () => this.#clientNext++,
-      host: this.#clientHost,
-      peers: () => this.peers,
-      onClient: (client) => this.#clients.set(client.id, client),
+      onPeer: (connection, bytes) => this.#peers?.accept(connection, bytes),
+      wake: () => this.wake(),
     });
   }
 
@@ -143,11 +117,11 @@ export class NucleusNode {
   }
 
   get clientCount(): number {
-    return this.#clients.size;
+    return this.#doors.count;
   }
 
   get clientsTotal(): number {
-    return this.#clientNext - 1;
+    return this.#doors.total;
   }
 
   // ------------------------------------------------------------------------------------------- start and stop
@@ -176,8 +150,12 @@ export class NucleusNode {
     const store = new KeyValueStore(storeSettings(layout));
     const born = yield* openNode(this.platform, { dir, node: id, layout, init }, store, {
       onSynced: (lsn) => this.#onSynced(lsn),
-      onFailed: (error) => this.#fatal(error),
+      onFailed: (error) => this.#die(error),
     });
+    if (this.#stopping !== null) {
+      yield* born.wal.close();
+      throw new NucleusError("ESTOPPED", "it was told to stop while it started");
+    }
     this.#born = born;
     this.#wal = born.wal;
     this.#open(born, store);
@@ -262,7 +240,7 @@ export class NucleusNode {
       },
       onReadsLost: (_group, reads) => this.#routers[0]?.giveBack(reads, false),
       onNotExecuted: (_group, bundle) => this.#routers[0]?.giveBack(bundle, true),
-      fatal: (error) => this.#fatal(error),
+      fatal: (error) => this.#die(error),
       sendSnapshot: (_group, to) => this.#traffic[0]?.send(to),
       installSnapshot: (_group, meta) => this.#traffic[0]?.install(meta),
       onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
@@ -285,11 +263,21 @@ export class NucleusNode {
     return snapshots;
   }
 
+  /** The node cannot go on: whoever runs it ends the process, and nothing of it happens until then. */
+  #die(error: Error): void {
+    if (this.#dead) return;
+    this.#dead = true;
+    this.#stopped = true;
+    this.#stopTicks?.();
+    this.#fatal(error);
+  }
+
   /**
    * Stops cleanly: hands leaderships over, lets what was begun end, then closes connections and log. No longer
    * than STOP_TICKS_MAX for the first two: what is unanswered then, its callers take for unknown.
    */
   stop(done: Done<void>): void {
+    if (this.#dead) return done(null, undefined);
     if (this.#stopping !== null) return;
     this.#stopping = { done, ticks: 0 };
     this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
@@ -317,8 +305,7 @@ export class NucleusNode {
     this.#stopped = true;
     this.#stopTicks?.();
     for (const traffic of this.#traffic) traffic.stop();
-    for (const client of this.#clients.values()) client.connection.close();
-    this.#openings.close();
+    this.#doors.close();
     this.#peers?.close();
     if (this.#wal === null) stopping.done(null, undefined);
     else runTask(this.#wal.close(), stopping.done);
@@ -327,10 +314,9 @@ export class NucleusNode {
   // ------------------------------------------------------------------------------------------- inputs
 
   #onConnection(connection: Connection): void {
-    const full = this.#clients.size + this.#openings.count >= CLIENTS_MAX;
-    if (this.#peers === null || full)
-      connection.destroy(); // still reading the log, or full
-    else this.#openings.add(connection);
+    if (this.#peers === null || this.#stopped)
+      connection.destroy(); // still reading the log, or at the end
+    else this.#doors.accept(connection);
   }
 
   #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
@@ -376,7 +362,6 @@ export class NucleusNode {
 
   #tick(lateMs: number): void {
     if (this.#stopped) return;
-    this.#ticks++;
     if (lateMs > LATE_MS_LOGGED)
       this.platform.log.write("warn", "the loop was late", { ms: Math.round(lateMs) });
     // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
@@ -387,8 +372,7 @@ export class NucleusNode {
     for (const router of this.#routers) router.tick();
     for (const traffic of this.#traffic) traffic.tick();
     this.#peers?.tick();
-    this.#openings.tick();
-    this.#retryDraining();
+    this.#doors.tick();
     this.#wal?.tick(TICK_MS + lateMs);
     this.#tickStop();
     this.wake();
@@ -414,32 +398,7 @@ export class NucleusNode {
       group.advance(); // what applying allowed: the end of a joint change, a served transfer
     }
     this.#peers?.flush();
-    this.#flushClients();
-  }
-
-  #flushClients(): void {
-    if (this.#waiting.length > 0) {
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      for (const client of waiting) client.retry();
-    }
-    const touched = this.#touched;
-    this.#touched = [];
-    this.#touchedIds.clear();
-    for (const client of touched) client.flush();
-  }
-
-  #retryDraining(): void {
-    const draining = this.#draining;
-    this.#draining = new Set();
-    for (const client of draining) client.retry();
-  }
-
-  #touch(client: Client): void {
-    if (this.#touchedIds.has(client.id)) return;
-    this.#touchedIds.add(client.id);
-    this.#touched.push(client);
-    this.wake();
+    this.#doors.flush();
   }
 
   statusJson(): string {

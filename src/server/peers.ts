@@ -27,6 +27,8 @@ const FORWARD_DEADLINE_MS = 2500;
 const PING_TICKS = 100;
 /** A caller that calls itself a node and does not say which for this long is dropped. */
 const HELLO_TICKS_MAX = 500;
+/** Three to each of 15 nodes, and as many again that are being replaced; the oldest makes room. */
+const CALLERS_MAX = 96;
 
 export type PeersHost = {
   /** `wallMs` is the sender's wall clock if its kind of message carries one, else -1. */
@@ -206,13 +208,13 @@ export class Peers {
   #onFrame(link: PeerLink, frame: PeerFrame): void {
     switch (frame.kind) {
       case "message":
-        this.#host.onMessage(frame.group, frame.message, carriesClock(frame.message) ? frame.wallMs : -1);
+        this.#deliver(link, frame, carriesClock(frame.message) ? frame.wallMs : -1);
         return;
       case "heartbeats":
-        for (const { group, message } of frame.rows) this.#host.onMessage(group, message, -1);
+        for (const row of frame.rows) this.#deliver(link, row, -1);
         return;
       case "heartbeat_replies":
-        for (const { group, message } of frame.rows) this.#host.onMessage(group, message, frame.wallMs);
+        for (const row of frame.rows) this.#deliver(link, row, frame.wallMs);
         return;
       case "forward_request": {
         const remote = this.#remotes.get(link.peer.id) as Remote;
@@ -237,6 +239,12 @@ export class Peers {
     }
   }
 
+  /** Each node speaks for its own replicas. */
+  #deliver(link: PeerLink, { group, message }: GroupMessage<Message>, wallMs: number): void {
+    if (this.nodeOf(message.from) === link.peer.id) this.#host.onMessage(group, message, wallMs);
+    else link.drop(`it speaks for replica ${message.from}, which is not there`);
+  }
+
   #onUp(link: PeerLink): void {
     const remote = this.#remotes.get(link.peer.id) as Remote;
     if (link.kind === "forward") remote.server = new ForwardServer(link, this.#host);
@@ -255,11 +263,21 @@ export class Peers {
   /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */
   accept(connection: Connection, bytes: Uint8Array): void {
     const caller = new Caller(connection, (parser, frame) => this.#onCaller(connection, parser, frame));
+    if (this.#callers.size >= CALLERS_MAX) this.#dropOldest();
     this.#callers.add(caller);
     connection.events = caller;
     if (bytes.length > 0) caller.onData(bytes);
   }
 
+  #dropOldest(): void {
+    for (const oldest of this.#callers) {
+      this.#callers.delete(oldest);
+      if (!oldest.done) oldest.connection.destroy();
+      return;
+    }
+  }
+
+  /** Oldest first. */
   readonly #callers = new Set<Caller>();
 
   #onCaller(connection: Connection, parser: PeerParser, frame: PeerFrame): void {
@@ -333,6 +351,7 @@ class Caller implements ConnectionEvents {
   }
 
   onData(bytes: Uint8Array): void {
+    if (this.done) return;
     const parser = this.#parser;
     parser.feed(bytes);
     const event = parser.next();

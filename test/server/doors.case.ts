@@ -1,12 +1,17 @@
 /** The doors: back-pressure, borrowed bytes, readers that do not read. */
 import t from "tap";
 import { fromUtf8, utf8, Writer } from "../../src/base/bytes.ts";
+import type { Connection } from "../../src/platform/platform.ts";
+import type { Client } from "../../src/server/client.ts";
+import { Doors } from "../../src/server/doors.ts";
 import { NativeClient } from "../../src/server/native_client.ts";
+import { Openings } from "../../src/server/opening.ts";
 import { RespClient } from "../../src/server/resp_client.ts";
 import { OP } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { beginNative, endNative, OPCODE } from "../../src/wire/native.ts";
-import { FakeConnection, FakeHost, resp } from "./doubles.ts";
+import { preamble } from "../../src/wire/preamble.ts";
+import { clock, FakeConnection, FakeHost, random, resp } from "./doubles.ts";
 
 const MiB = 1024 * 1024;
 
@@ -137,5 +142,85 @@ t.test("a malformed native frame closes the connection after saying why", (t) =>
   host.turn();
   t.match(fromUtf8(connection.sent[0] ?? new Uint8Array(0)), /malformed frame/);
   t.ok(connection.closed);
+  t.end();
+});
+
+function openings(isFull = () => false) {
+  const clients: Client[] = [];
+  const peers: { connection: Connection; bytes: Uint8Array }[] = [];
+  const door = new Openings({
+    nextId: () => clients.length + 1,
+    host: new FakeHost(),
+    isFull,
+    onPeer: (connection, bytes) => void peers.push({ connection, bytes: bytes.slice() }),
+    onClient: (client) => void clients.push(client),
+  });
+  const call = (): FakeConnection => {
+    const connection = new FakeConnection();
+    door.add(connection);
+    return connection;
+  };
+  return { door, clients, peers, call };
+}
+
+t.test("J10: a caller that says nothing is cut after a minute, and never keeps others out", (t) => {
+  const { door, clients, call } = openings();
+  const silent = call();
+  for (let tick = 0; tick < 6000; tick++) door.tick();
+  t.notOk(silent.destroyed);
+  const late = call();
+  door.tick();
+  t.ok(silent.destroyed);
+  t.notOk(late.destroyed);
+  const flood = Array.from({ length: 1500 }, call);
+  t.equal(door.count, 1024);
+  t.ok(late.destroyed && flood[0]?.destroyed, "the oldest made room");
+  const speaks = call();
+  speaks.events.onData(resp(["PING"]));
+  t.equal(clients.length, 1);
+  t.notOk(speaks.destroyed);
+  t.end();
+});
+
+t.test("J10: clients are counted, and nodes get in however many there are", (t) => {
+  const { door, clients, peers, call } = openings(() => true);
+  const respCaller = call();
+  respCaller.events.onData(resp(["PING"]));
+  t.equal(respCaller.text, "-ERR max number of clients reached\r\n");
+  t.ok(respCaller.closed);
+  const nativeCaller = call();
+  nativeCaller.events.onData(preamble("client"));
+  t.match(nativeCaller.text, /max number of clients/);
+  t.equal(clients.length, 0);
+  call().events.onData(preamble("peer"));
+  t.equal(peers.length, 1);
+  for (let tick = 0; tick <= 6000; tick++) door.tick();
+  t.ok(respCaller.destroyed, "also one that never reads why");
+  t.end();
+});
+
+t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
+  const host = new FakeHost();
+  const doors = new Doors({
+    clock,
+    random,
+    info: host.info,
+    admit: () => true,
+    moveLeader: () => null,
+    onPeer: () => {},
+    wake: () => {},
+  });
+  const connection = new FakeConnection();
+  doors.accept(connection);
+  connection.reads = false;
+  connection.events.onData(resp(["QUIT"]));
+  doors.flush();
+  t.ok(connection.closed);
+  for (let tick = 0; tick < 1000; tick++) doors.tick();
+  t.notOk(connection.destroyed);
+  for (let tick = 0; tick < 300; tick++) doors.tick();
+  t.ok(connection.destroyed);
+  connection.events.onClose("cut");
+  t.equal(doors.count, 0);
   t.end();
 });

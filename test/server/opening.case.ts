@@ -1,7 +1,6 @@
 import t from "tap";
 import type { Client } from "../../src/server/client.ts";
 import { OPENING_TICKS_MAX, Openings } from "../../src/server/opening.ts";
-import type { Peers } from "../../src/server/peers.ts";
 import { preamble } from "../../src/wire/preamble.ts";
 import { FakeConnection, FakeHost, resp } from "./doubles.ts";
 
@@ -11,8 +10,9 @@ function openings() {
   const list = new Openings({
     nextId: () => clients.length + 1,
     host: new FakeHost(),
-    peers: () => ({ accept: (connection: FakeConnection) => peers.push(connection) }) as unknown as Peers,
-    onClient: (client) => clients.push(client),
+    isFull: () => false,
+    onPeer: (connection) => void peers.push(connection as FakeConnection),
+    onClient: (client) => void clients.push(client),
   });
   const add = (): FakeConnection => {
     const connection = new FakeConnection();
