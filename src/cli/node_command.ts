@@ -54,6 +54,7 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
 
 function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
   const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
+  stopOnBugs(log);
   const refuse = (error: unknown, exitCode: number): never => {
     log.write("error", `cannot start: ${explain(error, args)}`);
     process.exit(exitCode);
@@ -99,6 +100,20 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
     log.write("info", "listening", { addr: args.listen, dir: args.dir, ...recovery(node) });
   });
   stopOnSignals(node, args);
+}
+
+/**
+ * A broken rule, or what nobody foresaw: one line, and the process ends at once. What it knows may be wrong, so
+ * nothing of it may be written, sent or served (hazard H2).
+ */
+function stopOnBugs(log: Log): void {
+  const stop = (error: unknown): never => {
+    const where = error instanceof Error ? (error.stack?.split("\n")[1]?.trim() ?? "") : "";
+    log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error), where });
+    process.exit(EXIT_FAILED);
+  };
+  process.on("uncaughtException", stop);
+  process.on("unhandledRejection", stop);
 }
 
 /** What the log held at the start, for the line that says so. */

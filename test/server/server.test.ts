@@ -4,5 +4,6 @@ import "./doors.case.ts";
 import "./forwarding.case.ts";
 import "./known_peers.case.ts";
 import "./opening.case.ts";
+import "./process.case.ts";
 import "./room.case.ts";
 import "./snapshots.case.ts";
