@@ -8,7 +8,7 @@
  * The bootstrap is index 1, term 0, the same bytes on every node. Errors: NucleusError of identity.ts and of the
  * log ("EDAMAGED", naming file and offset); the disk's own errors.
  */
-import { assert } from "../base/assert.ts";
+import { AssertionError, assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
@@ -19,6 +19,7 @@ import {
   type Entry,
   type GroupConfig,
   type Index,
+  type ReplicaId,
   type Restored,
   type SnapshotMeta,
 } from "../raft/types.ts";
@@ -28,7 +29,7 @@ import type { Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts
 import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
 import { createIdentity, type Identity, loadIdentity, loadPeers } from "./identity.ts";
-import { firstConfig, type Layout } from "./layout.ts";
+import { firstConfig, type Layout, membersOf } from "./layout.ts";
 import { type LoadedSnapshot, loadSnapshot } from "./snapshots.ts";
 
 export type Born = {
@@ -37,6 +38,8 @@ export type Born = {
   readonly recovered: Recovered;
   readonly replica: number;
   readonly restored: Restored;
+  /** The config in force. */
+  readonly config: GroupConfig;
   /** The snapshot that was loaded into the store, and the bytes of log behind it. */
   readonly snapshot: LoadedSnapshot | null;
   readonly logBytes: number;
@@ -83,17 +86,43 @@ export function* openNode(
     onSynced: (lsn) => watch.onSynced(lsn),
     onFailed: events.onFailed,
   });
-  const found =
-    recovered.groups.find(({ group }) => group === layout.group) ??
-    (yield* writeBootstrap(options, known !== null, wal, watch, events.onSynced));
-  const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
-  const loaded = yield* loadSnapshot(platform, `${dir}/snapshots`, found.group, found.snapshotIndex, store);
-  const snapshot = loaded?.meta ?? { index: 0, term: 0, config: EMPTY_CONFIG };
-  const restored = yield* restore(wal, found, snapshot);
-  const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
-  const { replica } = found;
-  const peers = yield* loadPeers(disk, dir);
-  return { identity, wal, recovered, replica, restored, snapshot: loaded, logBytes, peers };
+  try {
+    const found =
+      recovered.groups.find(({ group }) => group === layout.group) ??
+      (yield* writeBootstrap(options, known !== null, { wal, recovered }, watch, events.onSynced));
+    const loaded = yield* loadSnapshot(platform, `${dir}/snapshots`, found.group, found.snapshotIndex, store);
+    const snapshot = loaded?.meta ?? { index: 0, term: 0, config: EMPTY_CONFIG };
+    const restored = yield* restore(wal, found, snapshot);
+    const logBytes = found.entries.reduce((sum, { size }) => sum + size, 0);
+    const { replica } = found;
+    const config = restored.configs.at(-1)?.config ?? snapshot.config;
+    checkMembers(config, replica, options);
+    const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
+    const peers = yield* loadPeers(disk, dir);
+    return { identity, wal, recovered, replica, restored, config, snapshot: loaded, logBytes, peers };
+  } catch (error) {
+    if (!(error instanceof AssertionError)) yield* wal.close();
+    throw error;
+  }
+}
+
+/** The log says whose replica this is and who else takes part; the layout says where they are. */
+function checkMembers(config: GroupConfig, replica: ReplicaId, { dir, node, layout }: OpenOptions): void {
+  const members = membersOf(config);
+  const owner = members.find((member) => member.replica === replica)?.node ?? node;
+  if (owner !== node) {
+    throw new NucleusError(
+      "EFOREIGN",
+      `${dir} holds what node "${owner}" promised, and "${node}" may not break it; give "${node}" its own directory`,
+    );
+  }
+  const missing = members.find((member) => !layout.nodes.some(({ id }) => id === member.node));
+  if (missing === undefined) return;
+  throw new NucleusError(
+    "ELAYOUT",
+    `the layout has no node "${missing.node}", which takes part in the cluster: its nodes are fixed at birth; ` +
+      "only their addresses may change",
+  );
 }
 
 /** Who hears of syncs: the node, except while the bootstrap is on its way to the disk. */
@@ -112,7 +141,7 @@ function* makeDirs(disk: Disk, dir: string): Task<void> {
 function* writeBootstrap(
   { dir, node, layout }: OpenOptions,
   wasBorn: boolean,
-  wal: Wal,
+  { wal, recovered }: Pick<Born, "wal" | "recovered">,
   watch: Watch,
   onSynced: (lsn: number) => void,
 ): Task<RecoveredGroup> {
@@ -121,6 +150,13 @@ function* writeBootstrap(
       "EDAMAGED",
       `${dir}/wal holds nothing of the cluster's group although the node was born: its log is gone. ` +
         "Do not start it with --init; replace the node",
+    );
+  }
+  const [foreign] = recovered.groups;
+  if (foreign !== undefined) {
+    throw new NucleusError(
+      "EFOREIGN",
+      `${dir}/wal belongs to another cluster (its group is ${foreign.group}); give an empty directory with --dir`,
     );
   }
   const member = firstConfig(layout).voters.find((voter) => voter.node === node);

@@ -9,7 +9,7 @@
  */
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
-import type { GroupConfig } from "../raft/types.ts";
+import type { GroupConfig, Member, ReplicaId } from "../raft/types.ts";
 
 export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
 
@@ -67,6 +67,13 @@ export function firstConfig(layout: Layout): GroupConfig {
     learners: [],
     nextReplica: layout.nodes.length + 1,
   };
+}
+
+/** Everyone who takes part, each once. */
+export function membersOf({ voters, outgoing, learners }: GroupConfig): Member[] {
+  const members = new Map<ReplicaId, Member>();
+  for (const member of [...voters, ...outgoing, ...learners]) members.set(member.replica, member);
+  return [...members.values()];
 }
 
 function parseJson(text: string): unknown {

@@ -28,7 +28,7 @@ import { Forwarder } from "./forwarder.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
 import { KnownPeers } from "./known_peers.ts";
 import type { Lane } from "./lane.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, membersOf } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
 import { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
@@ -170,7 +170,8 @@ export class NucleusNode {
     const { platform, config } = this;
     const { layout } = config;
     const known = new KnownPeers(platform, config.dir, born.peers);
-    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, known, {
+    const members = membersOf(born.config);
+    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, members, known, {
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
         if (this.#isHere(chunk.group, chunk.to)) this.#traffic[0]?.onChunk(chunk);

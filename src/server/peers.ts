@@ -6,7 +6,7 @@
  * be reached are dropped: the core sends again what matters.
  */
 import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
-import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../raft/types.ts";
+import type { Entry, Heartbeat, HeartbeatReply, Member, Message, ReplicaId } from "../raft/types.ts";
 import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { PeerParser } from "../wire/peer.ts";
@@ -17,7 +17,7 @@ import { ForwardServer } from "./forward_server.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
 import type { KnownPeers } from "./known_peers.ts";
-import { firstConfig, type Layout } from "./layout.ts";
+import type { Layout } from "./layout.ts";
 import { helloProblem, PeerLink } from "./peer_link.ts";
 import type { Router } from "./router.ts";
 
@@ -68,6 +68,7 @@ export class Peers {
     node: string,
     incarnation: string,
     layout: Layout,
+    members: readonly Member[],
     known: KnownPeers,
     host: PeersHost,
   ) {
@@ -76,7 +77,7 @@ export class Peers {
     this.#host = host;
     this.#cluster = layout.cluster;
     this.#node = node;
-    for (const { replica, node: name } of firstConfig(layout).voters) this.#nodeOfReplica.set(replica, name);
+    for (const { replica, node: name } of members) this.#nodeOfReplica.set(replica, name);
     for (const peer of layout.nodes) {
       if (peer.id === node) continue;
       const linkHost = {

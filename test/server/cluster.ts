@@ -2,6 +2,9 @@
  * Nodes of the real server in one simulated world, started, killed, cut off and wiped by hand, and clients that
  * speak RESP to them. Deterministic: a seed gives the same run every time.
  */
+import { codeOf } from "../../src/base/errors.ts";
+import { runTask, type Task } from "../../src/base/task.ts";
+import type { Disk, Platform } from "../../src/platform/platform.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
 import type { Layout } from "../../src/server/layout.ts";
 import { type NodeObserver, NucleusNode } from "../../src/server/node.ts";
@@ -53,7 +56,7 @@ export class Cluster {
   readonly world: World;
   readonly net: Network;
   readonly nodes: TestNode[] = [];
-  readonly layout: Layout;
+  layout: Layout;
   observer: NodeObserver = {};
   #clients = 0;
 
@@ -144,6 +147,27 @@ export class Cluster {
       this.net.setCut(i, j, cut);
       this.net.setCut(j, i, cut);
     }
+  }
+
+  /** Does something to the disk of a node that is down. */
+  onDisk(i: number, task: (disk: Disk, platform: Platform) => Task<void>): void {
+    const { machine } = this.node(i);
+    const ended: (Error | null)[] = [];
+    machine.start((platform) => runTask(task(platform.disk, platform), (error) => void ended.push(error)));
+    this.world.runUntil(this.world.nowUs + 1000 * MS, () => ended.length > 0);
+    machine.kill();
+    if (ended[0] !== null) throw ended[0] ?? new Error("it does not end");
+  }
+
+  /** Starts a node that should refuse to; gives the reason's code. */
+  refusal(i: number, init = false): string {
+    this.start(i, init);
+    const node = this.node(i);
+    this.world.runUntil(this.world.nowUs + 5000 * MS, () => node.started || node.error !== null);
+    const code = codeOf(node.error);
+    this.kill(i);
+    node.error = null;
+    return node.started ? "it started" : code;
   }
 
   run(ms: number): void {

@@ -24,29 +24,32 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-t.jobs = 2;
-for (const [what, code] of [
-  ["an exception", 'throw new TypeError("broken")'],
-  ["a rejected promise", 'Promise.reject(new TypeError("broken"))'],
-] as const) {
-  t.test(
-    `H2: ${what} that nobody caught ends the node at once, with one line in the log and exit code 1`,
-    async (t) => {
-      const dir = mkdtempSync(join(tmpdir(), "nucleus-bug-"));
-      const addr = `127.0.0.1:${await freePort()}`;
-      const layout = join(dir, "layout.json");
-      writeFileSync(layout, JSON.stringify({ cluster: "ab".repeat(16), nodes: [{ id: "n1", addr }] }));
-      const bug = `data:text/javascript,setTimeout(() => { ${code} }, 3000)`;
-      const args = ["--import=tsx", `--import=${bug}`, "src/cli/main.ts", "node", "--id", "n1", "--init"];
-      const more = ["--listen", addr, "--dir", join(dir, "n1"), "--layout", layout];
-      const { status, stderr } = await run([...args, ...more]);
-      rmSync(dir, { recursive: true });
-      t.equal(status, 1);
-      const lines = stderr.split("\n").filter((line) => line.startsWith("{"));
-      t.equal(lines.join("\n"), stderr.trimEnd(), "nothing but its own lines");
-      const last = JSON.parse(lines.at(-1) ?? "{}") as Record<string, unknown>;
-      t.match(last, { level: "error", msg: "stopped at once: broken" });
-      t.match(lines.join("\n"), /listening/, "it had started");
-    },
-  );
-}
+t.test("a node's process", (t) => {
+  t.jobs = 2;
+  for (const [what, code] of [
+    ["an exception", 'throw new TypeError("broken")'],
+    ["a rejected promise", 'Promise.reject(new TypeError("broken"))'],
+  ] as const) {
+    t.test(
+      `H2: ${what} that nobody caught ends the node at once, with one line in the log and exit code 1`,
+      async (t) => {
+        const dir = mkdtempSync(join(tmpdir(), "nucleus-bug-"));
+        const addr = `127.0.0.1:${await freePort()}`;
+        const layout = join(dir, "layout.json");
+        writeFileSync(layout, JSON.stringify({ cluster: "ab".repeat(16), nodes: [{ id: "n1", addr }] }));
+        const bug = `data:text/javascript,setTimeout(() => { ${code} }, 3000)`;
+        const args = ["--import=tsx", `--import=${bug}`, "src/cli/main.ts", "node", "--id", "n1", "--init"];
+        const more = ["--listen", addr, "--dir", join(dir, "n1"), "--layout", layout];
+        const { status, stderr } = await run([...args, ...more]);
+        rmSync(dir, { recursive: true });
+        t.equal(status, 1);
+        const lines = stderr.split("\n").filter((line) => line.startsWith("{"));
+        t.equal(lines.join("\n"), stderr.trimEnd(), "nothing but its own lines");
+        const last = JSON.parse(lines.at(-1) ?? "{}") as Record<string, unknown>;
+        t.match(last, { level: "error", msg: "stopped at once: broken" });
+        t.match(lines.join("\n"), /listening/, "it had started");
+      },
+    );
+  }
+  t.end();
+});

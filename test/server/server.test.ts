@@ -1,5 +1,6 @@
 /** The node, room by itself: its parts with small doubles of their hosts, and whole clusters in a simulated world. */
 import "./append_sender.case.ts";
+import "./birth.case.ts";
 import "./doors.case.ts";
 import "./forwarding.case.ts";
 import "./known_peers.case.ts";
