@@ -71,6 +71,8 @@ const REPLAY_ENTRIES = 64;
 const READ_BACK_BYTES = 4 * MiB;
 /** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
 const APPLY_BYTES_MAX = MiB;
+/** And for no longer than this: cold code, right after a start, needs ten times as long for the same bytes. */
+const APPLY_MS_MAX = 10;
 
 export class GroupReplica {
   readonly group: GroupId;
@@ -393,7 +395,9 @@ export class GroupReplica {
   apply(): boolean {
     const { core, store } = this;
     let bytes = 0;
+    const untilMs = this.#host.clock.monotonicMs() + APPLY_MS_MAX;
     while (store.appliedIndex < core.commitIndex && bytes < APPLY_BYTES_MAX) {
+      if (bytes > 0 && this.#host.clock.monotonicMs() > untilMs) break;
       const index = store.appliedIndex + 1;
       const entry = this.#cache.get(index) ?? this.#takeLoaded(index);
       if (entry === null) {
