@@ -44,7 +44,7 @@ export const SUITES: readonly Suite[] = [
       { name: "unit", output: "tap", command: tap() },
     ],
   },
-  { name: "test:sim", steps: () => [simStep("seeds", 50, 600)] },
+  { name: "test:sim", steps: () => [simStep("seeds", 50, 600, 40)] },
   { name: "test:runtimes", steps: runtimeSteps },
   {
     name: "test:binary",

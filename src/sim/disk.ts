@@ -297,7 +297,11 @@ class AttachedDisk implements Disk {
   }
 
   freeBytes(_path: string, done: Done<number>): void {
-    this.#names(done, () => Math.max(0, this.#disk.knobs.capacityBytes - this.#disk.usedBytes()));
+    this.#names(done, () => {
+      const free = Math.max(0, this.#disk.knobs.capacityBytes - this.#disk.usedBytes());
+      if (free === 0) this.#disk.count("disk_full"); // who asks before writing has met it too
+      return free;
+    });
   }
 
   #names<T>(done: Done<T>, perform: () => T): void {
