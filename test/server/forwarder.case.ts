@@ -1,0 +1,321 @@
+/** Forwarding, at the door's side. */
+import t from "tap";
+import { utf8, Writer } from "../../src/base/bytes.ts";
+import { Bundle } from "../../src/server/bundle.ts";
+import { NO_ANSWER, UNCERTAIN } from "../../src/server/fate.ts";
+import { FORWARD_COMMANDS_MAX, Forwarder } from "../../src/server/forwarder.ts";
+import { Lane } from "../../src/server/lane.ts";
+import { CommandView, OP, type Op, type Session } from "../../src/wire/command.ts";
+import { CommandEncoder } from "../../src/wire/command_encode.ts";
+import { ReplyEncoder } from "../../src/wire/native_reply.ts";
+import type { ForwardReply } from "../../src/wire/peer_decode.ts";
+import { FORWARD_STATUS, type ForwardStatus } from "../../src/wire/peer_encode.ts";
+import type { ReplySink } from "../../src/wire/reply.ts";
+import { FakeOrigin } from "./doubles.ts";
+
+type Command = readonly [op: Op, keys: readonly string[], tag: number];
+
+/** Commands of one connection; the mark is that of the first key's slot, or of several. */
+function bundleOf(origin: FakeOrigin, commands: readonly Command[], sinceTick = 0): Bundle {
+  const bundle = new Bundle();
+  bundle.sinceTick = sinceTick;
+  for (const [op, keys, tag] of commands) {
+    const writer = new Writer(64);
+    const encoder = new CommandEncoder(writer);
+    encoder.begin(op);
+    for (const key of keys) encoder.arg(utf8(key));
+    encoder.end();
+    const start = bundle.writer.length;
+    bundle.writer.raw(writer.view());
+    bundle.add(start, origin, tag, Lane.bucket(keys.length > 1 ? -1 : 5));
+  }
+  return bundle;
+}
+
+type Sent = { leader: number; id: number; rides: boolean; resumes: boolean; bundle: Bundle };
+
+function world() {
+  const state = { open: true, leader: 1 };
+  const sent: Sent[] = [];
+  const back: { bundle: Bundle; rides: boolean }[] = [];
+  const forwarder = new Forwarder(new Uint8Array(16).fill(9), {
+    canSend: () => state.open,
+    sendRequest: (leader, id, rides, resumes, bundle) =>
+      void sent.push({ leader, id, rides, resumes, bundle }),
+    currentLeader: () => state.leader,
+    leaderTimeMs: () => 1_000_000,
+    giveBack: (bundle, rides) => void back.push({ bundle, rides }),
+  });
+  return { state, sent, back, forwarder, origin: new FakeOrigin() };
+}
+
+function sessionOf(bundle: Bundle, i: number): Session | null {
+  const view = new CommandView();
+  if (view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i)) !== null) throw new Error("malformed");
+  return view.hasSession ? view.session() : null;
+}
+
+function reply(request: number, ordinal: number, say: (sink: ReplySink) => void): ForwardReply {
+  const writer = new Writer(64);
+  say(new ReplyEncoder(writer));
+  return row(request, ordinal, FORWARD_STATUS.ok, writer.copy());
+}
+
+function row(
+  request: number,
+  ordinal: number,
+  status: ForwardStatus,
+  bytes: Uint8Array = new Uint8Array(0),
+  text = "",
+): ForwardReply {
+  return { request, ordinal, status, bytes, start: 0, end: bytes.length, text, term: 0 };
+}
+
+const ok = (request: number, ordinal: number): ForwardReply =>
+  reply(request, ordinal, (sink) => sink.simple("OK"));
+
+t.test("C8: a write whose reply was lost is sent again under the same number", (t) => {
+  const { sent, back, forwarder, origin, state } = world();
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["k"], 1]]), true);
+  const first = sessionOf((sent[0] as Sent).bundle, 0);
+  t.match(first, { seq: 1, floor: 1, after: 0, notAfter: 1_050_000 });
+  forwarder.lost(1);
+  t.equal(back.length, 1);
+  t.ok(back[0]?.bundle.sent, "whether it took effect is not known");
+  state.leader = 2;
+  forwarder.send(2, back[0]?.bundle as Bundle, true);
+  t.same(sessionOf((sent[1] as Sent).bundle, 0), first);
+  t.ok(forwarder.onReply(ok(1, 0)), "what the former one says is late");
+  t.equal(origin.replies.size, 0);
+  t.ok(forwarder.onReply(ok(2, 0)));
+  t.equal(origin.replies.get(1), "OK");
+  t.end();
+});
+
+t.test("order: each write names the one before it, and the floor is the oldest without an answer", (t) => {
+  const { sent, forwarder, origin } = world();
+  forwarder.send(
+    1,
+    bundleOf(origin, [
+      [OP.getDel, ["a"], 1],
+      [OP.get, ["a"], 2],
+      [OP.getDel, ["a"], 3],
+    ]),
+    true,
+  );
+  const other = new FakeOrigin("other");
+  forwarder.send(1, bundleOf(other, [[OP.getDel, ["a"], 9]]), true);
+  const sessions = [0, 1, 2].map((i) => sessionOf((sent[0] as Sent).bundle, i));
+  t.same(
+    sessions.map((s) => [s?.seq, s?.after]),
+    [
+      [1, 0],
+      [2, 1],
+      [3, 2],
+    ],
+    "reads that ride have their place too",
+  );
+  t.match(sessionOf((sent[1] as Sent).bundle, 0), { seq: 4, after: 0, floor: 1 }, "another connection");
+  for (const ordinal of [0, 1, 2]) forwarder.onReply(ok(1, ordinal));
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 4]]), true);
+  t.match(sessionOf((sent[2] as Sent).bundle, 0), { seq: 5, after: 0, floor: 4 });
+  t.end();
+});
+
+t.test("C8: numbers come back wherever a command got its answer", (t) => {
+  const { sent, back, forwarder, origin } = world();
+  forwarder.send(
+    1,
+    bundleOf(origin, [
+      [OP.getDel, ["a"], 1],
+      [OP.getDel, ["a"], 2],
+    ]),
+    true,
+  );
+  forwarder.lost(1);
+  const bundle = back[0]?.bundle as Bundle; // this node leads now, and proposed them itself
+  origin.begin().simple("OK");
+  bundle.end(0);
+  bundle.failUnknown(1);
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 3]]), true);
+  t.match(sessionOf((sent[1] as Sent).bundle, 0), { seq: 3, floor: 3, after: 0 });
+  t.end();
+});
+
+t.test("C7: writes over several slots are sent once; lost, their outcome is unknown", (t) => {
+  const { sent, back, forwarder, origin } = world();
+  forwarder.send(
+    1,
+    bundleOf(origin, [
+      [OP.del, ["a", "b"], 1],
+      [OP.mget, ["a", "b"], 2],
+      [OP.getDel, ["a"], 3],
+    ]),
+    true,
+  );
+  t.equal(sessionOf((sent[0] as Sent).bundle, 0), null);
+  forwarder.lost(1);
+  t.same(
+    [...origin.replies],
+    [
+      [1, `-${UNCERTAIN}`],
+      [2, `-${NO_ANSWER}`],
+    ],
+  );
+  t.same(back[0]?.bundle.tags, [3]);
+  t.end();
+});
+
+t.test(
+  "C11: a node that does not lead is not asked again at once, and hears that its refusal arrived",
+  (t) => {
+    const { sent, back, forwarder, origin } = world();
+    forwarder.send(1, bundleOf(origin, [[OP.del, ["a", "b"], 1]]), true);
+    forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 2]]), true);
+    forwarder.onReply(row(1, 0, FORWARD_STATUS.notLeader));
+    t.same(back[0]?.bundle.tags, [1], "certainly not executed, so it is sent again, several slots or not");
+    t.notOk(back[0]?.bundle.sent);
+    const again = back[0]?.bundle as Bundle;
+    t.notOk(forwarder.send(1, again, true));
+    forwarder.tick();
+    forwarder.tick();
+    t.notOk(forwarder.send(1, again, true), "one is still open there, which may have been refused as well");
+    forwarder.onReply(row(2, 0, FORWARD_STATUS.notLeader));
+    forwarder.tick();
+    forwarder.tick();
+    t.ok(forwarder.send(1, again, true));
+    t.same(
+      sent.map(({ resumes }) => resumes),
+      [false, false, true],
+    );
+    t.end();
+  },
+);
+
+t.test("TRYAGAIN of the state machine is between the nodes; any other error is the caller's", (t) => {
+  const { back, forwarder, origin } = world();
+  forwarder.send(
+    1,
+    bundleOf(origin, [
+      [OP.getDel, ["a"], 1],
+      [OP.getDel, ["a"], 2],
+    ]),
+    true,
+  );
+  forwarder.onReply(reply(1, 0, (sink) => sink.error("TRYAGAIN not executed")));
+  forwarder.onReply(reply(1, 1, (sink) => sink.error("ERR TRYAGAIN is not the first word")));
+  t.same(back[0]?.bundle.tags, [1]);
+  t.same([...origin.replies], [[2, "-ERR TRYAGAIN is not the first word"]]);
+  t.end();
+});
+
+t.test("C7: a refusal counts if every attempt was refused; else nobody knows", (t) => {
+  const { back, forwarder, origin, state } = world();
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  forwarder.onReply(row(1, 0, FORWARD_STATUS.refused, undefined, "OOM no memory"));
+  t.equal(origin.replies.get(1), "-OOM no memory");
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["b"], 2]], 40), true);
+  forwarder.lost(1);
+  state.leader = 2;
+  forwarder.send(2, back[0]?.bundle as Bundle, true);
+  forwarder.onReply(row(3, 0, FORWARD_STATUS.refused, undefined, "OOM no memory"));
+  t.notOk(origin.replies.has(2), "the first attempt may have taken effect: it is asked again");
+  t.ok(back[1]?.bundle.sent);
+  for (let i = 0; i < 3; i++) forwarder.tick();
+  forwarder.send(2, back[1]?.bundle as Bundle, true);
+  forwarder.onReply(row(4, 0, FORWARD_STATUS.unknown, undefined, UNCERTAIN));
+  t.equal(origin.replies.get(2), `-${UNCERTAIN}`);
+  t.end();
+});
+
+t.test("nobody waits for ever, whatever order requests were sent in", (t) => {
+  const { forwarder, origin } = world();
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]], 50), true);
+  forwarder.send(
+    1,
+    bundleOf(
+      origin,
+      [
+        [OP.getDel, ["b"], 2],
+        [OP.get, ["b"], 3],
+      ],
+      10,
+    ),
+    true,
+  ); // it came back once
+  forwarder.send(1, bundleOf(origin, [[OP.get, ["c"], 4]], 10), false);
+  forwarder.giveUpBefore(20);
+  t.same(
+    [...origin.replies],
+    [
+      [2, `-${UNCERTAIN}`],
+      [3, `-${NO_ANSWER}`],
+      [4, `-${NO_ANSWER}`],
+    ],
+  );
+  t.ok(forwarder.onReply(ok(2, 0)), "late answers reach nobody");
+  t.equal(origin.replies.size, 3);
+  t.end();
+});
+
+t.test("I1: no more than the credits are on their way; a larger one goes alone", (t) => {
+  const { sent, forwarder, origin } = world();
+  const many: Command[] = Array.from({ length: FORWARD_COMMANDS_MAX }, (_, i) => [OP.get, ["k"], i]);
+  t.ok(forwarder.send(1, bundleOf(origin, many), false));
+  t.notOk(forwarder.send(1, bundleOf(origin, [[OP.get, ["k"], -1]]), false));
+  for (let i = 0; i < many.length; i++) forwarder.onReply(ok(1, i));
+  const large: Command[] = Array.from({ length: 2 * FORWARD_COMMANDS_MAX }, (_, i) => [
+    OP.get,
+    ["k"],
+    5000 + i,
+  ]);
+  t.ok(forwarder.send(1, bundleOf(origin, large), false));
+  t.notOk(forwarder.send(1, bundleOf(origin, [[OP.get, ["k"], -1]]), false));
+  t.equal(sent.length, 2);
+  t.end();
+});
+
+t.test("C9: numbers do not run further ahead of the oldest open one than the shard remembers", (t) => {
+  const { forwarder, origin } = world();
+  t.ok(forwarder.send(1, bundleOf(origin, [[OP.getDel, ["first"], 0]]), true));
+  let request = 1;
+  let tag = 1;
+  let sends = 0;
+  while (sends < 10) {
+    const many: Command[] = Array.from({ length: 500 }, () => [OP.getDel, ["k"], tag++]);
+    if (!forwarder.send(1, bundleOf(origin, many), true)) break;
+    sends++;
+    request++;
+    for (let i = 0; i < many.length; i++) forwarder.onReply(ok(request, i));
+  }
+  t.equal(sends, 4, "2000 behind the first one, which has no answer yet");
+  forwarder.onReply(ok(1, 0));
+  t.ok(forwarder.send(1, bundleOf(origin, [[OP.getDel, ["k"], -5]]), true));
+  t.end();
+});
+
+t.test("a reply that no leader sends closes the connection", (t) => {
+  const { forwarder, origin } = world();
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  t.notOk(forwarder.onReply(ok(1, 7)), "there is no such command");
+  t.notOk(forwarder.onReply(row(1, 0, FORWARD_STATUS.ok, Uint8Array.of(99))), "that is no reply");
+  t.equal(origin.undone, 1);
+  t.ok(forwarder.onReply(ok(1, 0)));
+  t.ok(forwarder.onReply(ok(1, 0)), "the request is over");
+  t.end();
+});
+
+t.test("a leader that others know by now loses nothing that was sent to it", (t) => {
+  const { back, forwarder, origin, state } = world();
+  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  forwarder.send(1, bundleOf(origin, [[OP.get, ["b"], 2]]), false);
+  forwarder.onLeaderChange();
+  t.equal(back.length, 0, "it still leads");
+  state.leader = 2;
+  forwarder.onLeaderChange();
+  t.same(back.map(({ bundle, rides }) => [bundle.tags, rides]).sort(), [
+    [[1], true],
+    [[2], false],
+  ]);
+  t.end();
+});
