@@ -5,3 +5,4 @@ import "./net.case.ts";
 import "./platform.case.ts";
 import "./linearizability.case.ts";
 import "./run.case.ts";
+import "../mutants/applies.case.ts";
