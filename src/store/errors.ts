@@ -13,6 +13,7 @@ export const STORE_ERROR = {
   nanOrInfinity: ERROR.nanOrInfinity,
   offsetRange: ERROR.offsetRange,
   valueSize: "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+  replySize: "ERR the reply would be larger than 48 MiB; ask for less at a time",
   noSuchKey: "ERR no such key",
   sameObject: ERROR.sameObject,
   expireNx: ERROR.expireNx,

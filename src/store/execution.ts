@@ -2,6 +2,7 @@
  * What a command sees while it runs: its arguments, where its reply goes, the keyspace, and the time. One object a
  * store, filled anew for each command, so that running a command allocates nothing.
  */
+import { MiB } from "../base/units.ts";
 import type { CommandView } from "../wire/command.ts";
 import { COMMAND_BYTES_MAX, KEY_BYTES_MAX } from "../wire/command.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
@@ -16,6 +17,12 @@ import { Warmer } from "./warm.ts";
  * so every record can be written, copied and moved by one.
  */
 export const VALUE_BYTES_MAX = COMMAND_BYTES_MAX - KEY_BYTES_MAX - 1024;
+
+/**
+ * Most bytes of keys or values in one reply. A frame between nodes holds 64 MiB; and a command that names one large
+ * value four thousand times must not make four gigabytes of it.
+ */
+export const REPLY_BYTES_MAX = 48 * MiB;
 
 export class Execution {
   keyspace: Keyspace;

@@ -117,3 +117,22 @@ t.test("order: writes and the reads behind them keep their order through a chang
   }
   t.end();
 });
+
+t.test(
+  "J14: a command that names one large value again and again gets an error, and costs no node its life",
+  (t) => {
+    const { cluster } = withDoor();
+    t.equal(cluster.call(0, "SET", "{t}", "v".repeat(900_000)), "OK");
+    const many = Array.from({ length: 4000 }, () => "{t}");
+    for (const i of [0, 1]) {
+      t.match(cluster.call(i, "MGET", ...many), /^-ERR the reply would be larger/);
+      const client = cluster.client(i);
+      client.pipeline(["SET", "{t}x", "1"], ["MGET", ...many]); // rides in the log
+      cluster.until("both are answered", () => client.replies.length === 2);
+      t.match(client.replies[1], /^-ERR the reply would be larger/);
+      const some = cluster.call(i, "MGET", ...many.slice(0, 20));
+      t.equal(some.length, 20 * 900_000 + 19, "twenty of them are no matter");
+    }
+    t.end();
+  },
+);

@@ -1,7 +1,7 @@
 /** Commands on string values. Semantics and replies are those of Redis, except where a comment says why not. */
 import { EXPIRY_MS_MAX, SET_OPTION } from "../../wire/command.ts";
 import { STORE_ERROR } from "../errors.ts";
-import { type Execution, VALUE_BYTES_MAX } from "../execution.ts";
+import { type Execution, REPLY_BYTES_MAX, VALUE_BYTES_MAX } from "../execution.ts";
 
 export function get(x: Execution): void {
   const ref = x.lookup(0);
@@ -31,12 +31,24 @@ export function strlen(x: Execution): void {
 
 export function mget(x: Execution): void {
   const count = x.command.argCount;
+  if (count * VALUE_BYTES_MAX > REPLY_BYTES_MAX && valueBytes(x) > REPLY_BYTES_MAX)
+    return x.reply.error(STORE_ERROR.replySize);
   x.reply.array(count);
   for (let i = 0; i < count; i++) {
     const ref = x.lookup(i);
     if (ref === 0) x.reply.nil();
     else x.keyspace.records.replyValue(ref, x.reply);
   }
+}
+
+/** Of all values that the command names, as often as it names them. */
+function valueBytes(x: Execution): number {
+  let bytes = 0;
+  for (let i = 0; i < x.command.argCount; i++) {
+    const ref = x.lookup(i);
+    if (ref !== 0) bytes += x.keyspace.records.valueSize(ref);
+  }
+  return bytes;
 }
 
 /** Bytes `start` to `end`, both included; negative ones count from the end. */

@@ -7,7 +7,8 @@
  * that stays is met at least once, since hashes never change. 0 begins a scan and says that it has ended.
  */
 import { SLOT_COUNT } from "../../ring/slot.ts";
-import type { Execution } from "../execution.ts";
+import { STORE_ERROR } from "../errors.ts";
+import { type Execution, REPLY_BYTES_MAX } from "../execution.ts";
 import { Glob } from "../glob.ts";
 import { RECORD_TYPE_NAMES } from "../records.ts";
 
@@ -31,7 +32,9 @@ export function keys(x: Execution): void {
     }
   }
   filter(x, pattern, 0);
-  if (!x.undecided) replyKeys(x);
+  if (x.undecided) return;
+  if (keyBytes(x) > REPLY_BYTES_MAX) x.reply.error(STORE_ERROR.replySize);
+  else replyKeys(x);
 }
 
 export function scan(x: Execution): void {
@@ -47,6 +50,7 @@ export function scan(x: Execution): void {
   const pattern = anyName ? null : new Glob(x.command.bytes, x.command.argStart(2), x.command.argEnd(2));
   filter(x, pattern, typeName === "" ? 0 : Math.max(-1, RECORD_TYPE_NAMES.indexOf(typeName)));
   if (x.undecided) return;
+  if (keyBytes(x) > REPLY_BYTES_MAX) return x.reply.error(STORE_ERROR.replySize);
   const cursor = asciiOf(String(next));
   x.reply.array(2);
   x.reply.blob(cursor, 0, cursor.length);
@@ -84,6 +88,13 @@ function filter(x: Execution, pattern: Glob | null, typeNumber: number): void {
     refs.refs[kept++] = ref;
   }
   refs.length = kept;
+}
+
+/** Bytes of the keys that were collected. */
+function keyBytes(x: Execution): number {
+  let bytes = 0;
+  for (let i = 0; i < x.refs.length; i++) bytes += x.keyspace.records.keySize(x.refs.at(i));
+  return bytes;
 }
 
 function replyKeys(x: Execution): void {
