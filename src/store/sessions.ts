@@ -55,6 +55,8 @@ export const SESSION_ERROR = {
   ahead: "STALE not executed now: the write's time limit lies more than 60 seconds ahead",
   belowFloor: "STALE not executed now: its client has acknowledged this sequence number already",
   outOfOrder: "TRYAGAIN not executed: an earlier write of this connection has not arrived, send it first",
+  readNotKept:
+    "CLUSTERDOWN The read was answered by a former leader, and its answer was lost; nothing was done",
   replyNotKept: "DONE the write took effect, but its reply was too long to be kept for a retry",
 } as const;
 

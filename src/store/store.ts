@@ -259,12 +259,12 @@ export class KeyValueStore implements Store {
   #replayKnown(x: Execution): void {
     const sessions = this.#sessions;
     sessions.repeated(x.command.bytes, x.command.sessionAt);
-    if (!sessions.knownIsKept) {
-      x.reply.error(SESSION_ERROR.replyNotKept);
-      return;
-    }
-    const replayed = replayReply(sessions.knownBytes, sessions.knownStart, sessions.knownEnd, x.reply);
-    if (!replayed) x.reply.error(SESSION_ERROR.replyNotKept); // an image may hold anything that sums up
+    const isReplayed = // an image may hold anything that sums up
+      sessions.knownIsKept &&
+      replayReply(sessions.knownBytes, sessions.knownStart, sessions.knownEnd, x.reply);
+    if (isReplayed) return;
+    // A read is not made again: what its connection wrote behind it may have taken effect already.
+    x.reply.error(x.command.isWrite ? SESSION_ERROR.replyNotKept : SESSION_ERROR.readNotKept);
   }
 
   /** The slot of all keys that the command names; -1 if they have several or there is none. */

@@ -172,6 +172,7 @@ t.test("every error of fate that a server has is judged for what it says", async
     ahead: "stale",
     belowFloor: "stale",
     outOfOrder: "again",
+    readNotKept: "again",
     replyNotKept: "answer",
   });
   const others = Object.entries(STORE_ERROR).filter(([, text]) => verdict(text) !== "answer");

@@ -66,6 +66,19 @@ t.test("C8: every kind of reply is given again as it was", async (t) => {
   t.equal(driver.store.revision, revision, "deduplicated writes take no revision");
 });
 
+t.test("C8: a read that rode in the log is not made again: its place in the order is gone", async (t) => {
+  const driver = new Driver();
+  driver.run(OP.set, "a", "x".repeat(2000), 0, 0);
+  const session = { client: 1, seq: 1, floor: 1, notAfter: driver.timeMs + LIFE_MS, after: 0 };
+  const read: Command = [OP.get, ["a"], session];
+  t.same(driver.apply(read), ["x".repeat(2000)]);
+  t.match(
+    errorOf(driver.apply(read)[0]),
+    /^CLUSTERDOWN .*nothing was done/,
+    "a read has no effect to tell of",
+  );
+});
+
 t.test("C8: a long reply is not kept, but the retry learns that the write took effect", async (t) => {
   const driver = new Driver();
   const long = "x".repeat(2000);
