@@ -22,8 +22,8 @@ function frame(op: Op, ...args: readonly string[]): CommandView {
   return view;
 }
 
-function world() {
-  const state = {
+function freshState() {
+  return {
     isLeader: true,
     leader: 1,
     hasRoom: true,
@@ -36,7 +36,13 @@ function world() {
     timeWanted: false,
     timeProposed: 0,
   };
-  const group = {
+}
+
+type State = ReturnType<typeof freshState>;
+
+/** A group that does what the state says, and remembers what it was asked. */
+function groupOf(state: State) {
+  return {
     get isLeader() {
       return state.isLeader;
     },
@@ -65,6 +71,11 @@ function world() {
     isDiskFull: () => !state.hasRoom,
     giveUpBefore: () => {},
   };
+}
+
+function world() {
+  const state = freshState();
+  const group = groupOf(state);
   const forwarder = {
     send: (_leader: number, bundle: Bundle) => {
       if (!state.sends) return false;
