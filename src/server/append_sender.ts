@@ -39,6 +39,8 @@ export class AppendSender {
   readonly #host: AppendHost;
   /** Followers for which the log is being read, and what waits behind that. */
   readonly #reading = new Map<ReplicaId, AppendRequest[]>();
+  /** Why the log could not be read last: it is tried with every heartbeat, and said once. */
+  #problem = "";
 
   constructor(host: AppendHost) {
     this.#host = host;
@@ -74,8 +76,10 @@ export class AppendSender {
     runTask(wal.readEntries(group, prevIndex + 1, lastIndex, READ_BYTES), (error, entries) => {
       this.#reading.delete(to);
       if (error !== null) {
-        if (codeOf(error) !== "ECOMPACTED")
-          log.write("error", "entries for a follower cannot be read", { to, reason: messageOf(error) });
+        const problem = codeOf(error) === "ECOMPACTED" ? "" : messageOf(error);
+        if (problem !== "" && problem !== this.#problem)
+          log.write("error", "entries for a follower cannot be read", { to, reason: problem });
+        this.#problem = problem;
         this.#host.compacted();
       } else {
         const last = entries.at(-1);

@@ -14,7 +14,7 @@ import { KiB, MiB } from "../base/units.ts";
 import type { Connection } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
-import { resolveCommand } from "../wire/command_table.ts";
+import { type CommandInfo, resolveCommand } from "../wire/command_table.ts";
 import { translate } from "../wire/command_translate.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { HTTP_REFUSED, RespParser } from "../wire/resp_parse.ts";
@@ -32,6 +32,7 @@ const OUTPUT_BYTES_MAX = MiB;
 /** Replies that ride in the log cannot wait; these many bytes of them unread, and the connection is cut. */
 const OUTPUT_BYTES_CUT = 32 * MiB;
 const NOTHING = new Uint8Array(0);
+const CHANGES_PROTOCOL: ReadonlySet<string> = new Set(["hello", "reset"]);
 
 export class RespClient implements Client, Origin {
   readonly id: number;
@@ -57,6 +58,8 @@ export class RespClient implements Client, Origin {
   readonly #view = new CommandView();
   /** A translated command waits in `#frame` to be admitted. */
   #held = false;
+  /** A command of the door's own waits until everything before it was answered. */
+  #doorWaits: CommandInfo | null = null;
   #heldRequest = 0;
   #paused = false;
   #gone = false;
@@ -93,7 +96,7 @@ export class RespClient implements Client, Origin {
 
   /** Reads commands until there are none, or one has to wait. */
   #pump(): void {
-    while (!this.#held && !this.closing) {
+    while (!this.#held && this.#doorWaits === null && !this.closing) {
       if (this.#mustWait()) {
         this.#parser.feed(NOTHING); // the chunk is only borrowed: keep what is left of it
         this.#pause();
@@ -124,12 +127,7 @@ export class RespClient implements Client, Origin {
     const spec = resolveCommand(parser);
     if (typeof spec === "string") return this.#answerError(spec);
     this.lastCommand = spec.name;
-    if (spec.op === null) {
-      const request = this.#replies.assign();
-      runDoorCommand(spec, parser, this, this.#replies.begin(request), this.#host);
-      this.#replies.end(request);
-      return;
-    }
+    if (spec.op === null) return this.#doorCommand(spec);
     this.#frame.clear();
     const error = translate(spec, parser, this.#frameEncoder, this.#host.random);
     if (error !== null) return this.#answerError(error);
@@ -137,6 +135,19 @@ export class RespClient implements Client, Origin {
     assert(bad === null, "translate writes good frames");
     this.#heldRequest = this.#replies.assign();
     this.#admit();
+  }
+
+  /** What changes how replies are written waits until all before it were. */
+  #doorCommand(spec: CommandInfo): void {
+    if (CHANGES_PROTOCOL.has(spec.name) && this.#replies.open > 0) {
+      this.#doorWaits = spec;
+      this.#parser.feed(NOTHING); // its words stay
+      this.#pause();
+      return;
+    }
+    const request = this.#replies.assign();
+    runDoorCommand(spec, this.#parser, this, this.#replies.begin(request), this.#host);
+    this.#replies.end(request);
   }
 
   #admit(): void {
@@ -164,7 +175,13 @@ export class RespClient implements Client, Origin {
   /** Reads on if nothing speaks against it any more; otherwise asks to be asked again. */
   #resume(): void {
     if (this.#held || !this.#paused) return;
+    if (this.#doorWaits !== null && this.#replies.open > 0) return; // the reply that comes leads here again
     if (this.#mustWait()) return this.#host.waitForDrain(this);
+    if (this.#doorWaits !== null) {
+      const spec = this.#doorWaits;
+      this.#doorWaits = null;
+      this.#doorCommand(spec);
+    }
     this.#paused = false;
     this.connection.resume();
     this.#pump();

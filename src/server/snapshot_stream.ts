@@ -59,6 +59,8 @@ export class SnapshotSender {
   readonly #snapshots: Snapshots;
   readonly #streams = new Map<ReplicaId, Outgoing | "opening">();
   #idNext: number;
+  /** Why the file could not be opened last: the core asks for it with every heartbeat, and it is said once. */
+  #problem = "";
 
   constructor(host: SenderHost, snapshots: Snapshots) {
     this.#host = host;
@@ -76,10 +78,11 @@ export class SnapshotSender {
     if (name === null) return this.#host.snapshotSent(to, 0, false);
     this.#streams.set(to, "opening");
     runTask(this.#open(to, name, this.#host.term()), (error, stream) => {
-      if (error !== null) {
-        this.#host.platform.log.write("error", "a snapshot cannot be read", { reason: messageOf(error) });
-        return this.#end(to, name.index, false);
-      }
+      const problem = error === null ? "" : messageOf(error);
+      if (problem !== "" && problem !== this.#problem)
+        this.#host.platform.log.write("error", "a snapshot cannot be read", { reason: problem });
+      this.#problem = problem;
+      if (error !== null) return this.#end(to, name.index, false);
       this.#streams.set(to, stream);
       this.#fill(stream);
     });

@@ -224,3 +224,26 @@ t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
   t.equal(doors.count, 0);
   t.end();
 });
+
+t.test("C10: HELLO speaks of what comes behind it: replies to what came before keep their form", (t) => {
+  const { connection, host, client } = respClient();
+  lend(client, resp(["GET", "a"], ["HELLO", "3", "SETNAME", "late"], ["GET", "b"]));
+  lend(client, resp(["GET", "c"]));
+  host.turn();
+  t.equal(host.admitted.length, 1, "nothing is read past it");
+  const answer = (i: number): void => {
+    const waiting = host.admitted[i];
+    if (waiting === undefined) throw new Error(`${i} was not admitted`);
+    waiting.origin.begin(waiting.tag).nil();
+    waiting.origin.end(waiting.tag, waiting.mark);
+    host.turn();
+  };
+  answer(0);
+  t.equal(client.name, "late", "its words were kept");
+  t.equal(host.admitted.length, 3);
+  answer(2);
+  answer(1);
+  host.turn();
+  t.match(connection.text, /^\$-1\r\n%7\r\n.*_\r\n_\r\n$/s);
+  t.end();
+});
