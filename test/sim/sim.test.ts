@@ -4,5 +4,6 @@ import "./disk.case.ts";
 import "./net.case.ts";
 import "./platform.case.ts";
 import "./linearizability.case.ts";
+import "./regressions.case.ts";
 import "./run.case.ts";
 import "../mutants/applies.case.ts";
