@@ -21,6 +21,8 @@ import { WorkloadClient } from "./workload.ts";
 import { World } from "./world.ts";
 
 const NODE_PORT = 7001;
+/** Where a node keeps its data: the same path on every machine, as swapped disks have it. */
+export const NODE_DIR = "/data";
 /** Machines of clients are numbered from here. */
 const CLIENT_MACHINES = 100;
 const CLIENT_MACHINES_END = 900;
@@ -42,6 +44,8 @@ export class SimNode {
   diskDamaged = false;
   /** Its disk failed an operation of this incarnation: it may stop itself. */
   diskFailed = false;
+  /** It has another node's disk: it must refuse to start. */
+  foreignDisk = false;
   /** Nobody restarts it: the fault that took it down will. */
   held = false;
 
@@ -88,7 +92,7 @@ export class Cluster {
       const machine = new Machine(this.world, this.net, i, `n${i + 1}`, knobs);
       machine.clock.driftPpm = plan.driftPpm[i] ?? 0;
       machine.clock.wallOffsetMs = plan.wallOffsetMs[i] ?? 0;
-      machine.disk.makeDurableDir(`/n${i + 1}`); // as the operator did
+      machine.disk.makeDurableDir(NODE_DIR); // as the operator did
       nodes.push(new SimNode(i, machine));
       addresses.push({ id: `n${i + 1}`, host: `n${i + 1}`, port: NODE_PORT });
     }
@@ -118,7 +122,7 @@ export class Cluster {
   #boot(node: SimNode, platform: Platform, init: boolean): void {
     const config = {
       id: node.id,
-      dir: `/${node.id}`,
+      dir: NODE_DIR,
       layout: this.layout,
       init,
       version: "sim",
@@ -137,6 +141,7 @@ export class Cluster {
         this.#refused(node, error);
         return;
       }
+      if (node.foreignDisk) this.world.fail("foreign disk", `${node.id} started on the disk of another node`);
       node.state = "up";
       node.born = true;
       this.world.note("up", node.index);
@@ -160,7 +165,9 @@ export class Cluster {
     const { code } = error;
     this.world.trace.say(this.world.nowUs, "refused to start", node.index, messageOf(error));
     this.takeDown(node, "kill");
-    if (code === "EBORN") {
+    if (node.foreignDisk) {
+      this.#count("refused to start"); // until it has its own disk again
+    } else if (code === "EBORN") {
       node.born = true; // the crash came between birth and its announcement
       this.#restartLater(node);
     } else if (["EIO", "ENOSPC"].includes(code)) {

@@ -207,6 +207,16 @@ export class SimDisk {
     this.world.note("disk.wipe", this.machine);
   }
 
+  /** The disks of two machines change places. Neither may be running. */
+  swapWith(other: SimDisk): void {
+    const version = Math.max(this.tree.durableVersion, other.tree.durableVersion) + 1;
+    [this.tree, other.tree] = [other.tree, this.tree];
+    this.tree.durableVersion = version;
+    other.tree.durableVersion = version;
+    this.count("swap");
+    this.world.note("disk.swap", this.machine, other.machine);
+  }
+
   /** A directory in `/` that was there before any program ran. */
   makeDurableDir(path: string): void {
     this.tree.makeDir(path);

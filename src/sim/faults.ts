@@ -7,6 +7,8 @@ export class FaultHand {
   readonly #cluster: Cluster;
   /** The time for faults is over: what was held down comes up, what was to be undone later is undone. */
   #over = false;
+  /** Pairs of nodes that have each other's disk, oldest first. */
+  #swapped: [SimNode, SimNode][] = [];
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -22,6 +24,7 @@ export class FaultHand {
     const { net, nodes, world } = this.#cluster;
     world.note("heal", -1);
     net.healAll();
+    while (this.#swapped.length > 0) this.#swapBack();
     for (const node of nodes) {
       const { faults } = node.machine.disk;
       faults.stalledUntilUs = 0;
@@ -81,6 +84,8 @@ export class FaultHand {
       case "slow_link":
       case "reset":
         return this.#performOnNet(fault);
+      case "swap":
+        return this.#swap(this.#node(fault.from), this.#node(fault.to), fault.forUs);
       case "flip_bit":
       case "wipe":
         return this.#damage(this.#node(fault.node), fault);
@@ -128,11 +133,35 @@ export class FaultHand {
   }
 
   #damage(node: SimNode, fault: Fault & { kind: "flip_bit" | "wipe" }): void {
+    if (node.foreignDisk) return; // it would be another node's loss
     this.#cluster.takeDown(node, "power");
     if (fault.kind === "wipe") node.machine.disk.wipe();
     else node.machine.disk.flipBit((path) => path.includes("/wal/"));
     node.diskDamaged = true;
     this.#holdDown(node, fault.downUs);
+  }
+
+  #swap(one: SimNode, other: SimNode, forUs: number): void {
+    const fit = [one, other].every((node) => node.born && !node.foreignDisk && !node.diskDamaged);
+    if (one === other || !fit) return;
+    this.#exchange(one, other, true);
+    this.#swapped.push([one, other]);
+    this.#later(forUs, () => this.#swapBack());
+  }
+
+  #swapBack(): void {
+    const pair = this.#swapped.shift();
+    if (pair !== undefined) this.#exchange(pair[0], pair[1], false);
+  }
+
+  #exchange(one: SimNode, other: SimNode, foreign: boolean): void {
+    for (const node of [one, other]) this.#cluster.takeDown(node, "power");
+    one.machine.disk.swapWith(other.machine.disk);
+    for (const node of [one, other]) {
+      node.foreignDisk = foreign;
+      node.held = false;
+      this.#cluster.start(node);
+    }
   }
 
   #performOnDisk(node: SimNode, fault: Fault): void {

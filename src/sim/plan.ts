@@ -29,6 +29,8 @@ export type Fault = { readonly atUs: number } & (
       readonly how: "kill" | "power";
       readonly downUs: number;
     }
+  /** Two nodes come back with each other's disk, and later with their own. */
+  | { readonly kind: "swap"; readonly from: number; readonly to: number; readonly forUs: number }
   | { readonly kind: "cut_clients"; readonly node: number; readonly forUs: number }
   | { readonly kind: "pause"; readonly node: number; readonly forUs: number }
   | { readonly kind: "cut"; readonly from: number; readonly to: number; readonly forUs: number }
@@ -94,6 +96,7 @@ const KINDS: readonly FaultKind[] = [
   "fail_read",
   "disk_full",
   "wall_step",
+  "swap",
   ...FATAL_KINDS,
 ];
 
@@ -238,20 +241,11 @@ function faultOf(
     case "disk_stall":
     case "disk_full":
       return { atUs, kind, node: victim, forUs: lastsUs };
+    case "swap":
     case "cut":
-      return { atUs, kind, from: victim, to: other, forUs: lastsUs };
     case "slow_link":
-      return {
-        atUs,
-        kind,
-        from: node,
-        to: other,
-        forUs: lastsUs,
-        extraUs: draw(random, [0, 200_000]),
-        bytesPerMs: pick(random, [0, 10, 200]),
-      };
     case "reset":
-      return { atUs, kind, from: node, to: other };
+      return pairFaultOf(random, kind, atUs, [kind === "cut" ? victim : node, other], lastsUs);
     case "fail_sync":
     case "fail_write":
     case "fail_read":
@@ -264,6 +258,20 @@ function faultOf(
         ms: pick(random, [-3_600_000, -10_000, -500, 500, 10_000, 3_600_000]),
       };
   }
+}
+
+/** Faults between two nodes. */
+function pairFaultOf(
+  random: Prng,
+  kind: "swap" | "cut" | "slow_link" | "reset",
+  atUs: number,
+  [from, to]: readonly [number, number],
+  forUs: number,
+): Fault {
+  if (kind === "reset") return { atUs, kind, from, to };
+  if (kind !== "slow_link") return { atUs, kind, from, to, forUs };
+  const extraUs = draw(random, [0, 200_000]);
+  return { atUs, kind, from, to, forUs, extraUs, bytesPerMs: pick(random, [0, 10, 200]) };
 }
 
 function pick<T>(random: Prng, list: readonly T[]): T {

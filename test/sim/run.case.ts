@@ -44,7 +44,7 @@ t.test("seeds differ in faults, and one in ten has none", async (t) => {
     if (faults.length === 0) calm++;
     for (const { kind } of faults) kinds.add(kind);
   }
-  t.equal(kinds.size, 19);
+  t.equal(kinds.size, 20);
   t.ok(calm > 15 && calm < 60, `${calm} of 300 are calm`);
 });
 
@@ -60,6 +60,14 @@ t.test("A12: a wiped node refuses to start and never votes again; the others go 
   const report = runPlan(smallPlan(6, { faults }));
   t.equal(report.violation, null, storyOf(report));
   t.equal(report.faults.get("refused to start"), 1);
+});
+
+t.test("A12: nodes that find each other's disk refuse to start; with their own they go on", async (t) => {
+  const faults: Fault[] = [{ atUs: 3_000_000, kind: "swap", from: 0, to: 2, forUs: 1_000_000 }];
+  const report = runPlan(smallPlan(6, { faults }));
+  t.equal(report.violation, null, storyOf(report));
+  t.equal(report.faults.get("swap"), 2, "there and back");
+  t.equal(report.faults.get("refused to start"), 2, "both did");
 });
 
 t.test("C3: leaders paused, cut off and brought back answer no stale read", async (t) => {

@@ -41,6 +41,7 @@ const EFFECTS: Readonly<Record<FaultKind, string>> = {
   fail_read: "failReads",
   disk_full: "disk_full",
   wall_step: "wall_step",
+  swap: "swap",
   flip_bit: "bit_flip",
   wipe: "wipe",
 };

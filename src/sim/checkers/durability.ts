@@ -9,7 +9,7 @@
  */
 import type { AppendReply, Entry, Message, ReplicaId, Term, VoteReply } from "../../raft/types.ts";
 import type { GroupReplica } from "../../server/group.ts";
-import type { SimNode } from "../cluster.ts";
+import { NODE_DIR, type SimNode } from "../cluster.ts";
 import type { World } from "../world.ts";
 import type { Checker } from "./checker.ts";
 import { type DurableGroup, DurableLog } from "./durable_log.ts";
@@ -30,7 +30,7 @@ export class DurabilityChecker implements Checker {
     this.#nodes = nodes;
     this.#leaders = leaders;
     for (const node of nodes) {
-      const log = new DurableLog(node.machine.disk, `/${node.id}/wal`);
+      const log = new DurableLog(node.machine.disk, `${NODE_DIR}/wal`);
       log.onHardState = (group, state, term, vote) => this.#onHardState(node, group, state, term, vote);
       this.#logs.set(node, log);
     }
