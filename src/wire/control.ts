@@ -78,10 +78,26 @@ export const createReplica = record({
   group: groupId,
   replica: replicaId,
   incarnation: hex(ID_BYTES),
-  /** The sealed bootstrap batch, index 1. */
-  bootstrap: bytes(BATCH_BYTES_MAX),
+  /** The sealed bootstrap batch, index 1, of a group that begins; null: the group's leader will send its log. */
+  bootstrap: nullable(bytes(BATCH_BYTES_MAX)),
 });
 export type CreateReplica = ValueOf<typeof createReplica>;
+
+/** The group goes on without this replica, for good: its node closes it. */
+export const closeReplica = record({ group: groupId, replica: replicaId });
+export type CloseReplica = ValueOf<typeof closeReplica>;
+
+/** What a replica's state was when it had applied `index`: equal on all of them. */
+export const stateHash = record({ group: groupId, replica: replicaId, index: integer(1), hash: hex(8) });
+export type StateHash = ValueOf<typeof stateHash>;
+
+/** What nodes tell each other beside the traffic of their replicas: one of these, the others null. */
+export const peerNote = record({
+  create: nullable(createReplica),
+  close: nullable(closeReplica),
+  hash: nullable(stateHash),
+});
+export type PeerNote = ValueOf<typeof peerNote>;
 
 const groupStatus = record({
   group: groupId,

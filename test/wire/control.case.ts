@@ -12,7 +12,9 @@ import {
   type NodeStatus,
   nodeStatus,
   type PeerHello,
+  type PeerNote,
   peerHello,
+  peerNote,
 } from "../../src/wire/control.ts";
 import {
   bytes,
@@ -58,6 +60,11 @@ const order: CreateReplica = {
   incarnation: id("c"),
   bootstrap: Uint8Array.of(1, 2, 3),
 };
+const notes: readonly PeerNote[] = [
+  { create: { ...order, bootstrap: null }, close: null, hash: null },
+  { create: null, close: { group: 5, replica: 3 }, hash: null },
+  { create: null, close: null, hash: { group: 5, replica: 3, index: 4096, hash: "00112233aabbccdd" } },
+];
 const status: NodeStatus = {
   cluster: id("a"),
   node: "n1",
@@ -91,6 +98,7 @@ const samples: readonly (readonly [string, Shape<unknown>, unknown])[] = [
   ["hello reply", helloReply as Shape<unknown>, reply],
   ["peer hello", peerHello as Shape<unknown>, peer],
   ["create replica", createReplica as Shape<unknown>, order],
+  ...notes.map((note) => ["peer note", peerNote as Shape<unknown>, note] as const),
   ["node status", nodeStatus as Shape<unknown>, status],
 ];
 
