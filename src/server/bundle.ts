@@ -12,7 +12,7 @@ import { KiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { OP_WRITE_MIN } from "../wire/command.ts";
 import type { ReplySink } from "../wire/reply.ts";
-import { NO_ANSWER, UNCERTAIN } from "./fate.ts";
+import { NO_ANSWER, REPLICA_GONE, UNCERTAIN } from "./fate.ts";
 
 /** Someone who waits for replies: a client's connection, a node that forwarded, a session that retries. */
 export interface Origin {
@@ -27,10 +27,11 @@ export interface Origin {
   /** False: its output is full, so the reply to `tag` is not made yet if it can wait. */
   hasRoom(tag: number): boolean;
   /**
-   * This node does not lead, and the command took no effect. True: the origin (a node that forwarded) takes it
-   * back and looks for the leader itself, so that nothing is ever forwarded twice (hazard C11).
+   * This node does not lead. True: the origin (a node that forwarded) takes the command back and looks for the
+   * leader itself, so that nothing is ever forwarded twice (hazard C11). `untouched`: it took no effect, and the
+   * origin is told so; else its fate is open, and the origin is left to find out.
    */
-  takeBack(tag: number): boolean;
+  takeBack(tag: number, untouched: boolean): boolean;
 }
 
 /** Who gave session numbers to some of a bundle's commands, and must hear when they have their answers. */
@@ -162,7 +163,7 @@ export class Bundle {
   /** What is left when origins that look for the leader themselves have taken their commands back. */
   withoutForwarded(): Bundle {
     const left = this.emptyTwin(this.writer.length);
-    for (let i = 0; i < this.count; i++) if (!this.origin(i).takeBack(this.tag(i))) left.take(this, i);
+    for (let i = 0; i < this.count; i++) if (!this.origin(i).takeBack(this.tag(i), true)) left.take(this, i);
     return left;
   }
 
@@ -172,5 +173,13 @@ export class Bundle {
 
   failAllUnknown(): void {
     for (let i = 0; i < this.count; i++) this.failUnknown(i);
+  }
+
+  /** The replica is closed for good. `proposed`: these commands are in its log, which may yet be carried out. */
+  endAll(proposed: boolean): void {
+    for (let i = 0; i < this.count; i++) {
+      if (this.origin(i).takeBack(this.tag(i), !proposed)) continue;
+      this.fail(i, this.isWrite(i) && (proposed || this.sent) ? UNCERTAIN : REPLICA_GONE);
+    }
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What is said of commands that could not be carried out as asked. The first word is an interface: clients retry
- * CLUSTERDOWN and TRYAGAIN by themselves, so these are said only if nothing was done by any attempt; nobody
+ * CLUSTERDOWN, TRYAGAIN and LOADING by themselves, so these are said only if nothing was done by any attempt; nobody
  * retries UNCERTAIN or MISCONF.
  */
 export const UNCERTAIN =
@@ -8,6 +8,11 @@ export const UNCERTAIN =
 export const NO_LEADER =
   "CLUSTERDOWN No leader: a majority of the shard's nodes does not answer; nothing was done";
 export const NO_ANSWER = "CLUSTERDOWN The shard's leader did not answer in time; nothing was done";
+/** Of a door whose node will have a replica, and has none yet. */
+export const NO_REPLICA = "LOADING this node has no replica of the shard yet; ask another node";
+/** Of a door whose node had a replica: it was removed, or its log is damaged. */
+export const REPLICA_GONE =
+  "CLUSTERDOWN This node no longer has a replica of the shard; nothing was done, ask another node";
 export const DISK_FULL =
   "MISCONF The log found no free disk space, so writes are refused until there is some; nothing was done";
 /** Of a command that was carried out; only its reply is lost. */

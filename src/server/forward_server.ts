@@ -54,10 +54,9 @@ export class ForwardServer implements Origin {
 
   /** False: a frame in it is malformed, which no correct door sends. */
   onRequest(request: ForwardRequest): boolean {
-    const group = this.#host.group();
     const router = this.#host.router();
     if (request.resumes) this.#refusing = false;
-    const leads = group.isLeader && request.group === group.group && !this.#refusing;
+    const leads = router.leads && request.group === router.group.group && !this.#refusing;
     if (!leads) this.#refusing = true;
     let at = request.start;
     for (let ordinal = 0; ordinal < request.count; ordinal++) {
@@ -98,7 +97,8 @@ export class ForwardServer implements Origin {
     return this.#gone || this.#link.queuedBytes + this.#replies.length < REPLY_BYTES;
   }
 
-  takeBack(tag: number): boolean {
+  takeBack(tag: number, untouched: boolean): boolean {
+    if (!untouched) return true; // the door hears of a new leader, or loses patience
     this.#refusing = true;
     if (!this.#gone) this.#rows.push(tag, NOT_LEADER, 0, 0);
     return true;
@@ -133,7 +133,7 @@ export class ForwardServer implements Origin {
       const text = this.#fates[start] as string;
       return encoder.replyError(request, ordinal, text === UNCERTAIN ? "unknown" : "refused", text);
     }
-    const { core } = this.#host.group();
+    const { core } = this.#host.router().group;
     encoder.replyNotLeader(request, ordinal, core.term, this.#host.nodeOf(core.leader) ?? "");
   }
 

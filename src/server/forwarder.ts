@@ -271,6 +271,16 @@ export class Forwarder implements Numbers {
     for (const replica of former) if (replica !== leader) this.lost(replica);
   }
 
+  /** The replica of this door is closed: nothing is sent for it any more, and no answer reaches it. */
+  end(): void {
+    for (const [id, request] of this.#requests) {
+      this.#close(id, request);
+      this.#openCommands -= request.open;
+      const open = this.#unansweredOf(request);
+      open.endAll(false); // each was sent, and `open` says so
+    }
+  }
+
   /** Requests older than `tick`: nobody is made to wait longer. */
   giveUpBefore(tick: number): void {
     for (const [id, request] of this.#requests) {

@@ -466,6 +466,12 @@ export class GroupReplica {
     this.#proposals.giveUpBefore(tick);
     this.#reads.giveUpBefore(tick);
   }
+
+  /** This replica is closed for good: it answers nobody any more. */
+  end(): void {
+    this.#proposals.end();
+    this.#reads.end();
+  }
 }
 
 /** Leads the replies of a batch to those who proposed its commands here. */

@@ -5,6 +5,7 @@
  *     .. has another term                     it certainly did not: it may be sent again
  *     a snapshot skipped over the index       not known
  *     the time is up                          not known; the log may still decide either way
+ *     this replica is closed                  not known; the others' logs decide
  *
  * Proposals of former leaderships are kept apart: their indexes may be proposed again, so several can claim one.
  */
@@ -92,6 +93,12 @@ export class Proposals {
       giveUp(proposal);
     }
   }
+
+  /** This replica is closed: it will not learn what becomes of them. */
+  end(): void {
+    for (const orphan of this.#orphans) end(orphan);
+    for (let i = 0; i < this.#current.length; i++) end(this.#current.at(i));
+  }
 }
 
 /** In the place of commands that nobody waits for any more. */
@@ -100,5 +107,10 @@ const NOBODY = new Bundle();
 function giveUp(proposal: Proposal): void {
   if (proposal.bundle.count === 0) return;
   proposal.bundle.failAllUnknown();
+  proposal.bundle = NOBODY;
+}
+
+function end(proposal: Proposal): void {
+  proposal.bundle.endAll(true);
   proposal.bundle = NOBODY;
 }

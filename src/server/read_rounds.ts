@@ -61,6 +61,15 @@ export class ReadRounds {
     this.#deferred = null;
   }
 
+  /** This replica is closed. What the core may still confirm has nobody waiting. */
+  end(): void {
+    for (const [id, bundle] of this.#asked) {
+      bundle.endAll(false);
+      this.#asked.set(id, NOBODY);
+    }
+    for (const bundle of this.takeUnanswered()) bundle.endAll(false);
+  }
+
   /** Answers what can be answered; true if some reads wait for log time to move. */
   serve(store: Store, nowMs: () => number, timeMoves: boolean): boolean {
     if (this.#stalled !== null) {

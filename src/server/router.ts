@@ -14,7 +14,7 @@ import type { ReplicaId } from "../raft/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { CommandView } from "../wire/command.ts";
 import { Bundle, type Origin } from "./bundle.ts";
-import { DISK_FULL, NO_LEADER } from "./fate.ts";
+import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
 import { slotOfCommand } from "./keys.ts";
@@ -55,6 +55,7 @@ export class Router {
   #orderNext = 1;
   #tick = 0;
   #noRoomSince = -1;
+  #ended = false;
   /** Rises whenever commands begin to go somewhere else. */
   routeEpoch = 1;
 
@@ -64,11 +65,20 @@ export class Router {
     this.#host = host;
   }
 
+  /** Commands that other nodes' doors forward are taken. */
+  get leads(): boolean {
+    return !this.#ended && this.group.isLeader;
+  }
+
   /**
    * Takes the command in `view`, of connection `lane`. False: not now, and nothing was taken; the door stops
    * reading that connection and asks again after a turn.
    */
   admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    if (this.#ended) {
+      origin.fail(tag, lane.enter(Lane.bucket(slotOfCommand(view)), !view.isWrite), REPLICA_GONE);
+      return true;
+    }
     if (this.#waitingBytes > WAITING_BYTES_MAX) return false;
     // Commands of one connection are never on their way to two nodes: they could overtake each other.
     if (lane.routeEpoch !== this.routeEpoch) {
@@ -115,6 +125,7 @@ export class Router {
 
   /** Sends on what has come in. Once a turn. */
   flush(): void {
+    if (this.#ended) return;
     this.group.noticeLeader(); // before anything goes to a former one, or past what a former one left open
     if (this.#behind.length > 0 && !this.group.hasOrphans) this.#release();
     if (this.group.isLeader) this.#flushHere();
@@ -153,6 +164,10 @@ export class Router {
 
   /** A command that another node's door forwarded to this leader; that door keeps the order of its lanes. */
   admitForwarded(view: CommandView, frameAt: number, rides: boolean, origin: Origin, tag: number): void {
+    if (this.#ended) {
+      origin.takeBack(tag, true);
+      return;
+    }
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
       origin.fail(tag, 0, refusal);
@@ -171,6 +186,7 @@ export class Router {
    * earlier bundles, or of the same one.
    */
   giveBack(bundle: Bundle, rides: boolean): void {
+    if (this.#ended) return bundle.endAll(false);
     const own = bundle.withoutForwarded();
     if (own.count === 0) return;
     own.given = true;
@@ -180,6 +196,7 @@ export class Router {
   }
 
   onLeaderChange(): void {
+    if (this.#ended) return;
     this.routeEpoch++;
     this.#noRoomSince = -1;
     if (!this.group.isLeader) {
@@ -214,6 +231,7 @@ export class Router {
   }
 
   tick(): void {
+    if (this.#ended) return;
     this.#tick++;
     const before = this.#tick - COMMAND_TICKS_MAX;
     this.group.giveUpBefore(before);
@@ -234,6 +252,22 @@ export class Router {
         else bundle.failAll(this.#noRoomSince >= 0 ? DISK_FULL : NO_LEADER);
       }
     }
+  }
+
+  /**
+   * The replica is closed for good on this node: removed, or quarantined. Whoever waits is told what is known, and
+   * nobody is taken in any more.
+   */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.group.end();
+    this.#forwarder.end();
+    for (const list of [this.#behind, this.#writes, this.#reads]) {
+      for (const bundle of list.splice(0)) bundle.endAll(false);
+    }
+    this.#waitingBytes = 0;
+    this.#host.wake();
   }
 }
 

@@ -150,6 +150,8 @@ export class FakeOrigin implements Origin {
   /** True: a node that forwarded, and looks for the leader itself. */
   takesBack = false;
   readonly takenBack: number[] = [];
+  /** Their fate is open, and it finds out by itself. */
+  readonly left: number[] = [];
   room = true;
   undone = 0;
   #text = "";
@@ -194,8 +196,8 @@ export class FakeOrigin implements Origin {
     return this.room;
   }
 
-  takeBack(tag: number): boolean {
-    if (this.takesBack) this.takenBack.push(tag);
+  takeBack(tag: number, untouched: boolean): boolean {
+    if (this.takesBack) (untouched ? this.takenBack : this.left).push(tag);
     return this.takesBack;
   }
 }

@@ -2,10 +2,12 @@
 import t from "tap";
 import { utf8, Writer } from "../../src/base/bytes.ts";
 import type { Bundle } from "../../src/server/bundle.ts";
-import { DISK_FULL, NO_LEADER } from "../../src/server/fate.ts";
-import type { Forwarder } from "../../src/server/forwarder.ts";
+import { DISK_FULL, NO_LEADER, REPLICA_GONE, UNCERTAIN } from "../../src/server/fate.ts";
+import { Forwarder } from "../../src/server/forwarder.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
 import { Lane } from "../../src/server/lane.ts";
+import { Proposals } from "../../src/server/proposals.ts";
+import { ReadRounds } from "../../src/server/read_rounds.ts";
 import { COMMAND_TICKS_MAX, Router } from "../../src/server/router.ts";
 import { CommandView, OP, type Op } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
@@ -257,5 +259,153 @@ t.test("D6: the first one that waits for space tells what space is wanted", (t) 
   router.flush();
   ticks(COMMAND_TICKS_MAX + 1);
   t.equal(origin.replies.get(1), `-${DISK_FULL}`, "not a missing leader");
+  t.end();
+});
+
+/** A router whose forwarder, proposals and rounds of reads are the real ones. */
+function closable() {
+  const state = { ...freshState(), requests: [] as number[] };
+  const proposals = new Proposals();
+  const reads = new ReadRounds();
+  const group = {
+    ...groupOf(state),
+    get isLeader() {
+      return state.isLeader;
+    },
+    get hasOrphans() {
+      return proposals.hasOrphans;
+    },
+    propose: (bundle: Bundle) => {
+      if (!state.hasRoom) return false;
+      proposals.add(state.proposed.push(bundle), 1, bundle);
+      return true;
+    },
+    read: (bundle: Bundle) => reads.ask(bundle, () => true),
+    end: () => {
+      proposals.end();
+      reads.end();
+    },
+  };
+  const forwarder = new Forwarder(new Uint8Array(16), {
+    canSend: () => state.sends,
+    sendRequest: (_leader, id) => void state.requests.push(id),
+    currentLeader: () => state.leader,
+    leaderTimeMs: () => 1_000_000,
+    giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+  });
+  const router: Router = new Router(group as unknown as GroupReplica, forwarder, {
+    syncing: () => false,
+    wake: () => {},
+  });
+  const origin = new FakeOrigin();
+  const door = new FakeOrigin("door");
+  door.takesBack = true;
+  const lane = new Lane();
+  const admit = (tag: number, op: Op, ...args: readonly string[]): boolean =>
+    router.admit(frame(op, ...args), 0, lane, origin, tag);
+  const follow = (): void => {
+    state.isLeader = false;
+    state.leader = 2;
+    proposals.leadershipEnded(2, false);
+    router.onLeaderChange();
+  };
+  return { state, router, forwarder, proposals, reads, origin, door, lane, admit, follow };
+}
+
+t.test("C7: a leader's replica is closed: what it proposed is open, the rest was not done", (t) => {
+  const { state, router, proposals, reads, origin, door, admit } = closable();
+  admit(1, OP.getDel, "proposed");
+  admit(2, OP.get, "asked");
+  router.admitForwarded(frame(OP.getDel, "k"), 0, true, door, 71);
+  router.admitForwarded(frame(OP.get, "k"), 0, false, door, 72);
+  router.flush();
+  state.hasRoom = false;
+  admit(3, OP.getDel, "waits");
+  router.admitForwarded(frame(OP.getDel, "waits"), 0, true, door, 73);
+  router.flush();
+  router.end();
+  t.same(
+    [...origin.replies].sort(),
+    [
+      [1, `-${UNCERTAIN}`],
+      [2, `-${REPLICA_GONE}`],
+      [3, `-${REPLICA_GONE}`],
+    ],
+    "each one once",
+  );
+  t.same([door.left, door.takenBack, door.replies.size], [[71], [72, 73], 0], "doors ask elsewhere");
+  t.equal(
+    proposals.decide(1, 1, () => {}),
+    proposals.decide(2, 1, () => {}),
+    "what is applied yet has nobody waiting",
+  );
+  reads.confirm(1, 1); // and so has what the core confirms yet
+  t.end();
+});
+
+t.test("C7: a follower's replica is closed: what was sent to the leader is open", (t) => {
+  const { state, router, forwarder, origin, admit, follow } = closable();
+  follow();
+  admit(1, OP.getDel, "sent");
+  admit(2, OP.get, "sent too");
+  admit(3, OP.mget, "a", "b");
+  router.flush();
+  state.sends = false;
+  admit(4, OP.getDel, "parked");
+  admit(5, OP.get, "parked");
+  router.flush();
+  router.end();
+  t.same([...origin.replies].sort(), [
+    [1, `-${UNCERTAIN}`],
+    [2, `-${REPLICA_GONE}`],
+    [3, `-${REPLICA_GONE}`],
+    [4, `-${REPLICA_GONE}`],
+    [5, `-${REPLICA_GONE}`],
+  ]);
+  const late = { request: 1, ordinal: 0, status: 1, bytes: new Uint8Array(0), start: 0, end: 0 } as const;
+  t.ok(forwarder.onReply({ ...late, text: "", term: 0 }), "a late answer reaches nobody, and harms nothing");
+  t.end();
+});
+
+t.test("C7: what came back from a lost leader is open, and so is what waits behind it in the log", (t) => {
+  const { state, router, forwarder, origin, admit, follow } = closable();
+  admit(1, OP.getDel, "orphan");
+  router.flush();
+  follow(); // 1 is in this log, and nobody knows whether it lasts
+  admit(2, OP.getDel, "never sent");
+  state.sends = false;
+  router.end();
+  t.same([...origin.replies].sort(), [
+    [1, `-${UNCERTAIN}`],
+    [2, `-${REPLICA_GONE}`],
+  ]);
+  const second = closable();
+  second.follow();
+  second.admit(1, OP.getDel, "sent");
+  second.router.flush();
+  second.forwarder.lost(2); // it waits to be sent again
+  second.router.end();
+  t.same([...second.origin.replies], [[1, `-${UNCERTAIN}`]]);
+  forwarder.lost(2);
+  t.end();
+});
+
+t.test("a closed replica's router takes nothing in, whoever asks, and does no more work", (t) => {
+  const { state, router, origin, door, lane, admit } = closable();
+  router.end();
+  router.end();
+  t.ok(admit(1, OP.get, "k"));
+  t.ok(admit(2, OP.getDel, "k"));
+  t.ok(admit(3, OP.mget, "a", "b"));
+  t.same([...origin.replies.values()], Array(3).fill(`-${REPLICA_GONE}`));
+  for (const mark of origin.marks.values()) lane.leave(mark);
+  t.equal(lane.outstanding, 0);
+  t.notOk(router.leads, "requests of other nodes are refused whole");
+  router.admitForwarded(frame(OP.getDel, "k"), 0, true, door, 9);
+  t.same(door.takenBack, [9]);
+  router.flush();
+  router.onLeaderChange();
+  for (let i = 0; i < 2 * COMMAND_TICKS_MAX; i++) router.tick();
+  t.same([state.proposed, state.requests], [[], []]);
   t.end();
 });
