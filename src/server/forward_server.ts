@@ -8,6 +8,7 @@
  */
 import { Writer } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
+import type { GroupId } from "../wal/types.ts";
 import { CommandView } from "../wire/command.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
 import { PEER_FRAME_BYTES_MAX } from "../wire/peer.ts";
@@ -19,6 +20,7 @@ import type { Origin } from "./bundle.ts";
 import { TOO_LARGE, UNCERTAIN } from "./fate.ts";
 import type { PeerLink } from "./peer_link.ts";
 import type { PeersHost } from "./peers.ts";
+import type { Router } from "./router.ts";
 
 const REPLY_BYTES = 2 * MiB;
 /** Tags are request * 2^16 + ordinal: a request has at most 65,536 commands (bundle.ts), ids stay below 2^37. */
@@ -54,9 +56,9 @@ export class ForwardServer implements Origin {
 
   /** False: a frame in it is malformed, which no correct door sends. */
   onRequest(request: ForwardRequest): boolean {
-    const router = this.#host.router();
+    const router = this.#leading(request.group);
     if (request.resumes) this.#refusing = false;
-    const leads = router.leads && request.group === router.group.group && !this.#refusing;
+    const leads = router !== null && !this.#refusing;
     if (!leads) this.#refusing = true;
     let at = request.start;
     for (let ordinal = 0; ordinal < request.count; ordinal++) {
@@ -68,6 +70,11 @@ export class ForwardServer implements Origin {
       at = this.#view.end;
     }
     return true;
+  }
+
+  #leading(group: GroupId): Router | null {
+    const router: Router | null = this.#host.router();
+    return router?.leads && router.group.group === group ? router : null;
   }
 
   begin(): ReplySink {
@@ -133,7 +140,9 @@ export class ForwardServer implements Origin {
       const text = this.#fates[start] as string;
       return encoder.replyError(request, ordinal, text === UNCERTAIN ? "unknown" : "refused", text);
     }
-    const { core } = this.#host.router().group;
+    const router: Router | null = this.#host.router();
+    if (router === null) return encoder.replyNotLeader(request, ordinal, 0, "");
+    const { core } = router.group;
     encoder.replyNotLeader(request, ordinal, core.term, this.#host.nodeOf(core.leader) ?? "");
   }
 

@@ -334,11 +334,7 @@ t.test("C7: a leader's replica is closed: what it proposed is open, the rest was
     "each one once",
   );
   t.same([door.left, door.takenBack, door.replies.size], [[71], [72, 73], 0], "doors ask elsewhere");
-  t.equal(
-    proposals.decide(1, 1, () => {}),
-    proposals.decide(2, 1, () => {}),
-    "what is applied yet has nobody waiting",
-  );
+  t.equal(proposals.decide(1, 1, () => {})?.count, 0, "it may be applied yet, and has nobody waiting");
   reads.confirm(1, 1); // and so has what the core confirms yet
   t.end();
 });
@@ -348,7 +344,6 @@ t.test("C7: a follower's replica is closed: what was sent to the leader is open"
   follow();
   admit(1, OP.getDel, "sent");
   admit(2, OP.get, "sent too");
-  admit(3, OP.mget, "a", "b");
   router.flush();
   state.sends = false;
   admit(4, OP.getDel, "parked");
@@ -358,7 +353,6 @@ t.test("C7: a follower's replica is closed: what was sent to the leader is open"
   t.same([...origin.replies].sort(), [
     [1, `-${UNCERTAIN}`],
     [2, `-${REPLICA_GONE}`],
-    [3, `-${REPLICA_GONE}`],
     [4, `-${REPLICA_GONE}`],
     [5, `-${REPLICA_GONE}`],
   ]);
@@ -371,9 +365,9 @@ t.test("C7: what came back from a lost leader is open, and so is what waits behi
   const { state, router, forwarder, origin, admit, follow } = closable();
   admit(1, OP.getDel, "orphan");
   router.flush();
-  follow(); // 1 is in this log, and nobody knows whether it lasts
+  state.hasRoom = false;
   admit(2, OP.getDel, "never sent");
-  state.sends = false;
+  follow(); // 1 is in this log, and nobody knows whether it lasts; 2 waits behind it
   router.end();
   t.same([...origin.replies].sort(), [
     [1, `-${UNCERTAIN}`],
