@@ -100,6 +100,7 @@ export class NodeStatus implements NodeInfo {
           [`shard${i + 1}_snapshot_bytes`, snapshots.latestBytes],
           [`shard${i + 1}_snapshots_taken`, snapshots.taken],
           [`shard${i + 1}_snapshot_slice_ms_max`, snapshots.sliceMsMax.toFixed(2)],
+          [`shard${i + 1}_snapshot_slice_cpu_ms_max`, snapshots.sliceCpuMsMax.toFixed(2)],
         ],
       ),
     ];

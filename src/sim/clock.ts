@@ -51,6 +51,11 @@ export class SimClock implements Clock {
     return (elapsedUs + Math.floor((elapsedUs * this.#machine.driftPpm) / 1_000_000)) / 1000;
   }
 
+  /** In here work takes no time of its own: what passes is the world's. */
+  cpuMs(): number {
+    return this.monotonicMs();
+  }
+
   wallMs(): number {
     return WALL_START_MS + Math.floor(this.#world.nowUs / 1000) + this.#machine.wallOffsetMs;
   }

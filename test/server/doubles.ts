@@ -61,6 +61,7 @@ export class FakeConnection implements Connection {
 
 export const clock: Clock = {
   monotonicMs: () => 0,
+  cpuMs: () => 0,
   wallMs: () => 0,
   ticks: () => () => {},
   turn: () => {},
