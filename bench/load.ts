@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 
 export const KEY_BYTES = 16;
 export const VALUE_BYTES = 100;
-const CHUNK_COMMANDS = 512;
+export const PIPELINE = 512;
 const CHUNKS_OUTSTANDING = 4;
 const CONNECTIONS = 4;
 const RETRY_MS = 50;
@@ -30,6 +30,8 @@ export type Load = {
   readonly commands: number;
   readonly keyAt: (i: number) => number;
   readonly round: number;
+  /** Commands sent at once by each connection: what a batch of the log holds follows from it. */
+  readonly pipeline: number;
 };
 
 /** Sends all of it; the seconds that took. */
@@ -88,7 +90,7 @@ class Sender {
   #fill(): void {
     while (this.#sent.length < CHUNKS_OUTSTANDING && this.#next.at < this.#load.commands) {
       const first = this.#next.at;
-      const count = Math.min(CHUNK_COMMANDS, this.#load.commands - first);
+      const count = Math.min(this.#load.pipeline, this.#load.commands - first);
       this.#next.at += count;
       this.#send({ bytes: this.#encode(first, count), count });
     }

@@ -3,6 +3,7 @@
  *
  *     --commands N     SETs in the log (5,000,000), keys of 16 bytes, values of 100
  *     --keys N         different keys among them (1,000,000)
+ *     --pipeline N     commands that each of four connections sends at once (512): fewer make smaller batches
  *     --rounds N       kills and starts; the median counts (3)
  *     --binary PATH    the program (dist/nucleus); or dist/nucleus.mjs with --runtime node
  *     --keep           leave the directory, to look at or to profile a start in it
@@ -19,7 +20,7 @@ import { parseArgs } from "node:util";
 import { type NodeProcess, ProcessCluster, programOf } from "../chaos/processes.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
 import { median, report } from "./figures.ts";
-import { keyOf, load, valueAt } from "./load.ts";
+import { keyOf, load, PIPELINE, valueAt } from "./load.ts";
 
 const COMMANDS_PER_SECOND_MIN = 500_000;
 const READY_MS_MAX = 120_000;
@@ -29,6 +30,7 @@ const { values } = parseArgs({
   options: {
     commands: { type: "string", default: "5000000" },
     keys: { type: "string", default: "1000000" },
+    pipeline: { type: "string", default: String(PIPELINE) },
     rounds: { type: "string", default: "3" },
     binary: { type: "string" },
     runtime: { type: "string", default: "bun" },
@@ -74,10 +76,9 @@ async function restart(node: NodeProcess): Promise<number> {
 async function run(cluster: ProcessCluster): Promise<number> {
   const [node] = cluster.nodes as [NodeProcess];
   const snapshots = join(node.dir, "data", "snapshots");
-  const loadSeconds = await (async () => {
-    fs.rmSync(snapshots, { recursive: true });
-    return load({ port: node.port, commands, keyAt: (i) => i % keys, round: 0 });
-  })();
+  const pipeline = Number(values.pipeline);
+  fs.rmSync(snapshots, { recursive: true });
+  const loadSeconds = await load({ port: node.port, commands, keyAt: (i) => i % keys, round: 0, pipeline });
   const seconds: number[] = [];
   for (let round = 0; round < Number(values.rounds); round++) {
     await node.kill();

@@ -124,7 +124,7 @@ function recovery(node: NucleusNode): Record<string, number> {
   const entries = recovered.groups[0]?.entries.length ?? 0;
   return {
     snapshotIndex: snapshot,
-    entriesReplayed: entries,
+    entriesToReplay: entries,
     segments: recovered.segments,
     tornBytes: recovered.tornBytes,
   };

@@ -7,13 +7,14 @@
  *
  * Who waits for what: proposals.ts, read_rounds.ts.
  *
- * Errors: none of its own; a log entry that cannot be read back stops the node (`fatal`).
+ * Errors: none of its own; a log entry that cannot be read back stops the node (replay.ts).
  */
 import { assert } from "../base/assert.ts";
-import { runTask } from "../base/task.ts";
 import { MiB } from "../base/units.ts";
 import type { Clock, Log } from "../platform/platform.ts";
+import type { ConfigChange } from "../raft/config.ts";
 import { RaftCore } from "../raft/core.ts";
+import type { ConfigRefusal } from "../raft/membership.ts";
 import {
   ENTRY_KIND,
   type Entry,
@@ -38,6 +39,7 @@ import { EntryCache } from "./entry_cache.ts";
 import { LogTime } from "./log_time.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadRounds } from "./read_rounds.ts";
+import { Replay } from "./replay.ts";
 import type { Snapshots } from "./snapshots.ts";
 
 /** What a replica needs of its node. */
@@ -67,12 +69,14 @@ export type GroupHost = {
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
-/** Bytes of entries read back from the log at a time. */
-const READ_BACK_BYTES = 4 * MiB;
 /** Most bytes applied in one turn, so that sockets are looked at between (about 5 ms at 0.5 us a command). */
 const APPLY_BYTES_MAX = MiB;
-/** And for no longer than this: cold code, right after a start, needs ten times as long for the same bytes. */
-const APPLY_MS_MAX = 10;
+/**
+ * And for no longer than this, or one entry: cold code, right after a start, needs ten times as long for the same
+ * bytes. A late tick waits for two more turns (hazard H4), so with three of these ticks are on time, and a node that
+ * replays its log counts election timeouts as fast as the others.
+ */
+const APPLY_MS_MAX = 3;
 
 export class GroupReplica {
   readonly group: GroupId;
@@ -99,13 +103,10 @@ export class GroupReplica {
   /** The core has entries that the log was not given yet. */
   #unwritten = false;
   readonly #snapshots: Snapshots;
-  #loading = false;
-  #loaded: Entry[] = [];
   #leaderSeen: ReplicaId = 0;
   #termSeen: Term = -1;
   #bundleBytes = 0;
-  /** The end of the log as the start found it. */
-  readonly #replayEnd: Index;
+  readonly #replay: Replay;
 
   constructor(
     group: GroupId,
@@ -123,7 +124,15 @@ export class GroupReplica {
     this.#host = host;
     this.#cache = new EntryCache(cacheBytesMax);
     this.#timeMs = store.logTimeMs;
-    this.#replayEnd = restored.snapshot.index + restored.log.length;
+    const { index } = restored.snapshot;
+    this.#replay = new Replay(index, index + restored.log.length, {
+      group,
+      clock: host.clock,
+      log: host.log,
+      wal: host.wal,
+      wake: () => host.wake(),
+      fatal: (error) => host.fatal(error),
+    });
     this.core = new RaftCore(
       { ...options, self: replica, seal: (kind, term, index, body) => this.#seal(kind, term, index, body) },
       restored,
@@ -159,8 +168,8 @@ export class GroupReplica {
   /** The state is not yet that of the last start, or far behind what is committed since. */
   get isReplaying(): boolean {
     const { appliedIndex } = this.store;
-    const end = Math.min(this.#replayEnd, this.core.lastIndex);
-    return appliedIndex < end || this.core.commitIndex - appliedIndex > REPLAY_ENTRIES;
+    if (this.#replay.isBefore(appliedIndex, this.core.lastIndex)) return true;
+    return this.core.commitIndex - appliedIndex > REPLAY_ENTRIES;
   }
 
   /** Commands of former leaderships whose fate is open. */
@@ -267,6 +276,13 @@ export class GroupReplica {
     if (!this.#timeBatchWanted) return;
     if (!this.isLeader) this.#timeBatchWanted = false;
     else this.propose(new Bundle());
+  }
+
+  /** Asks for a change of members: null = proposed, else why not. */
+  proposeConfig(change: ConfigChange): ConfigRefusal | null {
+    const refusal = this.core.proposeConfig(change);
+    if (refusal === null) this.#unwritten = true;
+    return refusal;
   }
 
   #sealBundle(bundle: Bundle, term: Term, index: Index): Uint8Array {
@@ -380,7 +396,7 @@ export class GroupReplica {
   /** The state becomes that of a snapshot whose file lasts; the log's record of it goes with this Ready. */
   #install(meta: SnapshotMeta): void {
     this.noticeLeader(); // what this replica proposed is an orphan by now
-    this.#loaded = [];
+    this.#replay.clear();
     this.#cache.clear(meta.index + 1);
     this.#proposals.skip(meta.index);
     this.#host.installSnapshot(this, meta);
@@ -395,22 +411,29 @@ export class GroupReplica {
   apply(): boolean {
     const { core, store } = this;
     let bytes = 0;
+    let isReading = false;
     const untilMs = this.#host.clock.monotonicMs() + APPLY_MS_MAX;
     while (store.appliedIndex < core.commitIndex && bytes < APPLY_BYTES_MAX) {
       if (bytes > 0 && this.#host.clock.monotonicMs() > untilMs) break;
       const index = store.appliedIndex + 1;
-      const entry = this.#cache.get(index) ?? this.#takeLoaded(index);
-      if (entry === null) {
-        this.#load(index);
-        break;
-      }
+      const entry = this.#cache.get(index) ?? this.#replay.take(index, this.#lastUncached(index));
+      isReading = entry === null;
+      if (entry === null) break;
       this.#applyEntry(entry);
       bytes += entry.bytes.length;
     }
     if (bytes > 0) core.applied(store.appliedIndex);
+    this.#replay.applied(store.appliedIndex, core.lastIndex);
     this.#serveReads();
     this.#cache.evict(store.appliedIndex);
-    return store.appliedIndex < core.commitIndex && !this.#loading;
+    return store.appliedIndex < core.commitIndex && !isReading;
+  }
+
+  /** The last committed entry behind `index` before those that memory has. */
+  #lastUncached(index: Index): Index {
+    const { firstIndex, lastIndex } = this.#cache;
+    const isBehind = lastIndex >= firstIndex && firstIndex > index;
+    return isBehind ? Math.min(this.core.commitIndex, firstIndex - 1) : this.core.commitIndex;
   }
 
   #applyEntry(entry: Entry): void {
@@ -422,27 +445,6 @@ export class GroupReplica {
     this.#listener.bundle = null;
     this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
     this.#host.onApplied(this, entry);
-  }
-
-  #takeLoaded(index: Index): Entry | null {
-    const entry = this.#loaded[0];
-    if (entry === undefined || entry.index !== index) return null;
-    this.#loaded.shift();
-    return entry;
-  }
-
-  /** Reads committed entries back from the log: after a restart, and when apply fell behind the cache. */
-  #load(index: Index): void {
-    if (this.#loading) return;
-    this.#loading = true;
-    const last = this.core.commitIndex;
-    runTask(this.#host.wal.readEntries(this.group, index, last, READ_BACK_BYTES), (error, entries) => {
-      this.#loading = false;
-      if (index <= this.store.appliedIndex) return; // a snapshot came instead
-      if (error !== null) return this.#host.fatal(error);
-      this.#loaded = entries;
-      this.#host.wake();
-    });
   }
 
   /** Reads that are safe now; some may first need log time to move. */

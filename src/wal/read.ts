@@ -3,7 +3,8 @@
  *
  * Runs of a group's entries that lie close together in one segment are read with one call. What is read is
  * verified by both checksums. While the disk works, the group may go on: if an entry was replaced meanwhile, its
- * place in the index has changed, and the whole range is read again.
+ * place in the index has changed, and the whole range is read again. The entries of a run are views of what was
+ * read for it: nobody keeps one much longer than the others.
  */
 import { NucleusError } from "../base/errors.ts";
 import type { Task } from "../base/task.ts";
@@ -162,7 +163,7 @@ function verified(
     );
   }
   const body = at + RECORD_PREFIX_BYTES;
-  return toEntry(bytes.slice(body, body + batchSize(head)), group, index);
+  return toEntry(bytes.subarray(body, body + batchSize(head)), group, index);
 }
 
 function toEntry(batch: Uint8Array, group: GroupId, index: Index): Entry {
