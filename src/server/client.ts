@@ -29,6 +29,8 @@ export type ClientHost = {
   readonly info: NodeInfo;
   /** Begins to hand the shard's leadership to `node`; why not, as an error text, or null. */
   moveLeader(node: string): string | null;
+  /** Begins to put `node` in the place of `old` in the shard; why not, as an error text, or null. */
+  replaceNode(old: string, node: string): string | null;
   /** Clients connected now. */
   clients(): Iterable<Client>;
   /** Hands a checked command to its router; false: ask again after a turn (`waitForRoom`). */

@@ -67,15 +67,20 @@ export function runDoorCommand(
   else door(args, client, reply, host);
 }
 
-/** NUCLEUS STATUS | NUCLEUS LEADER node */
+/** NUCLEUS STATUS | NUCLEUS LEADER node | NUCLEUS REPLACE node by */
 function nucleusCommand(args: Args, _client: DoorClient, reply: RespEncoder, host: ClientHost): void {
-  if (argIs(args, 1, "status") && args.argCount === 2) return reply.text(host.info.json());
-  if (!argIs(args, 1, "leader") || args.argCount !== 3) {
+  if (args.argCount === 2 && argIs(args, 1, "status")) return reply.text(host.info.json());
+  let problem: string | null;
+  if (args.argCount === 3 && argIs(args, 1, "leader")) {
+    problem = host.moveLeader(argText(args, 2));
+  } else if (args.argCount === 4 && argIs(args, 1, "replace")) {
+    problem = host.replaceNode(argText(args, 2), argText(args, 3));
+  } else {
     return reply.error(
-      `ERR unknown subcommand or wrong number of words '${argText(args, 1, 128)}'. Try NUCLEUS STATUS or NUCLEUS LEADER node.`,
+      `ERR unknown subcommand or wrong number of words '${argText(args, 1, 128)}'. ` +
+        "Try NUCLEUS STATUS, NUCLEUS LEADER node or NUCLEUS REPLACE node by.",
     );
   }
-  const problem = host.moveLeader(argText(args, 2));
   if (problem === null) reply.simple("OK");
   else reply.error(problem);
 }

@@ -16,7 +16,10 @@ const CLIENTS_MAX = 10_000;
 const LEAVING_TICKS_MAX = 1000;
 const LEAVING_EVERY_TICKS = 100;
 
-export type DoorsHost = Pick<ClientHost, "clock" | "random" | "info" | "moveLeader" | "admit"> & {
+export type DoorsHost = Pick<
+  ClientHost,
+  "clock" | "random" | "info" | "moveLeader" | "replaceNode" | "admit"
+> & {
   /** The connection is another node's; `bytes` came behind the preamble. */
   onPeer(connection: Connection, bytes: Uint8Array): void;
   wake(): void;
@@ -43,6 +46,7 @@ export class Doors {
       clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => host.admit(view, at, lane, origin, tag),
       moveLeader: (node) => host.moveLeader(node),
+      replaceNode: (old, node) => host.replaceNode(old, node),
       touch: (client) => {
         if (this.#touchedIds.has(client.id)) return;
         this.#touchedIds.add(client.id);

@@ -4,8 +4,8 @@
  *     { "format": 1, "cluster": "..", "node": "n1", "incarnation": "<32 hex>" }
  *
  * The incarnation is drawn at birth, so a wiped or swapped directory is never taken for the one before (hazard
- * A12). Errors: NucleusError "EFOREIGN" for a directory that belongs to something else, "EBLANK" for an empty one
- * without --init, "EBORN" for --init on one that is in use.
+ * A12). Errors: NucleusError "EFOREIGN" for a directory that belongs to something else, "EBORN" for --init on one
+ * that is in use, "EBLANK" for an empty one without --init of a node that is alone: nobody could give it a replica.
  */
 import { fromUtf8, toHex, utf8 } from "../base/bytes.ts";
 import { codeOf, NucleusError } from "../base/errors.ts";
@@ -20,15 +20,24 @@ export type Identity = { readonly cluster: string; readonly node: string; readon
 const FILE = "node.json";
 const PEERS_FILE = "peers.json";
 /** Names that may stand in a directory before the node is born there. */
-const HARMLESS = ["log", "nucleus.pid", "wal", "snapshots", "lost+found", `${FILE}.tmp`];
+const HARMLESS = [
+  "log",
+  "nucleus.pid",
+  "wal",
+  "snapshots",
+  "lost+found",
+  PEERS_FILE,
+  `${FILE}.tmp`,
+  `${PEERS_FILE}.tmp`,
+];
 
-/** The identity of `dir`, or null if the directory is blank and `init` says that it may be born here. */
+/** The identity of `dir`, or null if the directory is blank. */
 export function* loadIdentity(
   disk: Disk,
   dir: string,
   cluster: string,
   node: string,
-  init: boolean,
+  { init, isAlone }: { readonly init: boolean; readonly isAlone: boolean },
 ): Task<Identity | null> {
   const names = yield* wait<string[]>((done) => disk.list(dir, done));
   if (!names.includes(FILE)) {
@@ -39,11 +48,11 @@ export function* loadIdentity(
         `${dir} holds "${foreign}" but no ${FILE}: it is not a node's directory; give an empty one with --dir`,
       );
     }
-    if (init) return null;
+    if (init || !isAlone) return null;
     throw new NucleusError(
       "EBLANK",
-      `${dir} is empty. If this node never ran before, start it once with --init; if its disk was lost, do not: ` +
-        "it would vote again as if it remembered",
+      `${dir} is empty, and no other node has a copy of what it may have held. If this node never ran before, start ` +
+        "it once with --init",
     );
   }
   const identity = parse(fromUtf8(yield* readFile(disk, `${dir}/${FILE}`, 4 * KiB)), dir);
@@ -77,10 +86,7 @@ export function* createIdentity(
   return identity;
 }
 
-/**
- * The incarnations of the other nodes, as they first said hello: `DIR/peers.json`. One that comes back with another
- * has lost its disk: it would vote as if it remembered, so it is not listened to.
- */
+/** The incarnations of other nodes' replicas, by "group/replica" (known_peers.ts): `DIR/peers.json`. */
 export function* loadPeers(disk: Disk, dir: string): Task<Map<string, string>> {
   const names = yield* wait<string[]>((done) => disk.list(dir, done));
   if (!names.includes(PEERS_FILE)) return new Map();

@@ -1,19 +1,29 @@
 /**
- * Which incarnation of each other node this node knows (hazard A12). The first hello of a node is remembered, on
- * disk before it is believed; a later one with another incarnation is refused: its directory was lost or swapped.
+ * Whose promises a replica id stands for (hazard A12). The first incarnation of a node that is heard under an id is
+ * remembered, on disk before it is believed: `DIR/peers.json`. Another one under the same id has lost what the
+ * first one promised, or never knew it: a wiped directory that was born anew by hand. It is not listened to; the
+ * group's leader gives that node a new id instead (replacement.ts).
  */
 import { messageOf } from "../base/errors.ts";
 import { runTask } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { ReplicaId } from "../raft/types.ts";
+import type { GroupId } from "../wal/types.ts";
 import { savePeers } from "./identity.ts";
+
+/** `pending`: it is remembered, and the disk does not know yet. */
+export type Standing = "sound" | "pending" | "foreign";
 
 export class KnownPeers {
   readonly #platform: Platform;
   readonly #dir: string;
+  /** Incarnation by "group/replica". */
   readonly #known: Map<string, string>;
-  /** Those whose incarnation lasts on this disk. */
+  /** Those that last on this disk. */
   readonly #lasting: Set<string>;
   #saving = false;
+  /** Something that was pending is sound now. */
+  onLasting: () => void = () => {};
 
   constructor(platform: Platform, dir: string, known: ReadonlyMap<string, string>) {
     this.#platform = platform;
@@ -22,16 +32,26 @@ export class KnownPeers {
     this.#lasting = new Set(known.keys());
   }
 
-  /** Why this incarnation of `node` is not listened to; null if it may be. */
-  problem(node: string, incarnation: string): string | null {
-    const known = this.#known.get(node);
+  standing(group: GroupId, replica: ReplicaId, incarnation: string): Standing {
+    const id = `${group}/${replica}`;
+    const known = this.#known.get(id);
     if (known === undefined) {
-      this.#known.set(node, incarnation);
+      this.#known.set(id, incarnation);
       this.#save();
     } else if (known !== incarnation) {
-      return `${node} came back with another data directory (incarnation ${incarnation}, not ${known}): it must not vote as its former self`;
+      return "foreign";
     }
-    return this.#lasting.has(node) ? null : `${node} is new here; it is listened to when that is on disk`;
+    return this.#lasting.has(id) ? "sound" : "pending";
+  }
+
+  /** Ids that no config names any more are never heard of again: the file does not grow with replacements. */
+  forgetBelow(group: GroupId, lowest: ReplicaId): void {
+    for (const id of this.#known.keys()) {
+      const [of, replica] = id.split("/").map(Number);
+      if (of !== group || (replica as number) >= lowest) continue;
+      this.#known.delete(id);
+      this.#lasting.delete(id);
+    }
   }
 
   #save(): void {
@@ -43,11 +63,12 @@ export class KnownPeers {
       if (error !== null) {
         // Not believed, so nothing is at risk: the next hello tries again.
         this.#platform.log.write("error", "peers.json cannot be written", { reason: messageOf(error) });
-        for (const node of saved.keys()) if (!this.#lasting.has(node)) this.#known.delete(node);
+        for (const id of saved.keys()) if (!this.#lasting.has(id)) this.#known.delete(id);
         return;
       }
-      for (const node of saved.keys()) this.#lasting.add(node);
-      if (saved.size < this.#known.size) this.#save();
+      for (const id of saved.keys()) if (this.#known.has(id)) this.#lasting.add(id);
+      if ([...this.#known.keys()].some((id) => !this.#lasting.has(id))) this.#save();
+      this.onLasting();
     });
   }
 }

@@ -1,5 +1,6 @@
 /**
- * A node: one process, its replicas, its log, its peers and its clients, driven by one turn of the loop.
+ * A node: one process, its replica, its log, its peers and its clients, driven by one turn of the loop. It may be
+ * without a replica: before its group gives it one, and after that was closed.
  *
  *     sockets, ticks, completed syncs -> wake -> turn:
  *       router.flush    commands that came in: seal and propose, ask for reads, or forward
@@ -12,32 +13,28 @@
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
  */
 import { assert } from "../base/assert.ts";
-import { NucleusError } from "../base/errors.ts";
+import { messageOf, NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
-import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
-import type { RaftCore } from "../raft/core.ts";
-import type { Entry, Message, RaftOptions, ReplicaId } from "../raft/types.ts";
+import type { Entry, Message, ReplicaId } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
-import { type Born, openNode, storeSettings } from "./birth.ts";
+import type { CreateReplica, PeerHello, PeerNote } from "../wire/control.ts";
+import { joinGroup, type Opened, type OpenOptions, openNode, storeSettings } from "./birth.ts";
 import type { Origin } from "./bundle.ts";
 import { Doors } from "./doors.ts";
-import { Forwarder } from "./forwarder.ts";
-import { type GroupHost, GroupReplica } from "./group.ts";
+import { NO_REPLICA } from "./fate.ts";
+import type { GroupReplica } from "./group.ts";
+import { HostedReplica, TICK_MS } from "./hosted.ts";
+import { slotOfCommand } from "./keys.ts";
 import { KnownPeers } from "./known_peers.ts";
-import type { Lane } from "./lane.ts";
+import { Lane } from "./lane.ts";
 import { type Layout, membersOf } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
 import { Peers } from "./peers.ts";
-import { Router } from "./router.ts";
-import { SnapshotTraffic } from "./snapshot_traffic.ts";
-import { Snapshots } from "./snapshots.ts";
+import { Replacement } from "./replacement.ts";
 
-export const TICK_MS = 10;
-/** An entry cache of a node (design section 6). */
-const CACHE_BYTES_MAX = 16 * MiB;
 /** A third of the shortest election timeout: worth knowing when elections are looked into. */
 const LATE_MS_LOGGED = 100;
 /** One second to hand over and drain. */
@@ -64,13 +61,16 @@ export class NucleusNode {
   readonly platform: Platform;
   readonly observer: NodeObserver;
   readonly #fatal: (error: Error) => void;
-  #wal: Wal | null = null;
   #listener: Listener | null = null;
+  #opened: Opened | null = null;
+  #known: KnownPeers | null = null;
   #peers: Peers | null = null;
-  #groups: GroupReplica[] = [];
-  #routers: Router[] = [];
-  #born: Born | null = null;
-  #traffic: SnapshotTraffic[] = [];
+  #hosted: HostedReplica | null = null;
+  #replacement: Replacement | null = null;
+  /** The replica that was closed last, until nothing of it is at work any more. */
+  #closed: HostedReplica | null = null;
+  /** An order to hold a replica is being carried out. */
+  #joining = false;
   readonly #doors: Doors;
   #turnAsked = false;
   /** Nothing is taken, sent or written any more. */
@@ -98,22 +98,30 @@ export class NucleusNode {
       info: this.#status,
       admit: (view, at, lane, origin, tag) => this.#admit(view, at, lane, origin, tag),
       moveLeader: (node) => this.#moveLeader(node),
+      replaceNode: (old, node) => this.#replaceNode(old, node),
       onPeer: (connection, bytes) => this.#peers?.accept(connection, bytes),
       wake: () => this.wake(),
     });
   }
 
   get groups(): readonly GroupReplica[] {
-    return this.#groups;
+    return this.#hosted === null ? [] : [this.#hosted.group];
   }
 
-  get wal(): Wal {
-    assert(this.#wal !== null, "the node was started");
-    return this.#wal;
+  /** Null while a damaged log is left as it is. */
+  get wal(): Wal | null {
+    return this.#opened?.log?.wal ?? null;
   }
 
   get recovered(): Recovered | null {
-    return this.#born?.recovered ?? null;
+    return this.#opened?.log?.recovered ?? null;
+  }
+
+  /** Why this node holds no replica; null if it does. */
+  get waitsBecause(): string | null {
+    if (this.#hosted !== null || this.#opened === null) return null;
+    const { damage } = this.#opened;
+    return damage === null ? BLANK : `${messageOf(damage)}. ${AFTER_DAMAGE}`;
   }
 
   get clientCount(): number {
@@ -135,7 +143,7 @@ export class NucleusNode {
   }
 
   *#start(): Task<void> {
-    const { layout, id, dir, init } = this.config;
+    const { layout, id } = this.config;
     const self = layout.nodes.find((node) => node.id === id);
     if (self === undefined) {
       throw new NucleusError(
@@ -148,120 +156,144 @@ export class NucleusNode {
       this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
     });
     const store = new KeyValueStore(storeSettings(layout));
-    const born = yield* openNode(this.platform, { dir, node: id, layout, init }, store, {
-      onSynced: (lsn) => this.#onSynced(lsn),
-      onFailed: (error) => this.#die(error),
-    });
+    const opened = yield* openNode(this.platform, this.#openOptions(), store);
     if (this.#stopping !== null) {
-      yield* born.wal.close();
+      if (opened.log !== null) yield* opened.log.wal.close();
       throw new NucleusError("ESTOPPED", "it was told to stop while it started");
     }
-    this.#born = born;
-    this.#wal = born.wal;
-    this.#open(born, store);
+    this.#opened = opened;
+    this.#open(opened, store);
     this.#peers?.dialAll();
-    // A lone voter has nobody to hear from: it need not wait for silence.
-    for (const { core } of this.#groups) if (isAlone(core)) core.campaign();
+    if (this.#hosted?.isAlone === true) this.#hosted.group.core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
     this.wake();
   }
 
-  #open(born: Born, store: KeyValueStore): void {
+  #openOptions(): OpenOptions {
+    const { layout, id, dir, init } = this.config;
+    const events = {
+      onSynced: (lsn: number) => this.#onSynced(lsn),
+      onFailed: (error: Error) => this.#die(error),
+    };
+    return { dir, node: id, layout, init, events };
+  }
+
+  #open(opened: Opened, store: KeyValueStore): void {
     const { platform, config } = this;
-    const { layout } = config;
-    const known = new KnownPeers(platform, config.dir, born.peers);
-    const members = membersOf(born.config);
-    const peers = new Peers(platform, config.id, born.identity.incarnation, layout, members, known, {
+    this.#known = new KnownPeers(platform, config.dir, opened.peers);
+    this.#peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, this.#known, {
+      held: () => this.#held(),
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
-        if (this.#isHere(chunk.group, chunk.to)) this.#traffic[0]?.onChunk(chunk);
+        if (this.#isHere(chunk.group, chunk.to)) this.#hosted?.traffic.onChunk(chunk);
       },
       onAck: (ack) => {
-        if (this.#isHere(ack.group, ack.to)) this.#traffic[0]?.onAck(ack);
+        if (this.#isHere(ack.group, ack.to)) this.#hosted?.traffic.onAck(ack);
       },
-      router: () => this.#routers[0] as Router,
-      group: () => this.#groups[0] as GroupReplica,
-      nodeOf: (replica) => peers.nodeOf(replica),
+      onNote: (node, note) => this.#onNote(node, note),
+      router: () => this.#hosted?.router ?? null,
+      nodeOf: (replica) => this.nodeOf(replica),
       wake: () => this.wake(),
     });
-    this.#peers = peers;
-    const random = platform.random;
-    const group = new GroupReplica(
-      layout.group,
-      born.replica,
-      raftOptions(layout.settings.electionMs, (bound) => random.u32() % bound),
-      born.restored,
+    this.#host(opened, store);
+    const { waitsBecause } = this;
+    if (waitsBecause !== null) platform.log.write("warn", "waiting for a replica", { reason: waitsBecause });
+  }
+
+  /** Serves the replica that was found, or made. */
+  #host({ born, log }: Opened, store: KeyValueStore): void {
+    if (born === null || log === null) return;
+    const { platform, config } = this;
+    const peers = this.peers;
+    this.#hosted = new HostedReplica(
+      {
+        platform,
+        dir: config.dir,
+        layout: config.layout,
+        wal: log.wal,
+        peers,
+        wake: () => this.wake(),
+        fatal: (error) => this.#die(error),
+        onLeader: (group) => this.observer.onLeader?.(group),
+        onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
+      },
+      born,
       store,
-      CACHE_BYTES_MAX,
-      this.#groupHost(born.wal, peers),
-      (owner) => this.#openSnapshots(born, owner),
     );
-    const traffic = new SnapshotTraffic(group, {
-      platform,
-      sendChunk: (chunk) => peers.sendChunk(chunk),
-      sendAck: (ack) => peers.sendSnapshotAck(ack),
+    assert(this.#known !== null, "the node was opened");
+    this.#replacement = new Replacement({
+      group: this.#hosted.group,
+      peers,
+      known: this.#known,
+      log: (text, fields) => platform.log.write("info", text, fields),
       wake: () => this.wake(),
     });
-    this.#traffic = [traffic];
-    const forwardClient = new Uint8Array(16);
-    random.fill(forwardClient);
-    const forwarder = new Forwarder(forwardClient, {
-      canSend: (leader) => peers.canForward(leader),
-      sendRequest: (leader, id, rides, resumes, bundle) =>
-        peers.sendForward(leader, group.group, id, rides, resumes, bundle),
-      currentLeader: () => group.core.leader,
-      leaderTimeMs: () => group.leaderTimeEstimateMs(),
-      giveBack: (bundle, rides) => router.giveBack(bundle, rides),
-    });
-    const router = new Router(group, forwarder, {
-      syncing: () => born.wal.endLsn > born.wal.syncedLsn,
-      wake: () => this.wake(),
-    });
-    peers.setForwarder(forwarder);
-    this.#groups = [group];
-    this.#routers = [router];
   }
 
-  #groupHost(wal: Wal, peers: Peers): GroupHost {
-    const { clock, log } = this.platform;
-    return {
-      clock,
-      log,
-      wal,
-      send: (group, message, entries) => peers.send(group, message, entries),
-      wake: () => this.wake(),
-      onLeaderChange: (group) => {
-        this.#routers[0]?.onLeaderChange();
-        log.write("info", "leader", {
-          term: group.core.term,
-          leader: group.core.leader,
-          role: group.core.role,
-        });
-        this.observer.onLeader?.(group);
-      },
-      onReadsLost: (_group, reads) => this.#routers[0]?.giveBack(reads, false),
-      onNotExecuted: (_group, bundle) => this.#routers[0]?.giveBack(bundle, true),
-      fatal: (error) => this.#die(error),
-      sendSnapshot: (_group, to) => this.#traffic[0]?.send(to),
-      installSnapshot: (_group, meta) => this.#traffic[0]?.install(meta),
-      onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
-    };
+  // ------------------------------------------------------------------------------------------- orders
+
+  #held(): PeerHello["held"] {
+    const group = this.#hosted?.group;
+    return group === undefined ? [] : [{ group: group.group, replica: group.replica, quarantined: false }];
   }
 
-  #openSnapshots(born: Born, group: GroupReplica): Snapshots {
-    const snapshots = new Snapshots(`${this.config.dir}/snapshots`, {
-      platform: this.platform,
-      wal: born.wal,
-      group: group.group,
-      replica: group.replica,
-      store: group.store,
-      isReplaying: () => group.isReplaying,
-      metaAt: (index) => group.core.metaAt(index),
-      compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
-      wake: () => this.wake(),
+  #onNote(node: string, { create, close }: PeerNote): void {
+    if (this.#stopped || this.#stopping !== null) return;
+    if (create !== null) this.#onCreate(node, create);
+    if (close !== null && this.#isHere(close.group, close.replica))
+      this.#close(`the group goes on without it`);
+  }
+
+  /** Only for this directory, and only under an id above all that were ever here: ids are not used twice. */
+  #onCreate(node: string, { group, replica, incarnation }: CreateReplica): void {
+    const opened = this.#opened;
+    if (opened === null || this.#joining || group !== this.config.layout.group) return;
+    if (incarnation !== opened.identity.incarnation) return;
+    const here = this.#hosted?.group.replica ?? 0;
+    const closed = opened.log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;
+    if (replica <= Math.max(here, closed, this.#closed?.group.replica ?? 0)) return;
+    if (here !== 0) this.#close(`${node} gives this node another one`);
+    if (this.#closed !== null && !this.#closed.isQuiet) return; // the order will be repeated
+    this.#join(replica);
+  }
+
+  #join(replica: number): void {
+    const { platform } = this;
+    const opened = this.#opened as Opened;
+    const store = new KeyValueStore(storeSettings(this.config.layout));
+    this.#joining = true;
+    runTask(joinGroup(platform, this.#openOptions(), opened, replica, store), (error, joined) => {
+      this.#joining = false;
+      if (error !== null) return this.#die(error);
+      this.#opened = joined;
+      if (this.#stopping !== null || this.#dead) return this.#endJoin();
+      this.#host(joined, store);
+      platform.log.write("info", "replica made", { replica });
+      this.peers.greetAgain();
+      this.wake();
     });
-    snapshots.begin(born.snapshot?.name ?? null, born.snapshot?.bytes ?? 0, born.logBytes);
-    return snapshots;
+  }
+
+  /** The node was told to stop meanwhile. */
+  #endJoin(): void {
+    if (this.#stopping !== null) this.#finish();
+  }
+
+  /** Closes the replica for good: a tombstone keeps it from ever coming back (hazard E7). */
+  #close(reason: string): void {
+    const hosted = this.#hosted;
+    const opened = this.#opened;
+    if (hosted === null || opened?.log === null || opened === null) return;
+    const { group, replica } = hosted.group;
+    this.platform.log.write("warn", "replica closed", { replica, reason });
+    this.#hosted = null;
+    this.#replacement = null;
+    this.#closed = hosted;
+    hosted.end();
+    this.#opened = { ...opened, born: null };
+    opened.log.wal.appendTombstone(replica, group);
+    this.peers.greetAgain();
+    this.wake();
   }
 
   /** The node cannot go on: whoever runs it ends the process, and nothing of it happens until then. */
@@ -282,34 +314,33 @@ export class NucleusNode {
     if (this.#stopping !== null) return;
     this.#stopping = { done, ticks: 0 };
     this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
-    for (const { core, isLeader } of this.#groups) {
-      const to = isLeader ? bestFollower(core) : 0;
-      if (to !== 0) core.transfer(to);
-    }
-    if (this.#wal === null || this.#stopTicks === null) this.#finish();
+    const hosted = this.#hosted;
+    const to = hosted?.group.isLeader === true ? hosted.successor : 0;
+    if (to !== 0) hosted?.group.core.transfer(to);
+    if (this.#stopTicks === null) this.#finish();
     else this.wake();
   }
 
   #tickStop(): void {
     const stopping = this.#stopping;
     if (stopping === null) return;
-    const open = this.#groups.some(
-      (group) => group.proposalsOpen > 0 || (group.isLeader && !isAlone(group.core)),
-    );
-    if (!open || ++stopping.ticks > STOP_TICKS_MAX) this.#finish();
+    const hosted = this.#hosted;
+    const isOpen =
+      hosted !== null && (hosted.group.proposalsOpen > 0 || (hosted.group.isLeader && !hosted.isAlone));
+    if (!isOpen || ++stopping.ticks > STOP_TICKS_MAX) this.#finish();
   }
 
   #finish(): void {
     const stopping = this.#stopping;
     assert(stopping !== null, "stop was asked for");
-    if (this.#stopped) return;
+    if (this.#stopped || this.#joining) return; // a log that is being opened can be closed only afterwards
     this.#stopped = true;
     this.#stopTicks?.();
-    for (const traffic of this.#traffic) traffic.stop();
+    this.#hosted?.stop();
     this.#doors.close();
     this.#peers?.close();
-    if (this.#wal === null) stopping.done(null, undefined);
-    else runTask(this.#wal.close(), stopping.done);
+    if (this.wal === null) stopping.done(null, undefined);
+    else runTask(this.wal.close(), stopping.done);
   }
 
   // ------------------------------------------------------------------------------------------- inputs
@@ -321,43 +352,67 @@ export class NucleusNode {
   }
 
   #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const router = this.#routers[0] as Router;
+    const router = this.#hosted?.router;
+    if (router === undefined) {
+      origin.fail(tag, lane.enter(Lane.bucket(slotOfCommand(view)), !view.isWrite), NO_REPLICA);
+      return true;
+    }
     const admitted = router.admit(view, frameAt, lane, origin, tag);
     this.wake();
     return admitted;
   }
 
+  /** The node that holds a replica, by the config or by its own word. */
+  nodeOf(replica: ReplicaId): string | null {
+    const group = this.#hosted?.group;
+    if (group === undefined || replica === 0) return null;
+    const member = membersOf(group.core.config).find((one) => one.replica === replica);
+    return member?.node ?? this.#peers?.nodeOf(group.group, replica) ?? null;
+  }
+
+  /** Null if this node leads; else why it cannot be asked for a change. */
+  #leads(group: GroupReplica | undefined): string | null {
+    if (group === undefined) return NO_REPLICA;
+    if (group.isLeader) return null;
+    const leader = this.nodeOf(group.core.leader);
+    return leader === null
+      ? "CLUSTERDOWN No leader that could do it; nothing was done"
+      : `ERR this node does not lead; ask ${leader}`;
+  }
+
   #moveLeader(node: string): string | null {
-    const group = this.#groups[0] as GroupReplica;
-    const { core } = group;
-    const target = core.config.voters.find((voter) => voter.node === node);
-    if (target === undefined) return `ERR node '${node}' has no vote in this shard; see NUCLEUS STATUS`;
-    if (core.leader === target.replica) return null;
-    if (!group.isLeader) {
-      const leader = this.#peers?.nodeOf(core.leader) ?? null;
-      return leader === null
-        ? "CLUSTERDOWN No leader that could hand over; nothing was done"
-        : `ERR this node does not lead; ask ${leader}`;
-    }
-    const refusal = core.transfer(target.replica);
+    const group = this.#hosted?.group;
+    const target = group?.core.config.voters.find((voter) => voter.node === node);
+    if (group !== undefined && target === undefined)
+      return `ERR node '${node}' has no vote in this shard; see NUCLEUS STATUS`;
+    if (target !== undefined && group?.core.leader === target.replica) return null;
+    const problem = this.#leads(group);
+    if (problem !== null || group === undefined || target === undefined) return problem;
+    const refusal = group.core.transfer(target.replica);
     this.wake();
     return refusal === null ? null : `TRYAGAIN the leader cannot hand over now: ${refusal}`;
   }
 
+  /** `node` is to take the place of `old` in the shard; why not, as an error text, or null: it has begun. */
+  #replaceNode(old: string, node: string): string | null {
+    return this.#leads(this.#hosted?.group) ?? this.#replacement?.replace(old, node) ?? null;
+  }
+
   #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
-    const group = this.#groups.find((replica) => replica.group === groupId);
-    if (group === undefined || message.to !== group.replica || this.#stopped) return; // not addressed to what is here
+    const group = this.#hosted?.group;
+    if (group === undefined || this.#stopped || !this.#isHere(groupId, message.to)) return;
     if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
     group.step(message);
     this.wake();
   }
 
-  #isHere(groupId: GroupId, replica: number): boolean {
-    return this.#groups.some((group) => group.group === groupId && group.replica === replica);
+  #isHere(groupId: GroupId, replica: ReplicaId): boolean {
+    const group = this.#hosted?.group;
+    return group?.group === groupId && group.replica === replica;
   }
 
   #onSynced(lsn: number): void {
-    for (const group of this.#groups) group.onSynced(lsn);
+    this.#hosted?.group.onSynced(lsn);
     this.wake();
   }
 
@@ -367,14 +422,13 @@ export class NucleusNode {
       this.platform.log.write("warn", "the loop was late", { ms: Math.round(lateMs) });
     // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
     // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
-    if (lateMs > this.config.layout.settings.electionMs / 2)
-      for (const group of this.#groups) group.core.holdElection();
-    for (const group of this.#groups) group.tick();
-    for (const router of this.#routers) router.tick();
-    for (const traffic of this.#traffic) traffic.tick();
+    if (lateMs > this.config.layout.settings.electionMs / 2) this.#hosted?.group.core.holdElection();
+    this.#hosted?.tick();
+    this.#replacement?.tick();
+    if (this.#hosted?.isRemoved === true) this.#close("the group goes on without it");
     this.#peers?.tick();
     this.#doors.tick();
-    this.#wal?.tick(TICK_MS + lateMs);
+    this.wal?.tick(TICK_MS + lateMs);
     this.#tickStop();
     this.wake();
   }
@@ -390,13 +444,14 @@ export class NucleusNode {
   #turn(): void {
     this.#turnAsked = false;
     if (this.#stopped) return;
-    for (const router of this.#routers) router.flush();
-    for (const group of this.#groups) group.advance();
+    const hosted = this.#hosted;
+    hosted?.router.flush();
+    hosted?.group.advance();
     this.#peers?.flush();
-    this.#wal?.submit();
-    for (const group of this.#groups) {
-      if (group.apply()) this.wake();
-      group.advance(); // what applying allowed: the end of a joint change, a served transfer
+    this.wal?.submit();
+    if (hosted !== null) {
+      if (hosted.group.apply()) this.wake();
+      hosted.group.advance(); // what applying allowed: the end of a joint change, a served transfer
     }
     this.#peers?.flush();
     this.#doors.flush();
@@ -412,38 +467,8 @@ export class NucleusNode {
   }
 }
 
-/** Heartbeats six to a shortest election timeout: five may be lost or late. */
-function raftOptions(
-  electionMs: number,
-  random: (bound: number) => number,
-): Omit<RaftOptions, "self" | "seal"> {
-  const electionTicks = Math.round(electionMs / TICK_MS);
-  return {
-    heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
-    electionTicksMin: electionTicks,
-    electionTicksMax: 2 * electionTicks,
-    inflightMessagesMax: 64,
-    inflightBytesMax: 16 * MiB,
-    appendBytesMax: MiB,
-    uncommittedBytesMax: 16 * MiB,
-    random,
-  };
-}
-
-function isAlone(core: RaftCore): boolean {
-  return core.config.voters.length === 1;
-}
-
-/** The voter whose log reaches furthest; 0 if there is no other. */
-function bestFollower(core: RaftCore): ReplicaId {
-  let best: ReplicaId = 0;
-  let bestMatch = -1;
-  const { progress } = core;
-  for (const { replica } of core.config.voters) {
-    const match = progress.get(replica)?.match ?? -1;
-    if (replica === core.leader || match <= bestMatch) continue;
-    best = replica;
-    bestMatch = match;
-  }
-  return best;
-}
+const BLANK =
+  "this node holds no replica of the shard yet; the shard's leader gives it one. If no node of this cluster ever ran " +
+  "before, stop it and start all of them once with --init";
+const AFTER_DAMAGE =
+  "This node takes no part; if a majority of the others is sound, their leader gives it a new replica by itself";

@@ -1,6 +1,7 @@
 /** What a node says of itself: INFO, NUCLEUS STATUS, the native hello. */
 import { formatBytes } from "../base/units.ts";
 import { WIRE_VERSION } from "../base/version.ts";
+import type { Member } from "../raft/types.ts";
 import { type HelloReply, helloReply } from "../wire/control.ts";
 import { encodeShape } from "../wire/msgpack.ts";
 import { REQUEST_FRAME_BYTES_MAX } from "../wire/native.ts";
@@ -84,16 +85,16 @@ export class NodeStatus implements NodeInfo {
   }
 
   #persistence(): Facts {
-    const { stats, syncedLsn, endLsn } = this.#node.wal;
+    const { wal } = this.#node;
     return [
-      ["loading", 0],
+      ["loading", this.#node.waitsBecause === null ? 0 : 1],
       ["aof_rewrite_in_progress", 0],
-      ["wal_syncs", stats.syncs],
-      ["wal_records", stats.records],
-      ["wal_bytes", stats.bytes],
-      ["wal_segments", stats.segments],
-      ["wal_synced_lsn", syncedLsn],
-      ["wal_end_lsn", endLsn],
+      ["wal_syncs", wal?.stats.syncs ?? 0],
+      ["wal_records", wal?.stats.records ?? 0],
+      ["wal_bytes", wal?.stats.bytes ?? 0],
+      ["wal_segments", wal?.stats.segments ?? 0],
+      ["wal_synced_lsn", wal?.syncedLsn ?? 0],
+      ["wal_end_lsn", wal?.endLsn ?? 0],
       ...this.#node.groups.flatMap(
         ({ snapshots }, i): Facts => [
           [`shard${i + 1}_snapshot_index`, snapshots.latest?.index ?? 0],
@@ -141,6 +142,7 @@ export class NodeStatus implements NodeInfo {
       pid: config.pid,
       version: config.version,
       uptimeMs: this.#uptimeMs(),
+      waits: this.#node.waitsBecause,
       nodes: config.layout.nodes.map(({ id, host, port }) => ({ id, addr: `${host}:${port}` })),
       shards: this.#node.groups.map((group, i) => this.#shard(group, i)),
     });
@@ -150,11 +152,14 @@ export class NodeStatus implements NodeInfo {
     const { core, store } = group;
     const nodeOf = (replica: number): string | null =>
       core.config.voters.find((voter) => voter.replica === replica)?.node ?? null;
-    const voters = core.config.voters.map((voter) => ({
-      ...voter,
-      role: voter.replica === core.leader ? "leader" : "follower",
-    }));
-    const learners = core.config.learners.map((learner) => ({ ...learner, role: "learner" }));
+    const holdings = this.#node.peers.holdings(group.group);
+    const roleOf = ({ node, replica }: Member, role: string): string => {
+      if (replica === core.leader) return "leader";
+      const holding = holdings.get(node);
+      return holding === undefined || holding.replica === replica ? role : "missing";
+    };
+    const voters = core.config.voters.map((voter) => ({ ...voter, role: roleOf(voter, "follower") }));
+    const learners = core.config.learners.map((one) => ({ ...one, role: roleOf(one, "learner") }));
     return {
       id: `s${i + 1}`,
       group: group.group,

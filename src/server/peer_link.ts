@@ -30,9 +30,8 @@ export type LinkHost = {
   readonly cluster: string;
   readonly node: string;
   readonly incarnation: string;
+  /** What this node holds now. */
   held(): PeerHello["held"];
-  /** Why this incarnation of a node is not listened to; null if it may be. */
-  incarnationProblem(node: string, incarnation: string): string | null;
   onFrame(link: PeerLink, frame: PeerFrame): void;
   /** The hello was exchanged: frames can be sent. */
   onUp(link: PeerLink): void;
@@ -48,7 +47,8 @@ export class PeerLink implements ConnectionEvents {
   #output: Output | null = null;
   #encoder = new PeerEncoder(new Writer(KiB));
   #parser = new PeerParser();
-  #up = false;
+  /** What the other side said of itself; null until it did. */
+  #hello: PeerHello | null = null;
   #redialIn = 0;
   #redialTicks = REDIAL_TICKS_MIN;
   #silentTicks = 0;
@@ -64,11 +64,16 @@ export class PeerLink implements ConnectionEvents {
 
   /** Frames can be sent, and the peer takes them. */
   get isOpen(): boolean {
-    return this.#up && this.queuedBytes <= QUEUED_BYTES_MAX;
+    return this.isUp && this.queuedBytes <= QUEUED_BYTES_MAX;
   }
 
   get isUp(): boolean {
-    return this.#up;
+    return this.#hello !== null;
+  }
+
+  /** The other side's hello; null while the connection is not up. */
+  get hello(): PeerHello | null {
+    return this.#hello;
   }
 
   get queuedBytes(): number {
@@ -121,13 +126,13 @@ export class PeerLink implements ConnectionEvents {
   }
 
   /** The other side dialled and said who it is; it replaces what there was. */
-  adopt(connection: Connection, parser: PeerParser): void {
+  adopt(connection: Connection, parser: PeerParser, hello: PeerHello): void {
     if (this.#connection !== null) this.drop("replaced by a newer connection");
     this.#begin(connection);
     connection.events = this;
     this.#parser = parser;
     this.#sayHello();
-    this.#setUp();
+    this.#setUp(hello);
     this.#read();
   }
 
@@ -145,7 +150,7 @@ export class PeerLink implements ConnectionEvents {
       if (event === "error") return this.drop(`bad frame: ${parser.error}`);
       const frame = decodePeerFrame(parser);
       if (typeof frame === "string") return this.drop(`bad frame: ${frame}`);
-      if (this.#up) this.#host.onFrame(this, frame);
+      if (this.isUp) this.#host.onFrame(this, frame);
       else this.#onHello(frame);
     }
   }
@@ -153,12 +158,10 @@ export class PeerLink implements ConnectionEvents {
   #onHello(frame: PeerFrame): void {
     if (frame.kind !== "hello") return this.drop("it did not say hello");
     const { hello } = frame;
-    const problem =
-      helloProblem(hello, this.#host.cluster, this.peer.id, this.kind) ??
-      this.#host.incarnationProblem(hello.node, hello.incarnation);
+    const problem = helloProblem(hello, this.#host.cluster, this.peer.id, this.kind);
     if (problem !== null) return this.#refuse(problem);
     this.#refused = "";
-    this.#setUp();
+    this.#setUp(hello);
   }
 
   /** Said once: the peer is dialled again and again. */
@@ -170,8 +173,8 @@ export class PeerLink implements ConnectionEvents {
     this.drop(problem);
   }
 
-  #setUp(): void {
-    this.#up = true;
+  #setUp(hello: PeerHello): void {
+    this.#hello = hello;
     this.#redialTicks = REDIAL_TICKS_MIN;
     this.#host.onUp(this);
   }
@@ -192,10 +195,10 @@ export class PeerLink implements ConnectionEvents {
   }
 
   #ended(reason: string): void {
-    const wasUp = this.#up;
+    const wasUp = this.isUp;
     this.#connection = null;
     this.#output = null;
-    this.#up = false;
+    this.#hello = null;
     this.#redialIn = this.#redialTicks + (this.#host.platform.random.u32() % this.#redialTicks);
     this.#redialTicks = Math.min(2 * this.#redialTicks, REDIAL_TICKS_MAX);
     if (!wasUp) return;
@@ -220,7 +223,7 @@ export class PeerLink implements ConnectionEvents {
     if (connection === null) return;
     connection.events = DEAF;
     this.#connection = null;
-    this.#up = false;
+    this.#hello = null;
     connection.close();
   }
 }

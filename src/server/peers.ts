@@ -1,22 +1,26 @@
 /**
- * All other nodes: the core's messages out and in, forwarded commands out and in.
+ * All other nodes: the core's messages out and in, forwarded commands out and in, notes.
  *
  * Each pair of nodes has a connection for every class, so that a heap of forwarded commands never delays a
  * heartbeat (hazard H9). Heartbeats of one turn to one node travel in one frame. Messages for a node that cannot
  * be reached are dropped: the core sends again what matters.
+ *
+ * Where a replica is, its node says in its hello; that it is the one that promised what stands under its id, this
+ * node's own memory says (known_peers.ts). Both must hold before a replica is sent anything or listened to.
  */
 import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
-import type { Entry, Heartbeat, HeartbeatReply, Member, Message, ReplicaId } from "../raft/types.ts";
+import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../raft/types.ts";
 import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { type PeerHello, type PeerNote, peerNote } from "../wire/control.ts";
+import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
 import { PeerParser } from "../wire/peer.ts";
 import { decodePeerFrame, type PeerFrame } from "../wire/peer_decode.ts";
 import type { GroupMessage, SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
 import type { Forwarder } from "./forwarder.ts";
-import type { GroupReplica } from "./group.ts";
-import type { KnownPeers } from "./known_peers.ts";
+import type { KnownPeers, Standing } from "./known_peers.ts";
 import type { Layout } from "./layout.ts";
 import { helloProblem, PeerLink } from "./peer_link.ts";
 import type { Router } from "./router.ts";
@@ -31,14 +35,28 @@ const HELLO_TICKS_MAX = 500;
 const CALLERS_MAX = 96;
 
 export type PeersHost = {
+  /** What this node holds now. */
+  held(): PeerHello["held"];
   /** `wallMs` is the sender's wall clock if its kind of message carries one, else -1. */
   onMessage(group: GroupId, message: Message, wallMs: number): void;
   onChunk(chunk: SnapshotChunk): void;
   onAck(ack: SnapshotAck): void;
-  router(): Router;
-  group(): GroupReplica;
+  onNote(node: string, note: PeerNote): void;
+  /** Null: this node holds no replica now. */
+  router(): Router | null;
+  /** The node of a replica, for those who ask for the leader. */
   nodeOf(replica: ReplicaId): string | null;
   wake(): void;
+};
+
+/** What is known of one group on another node that can be reached. */
+export type NodeHolding = {
+  readonly incarnation: string;
+  /** The replica it says it holds; 0: none. */
+  readonly replica: ReplicaId;
+  readonly quarantined: boolean;
+  /** Of that replica; null if there is none. */
+  readonly standing: Standing | null;
 };
 
 type Beats = { out: GroupMessage<Heartbeat>[]; back: GroupMessage<HeartbeatReply>[] };
@@ -57,7 +75,8 @@ export class Peers {
   readonly #cluster: string;
   readonly #node: string;
   readonly #remotes = new Map<string, Remote>();
-  readonly #nodeOfReplica = new Map<ReplicaId, string>();
+  /** Where each sound replica is, and can be reached. */
+  readonly #routes = new Map<GroupId, Map<ReplicaId, Remote>>();
   #forwarder: Forwarder | null = null;
   #ticks = 0;
 
@@ -68,7 +87,6 @@ export class Peers {
     node: string,
     incarnation: string,
     layout: Layout,
-    members: readonly Member[],
     known: KnownPeers,
     host: PeersHost,
   ) {
@@ -77,7 +95,7 @@ export class Peers {
     this.#host = host;
     this.#cluster = layout.cluster;
     this.#node = node;
-    for (const { replica, node: name } of members) this.#nodeOfReplica.set(replica, name);
+    known.onLasting = () => this.#reroute();
     for (const peer of layout.nodes) {
       if (peer.id === node) continue;
       const linkHost = {
@@ -85,8 +103,7 @@ export class Peers {
         cluster: layout.cluster,
         node,
         incarnation,
-        incarnationProblem: (id: string, theirs: string) => known.problem(id, theirs),
-        held: () => [{ group: host.group().group, replica: host.group().replica, quarantined: false }],
+        held: () => host.held(),
         onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
         onUp: (link: PeerLink) => this.#onUp(link),
         onDown: (link: PeerLink) => this.#onDown(link),
@@ -102,7 +119,7 @@ export class Peers {
     }
   }
 
-  setForwarder(forwarder: Forwarder): void {
+  setForwarder(forwarder: Forwarder | null): void {
     this.#forwarder = forwarder;
   }
 
@@ -114,18 +131,66 @@ export class Peers {
     }
   }
 
-  #remoteOf(replica: ReplicaId): Remote | undefined {
-    return this.#remotes.get(this.#nodeOfReplica.get(replica) ?? "");
+  // ------------------------------------------------------------------------------------------- who is where
+
+  #remoteOf(group: GroupId, replica: ReplicaId): Remote | undefined {
+    return this.#routes.get(group)?.get(replica);
   }
 
-  nodeOf(replica: ReplicaId): string | null {
-    return this.#nodeOfReplica.get(replica) ?? null;
+  /** The node that says it holds a replica; null if none that can be reached does. */
+  nodeOf(group: GroupId, replica: ReplicaId): string | null {
+    return this.#remoteOf(group, replica)?.control.peer.id ?? null;
+  }
+
+  /** What the other nodes that can be reached hold of a group. */
+  holdings(group: GroupId): ReadonlyMap<string, NodeHolding> {
+    const holdings = new Map<string, NodeHolding>();
+    for (const [node, { control }] of this.#remotes) {
+      if (control.hello !== null) holdings.set(node, this.#holding(control.hello, group));
+    }
+    return holdings;
+  }
+
+  #holding({ incarnation, held }: PeerHello, group: GroupId): NodeHolding {
+    const claim = held.find((one) => one.group === group);
+    if (claim === undefined) return { incarnation, replica: 0, quarantined: false, standing: null };
+    const { replica, quarantined } = claim;
+    const standing = this.#known.standing(group, replica, incarnation);
+    return { incarnation, replica, quarantined, standing };
+  }
+
+  #reroute(): void {
+    this.#routes.clear();
+    for (const remote of this.#remotes.values()) {
+      for (const { hello } of [remote.control, remote.forward, remote.bulk]) {
+        for (const { group, replica, quarantined } of hello?.held ?? []) {
+          if (quarantined || hello === null) continue;
+          if (this.#known.standing(group, replica, hello.incarnation) !== "sound") continue;
+          const routes = this.#routes.get(group) ?? new Map<ReplicaId, Remote>();
+          routes.set(replica, remote);
+          this.#routes.set(group, routes);
+        }
+      }
+    }
+    this.#host.wake();
+  }
+
+  /** What this node holds is another now: it greets everyone anew. */
+  greetAgain(): void {
+    for (const { control, forward, bulk } of this.#remotes.values()) {
+      for (const link of [control, forward, bulk]) link.drop("this node holds another replica now");
+    }
+  }
+
+  sendNote(node: string, note: PeerNote): void {
+    const control = this.#remotes.get(node)?.control;
+    if (control?.isOpen === true) control.encoder.control(encodeShape(peerNote, note));
   }
 
   // ------------------------------------------------------------------------------------------- out
 
   send(group: GroupId, message: Message, entries: readonly Entry[]): void {
-    const remote = this.#remoteOf(message.to);
+    const remote = this.#remoteOf(group, message.to);
     if (remote === undefined || !remote.control.isOpen) return;
     const { encoder } = remote.control;
     switch (message.kind) {
@@ -149,8 +214,8 @@ export class Peers {
     }
   }
 
-  canForward(leader: ReplicaId): boolean {
-    return this.#remoteOf(leader)?.forward.isOpen ?? false;
+  canForward(group: GroupId, leader: ReplicaId): boolean {
+    return this.#remoteOf(group, leader)?.forward.isOpen ?? false;
   }
 
   sendForward(
@@ -161,7 +226,7 @@ export class Peers {
     resumes: boolean,
     bundle: Bundle,
   ): void {
-    const remote = this.#remoteOf(leader) as Remote;
+    const remote = this.#remoteOf(group, leader) as Remote;
     const head = { request, group, deadlineMs: FORWARD_DEADLINE_MS, count: bundle.count, rides, resumes };
     remote.forward.encoder.forwardRequest(
       head,
@@ -173,7 +238,7 @@ export class Peers {
 
   /** False: no connection, or it is full. */
   sendChunk(chunk: SnapshotChunk): boolean {
-    const remote = this.#remoteOf(chunk.to);
+    const remote = this.#remoteOf(chunk.group, chunk.to);
     if (remote === undefined || !remote.bulk.isOpen) return false;
     remote.bulk.encoder.snapshotChunk(chunk);
     remote.bulk.flush();
@@ -181,7 +246,7 @@ export class Peers {
   }
 
   sendSnapshotAck(ack: SnapshotAck): void {
-    const remote = this.#remoteOf(ack.to);
+    const remote = this.#remoteOf(ack.group, ack.to);
     if (remote === undefined || !remote.bulk.isUp) return;
     remote.bulk.encoder.snapshotAck(ack);
     remote.bulk.flush();
@@ -230,35 +295,63 @@ export class Peers {
         this.#host.wake();
         return;
       case "snapshot_chunk":
-        return this.#host.onChunk(frame.chunk);
+        if (this.#speaksFor(link, frame.chunk.group, frame.chunk.from)) this.#host.onChunk(frame.chunk);
+        return;
       case "snapshot_ack":
-        return this.#host.onAck(frame.ack);
+        if (this.#speaksFor(link, frame.ack.group, frame.ack.from)) this.#host.onAck(frame.ack);
+        return;
       case "control":
-        return; // a ping
+        return this.#onControl(link, frame.bytes);
       default:
         link.drop(`unexpected frame: ${frame.kind}`);
     }
   }
 
-  /** Each node speaks for its own replicas. */
+  #onControl(link: PeerLink, bytes: Uint8Array): void {
+    if (bytes.length === PING.length && bytes[0] === PING[0]) return;
+    const note = decodeShape(peerNote, bytes, "note");
+    if (note instanceof ShapeError) link.drop(note.reason);
+    else this.#host.onNote(link.peer.id, note);
+  }
+
+  /** Each node speaks for its own replicas; one that is not sound (yet) is not listened to. */
   #deliver(link: PeerLink, { group, message }: GroupMessage<Message>, wallMs: number): void {
-    if (this.nodeOf(message.from) === link.peer.id) this.#host.onMessage(group, message, wallMs);
-    else link.drop(`it speaks for replica ${message.from}, which is not there`);
+    const { from } = message;
+    if (this.#speaksFor(link, group, from)) this.#host.onMessage(group, message, wallMs);
+    else if (link.hello?.held.every((one) => one.group !== group || one.replica !== from) ?? true)
+      link.drop(`it speaks for replica ${from}, which is not there`);
+  }
+
+  #speaksFor(link: PeerLink, group: GroupId, replica: ReplicaId): boolean {
+    return this.#remoteOf(group, replica)?.control.peer.id === link.peer.id;
   }
 
   #onUp(link: PeerLink): void {
     const remote = this.#remotes.get(link.peer.id) as Remote;
     if (link.kind === "forward") remote.server = new ForwardServer(link, this.#host);
-    this.#host.wake();
+    if (link.kind === "control") this.#sayForeign(link);
+    this.#reroute();
+  }
+
+  /** Said once a connection: what it promised under this id may be forgotten there. */
+  #sayForeign({ peer, hello }: PeerLink): void {
+    for (const { group, replica } of hello?.held ?? []) {
+      if (hello === null || this.#known.standing(group, replica, hello.incarnation) !== "foreign") continue;
+      const reason =
+        `${peer.id} came back with another data directory (incarnation ${hello.incarnation}): ` +
+        `it must not vote as its former self, replica ${replica}`;
+      this.#platform.log.write("warn", "peer refused", { peer: peer.id, reason });
+    }
   }
 
   #onDown(link: PeerLink): void {
-    if (link.kind !== "forward") return;
-    const remote = this.#remotes.get(link.peer.id) as Remote;
-    remote.server.onDown();
-    for (const [replica, node] of this.#nodeOfReplica)
-      if (node === link.peer.id) this.#forwarder?.lost(replica);
-    this.#host.wake();
+    if (link.kind === "forward") {
+      const remote = this.#remotes.get(link.peer.id) as Remote;
+      remote.server.onDown();
+      for (const routes of this.#routes.values())
+        for (const [replica, at] of routes) if (at === remote) this.#forwarder?.lost(replica);
+    }
+    this.#reroute();
   }
 
   /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */
@@ -290,12 +383,10 @@ export class Peers {
     const { hello } = frame;
     const remote = this.#remotes.get(hello.node);
     if (remote === undefined) return refuse(`node ${hello.node} is not in the layout`);
-    const problem =
-      helloProblem(hello, this.#cluster, hello.node, hello.class) ??
-      this.#known.problem(hello.node, hello.incarnation);
+    const problem = helloProblem(hello, this.#cluster, hello.node, hello.class);
     if (problem !== null) return refuse(problem);
     if (hello.node > this.#node) return refuse("this side dials that connection");
-    remote[hello.class].adopt(connection, parser);
+    remote[hello.class].adopt(connection, parser, hello);
   }
 
   tick(): void {

@@ -91,6 +91,10 @@ export class SnapshotReceiver {
     if (!this.#working) this.#work(incoming);
   }
 
+  get isBusy(): boolean {
+    return this.#working;
+  }
+
   /** The node stops. */
   stop(): void {
     this.#abandon();

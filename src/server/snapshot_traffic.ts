@@ -85,8 +85,14 @@ export class SnapshotTraffic {
     this.#group.snapshots.installed(meta, received.bytes);
   }
 
+  /** Something of it still reads or writes files. */
+  get isBusy(): boolean {
+    return this.#group.snapshots.busy || this.#receiver.isBusy;
+  }
+
   stop(): void {
     this.#stopped = true;
+    this.#sender.tick(false);
     this.#receiver.stop();
     this.#group.snapshots.stop();
   }

@@ -149,7 +149,7 @@ const SERVER: readonly Row[] = [
   ["dbsize", 1, "rf", "none", OP.dbSize, "1.0.0", "", "Counts all keys"],
   ["flushall", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
   ["flushdb", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
-  ["nucleus", -2, "alts", "none", null, "7.4.0", "STATUS | LEADER node", "Tells what this node holds and who leads, as JSON; hands leadership over"],
+  ["nucleus", -2, "alts", "none", null, "7.4.0", "STATUS | LEADER node | REPLACE node by", "Tells what this node holds and who leads, as JSON; hands leadership over; puts one node in the place of another"],
   ["info", -1, "lt", "none", null, "1.0.0", "[section ...]", "Tells about the server's state", RANDOM],
 ];
 

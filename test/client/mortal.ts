@@ -87,6 +87,7 @@ export class Mortal {
     return {
       monotonicMs: () => clock.monotonicMs(),
       wallMs: () => clock.wallMs(),
+      cpuMs: () => clock.cpuMs(),
       turn: (run) => clock.turn(this.alive(run)),
       ticks: (intervalMs, onTick) => {
         const stop = clock.ticks(intervalMs, (lateMs) => {

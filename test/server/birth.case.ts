@@ -87,11 +87,11 @@ t.test("A12: what one node promised is not another's, whatever the operator beli
   const { layout } = cluster;
   const store = new KeyValueStore(storeSettings(layout));
   const events = { onSynced: () => {}, onFailed: () => {} };
-  const options = { dir: "/n1", node: "n2", layout, init: true };
+  const options = { dir: "/n1", node: "n2", layout, init: true, events };
   t.throws(
     () =>
       cluster.onDisk(0, function* (_disk, platform) {
-        yield* openNode(platform, options, store, events);
+        yield* openNode(platform, options, store);
       }),
     { code: "EFOREIGN" },
     "another node must not take it over",
@@ -107,7 +107,7 @@ t.test("A12: what one node promised is not another's, whatever the operator beli
   t.throws(
     () =>
       cluster.onDisk(0, function* (_disk, platform) {
-        yield* openNode(platform, { ...options, node: "n1", layout: other }, store, events);
+        yield* openNode(platform, { ...options, node: "n1", layout: other }, store);
       }),
     { code: "EFOREIGN" },
     "nor another cluster",
@@ -131,20 +131,17 @@ t.test("A12: a wiped node that is begun anew under its old name has no vote", (t
   const cluster = Cluster.started();
   cluster.makeLeader(0);
   cluster.call(0, "SET", "k", "v");
-  cluster.kill(2);
+  for (const i of [1, 2]) cluster.kill(i);
   cluster.wipe(2);
   cluster.start(2, true);
   cluster.until("it is up", () => cluster.node(2).started);
-  cluster.run(2000);
-  t.equal(cluster.call(0, "SET", "k", "w"), "OK", "the others go on");
-  t.equal(cluster.node(2).group.core.commitIndex, 0, "it hears nothing");
-  cluster.kill(1);
-  cluster.run(3000);
+  cluster.run(5000);
   t.notOk(cluster.node(0).isLeader, "one that remembers and one that does not are no majority");
   t.notOk(cluster.node(2).isLeader);
+  t.equal(cluster.node(2).group.core.commitIndex, 0, "it hears nothing");
   cluster.start(1);
   cluster.until("the two that remember lead", () => cluster.node(0).isLeader || cluster.node(1).isLeader);
-  t.equal(cluster.call(0, "GET", "k"), "w");
+  t.equal(cluster.call(0, "GET", "k"), "v");
   t.end();
 });
 

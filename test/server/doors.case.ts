@@ -207,6 +207,7 @@ t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
     info: host.info,
     admit: () => true,
     moveLeader: () => null,
+    replaceNode: () => null,
     onPeer: () => {},
     wake: () => {},
   });

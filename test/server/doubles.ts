@@ -101,6 +101,10 @@ export class FakeHost implements ClientHost {
     return null;
   }
 
+  replaceNode(): string | null {
+    return null;
+  }
+
   clients(): Iterable<Client> {
     return [];
   }

@@ -1,4 +1,4 @@
-/** Who the other nodes were: a lost disk does not speak for its former owner. */
+/** Whose promises an id stands for: a lost disk does not speak for its former owner. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,31 +6,38 @@ import t from "tap";
 import { runTask } from "../../src/base/task.ts";
 import { createPlatform } from "../../src/platform/node.ts";
 import { loadPeers } from "../../src/server/identity.ts";
-import { KnownPeers } from "../../src/server/known_peers.ts";
+import { KnownPeers, type Standing } from "../../src/server/known_peers.ts";
 
 const platform = createPlatform({ write() {} });
 
-async function untilHeard(known: KnownPeers, node: string, incarnation: string): Promise<string | null> {
+const GROUP = 7;
+
+async function untilSettled(known: KnownPeers, replica: number, incarnation: string): Promise<Standing> {
   for (let i = 0; i < 500; i++) {
-    const problem = known.problem(node, incarnation);
-    if (problem === null || !problem.includes("when that is on disk")) return problem;
+    const standing = known.standing(GROUP, replica, incarnation);
+    if (standing !== "pending") return standing;
     await new Promise((done) => setTimeout(done, 10));
   }
-  return "never";
+  return "pending";
 }
 
 t.test(
-  "A12: a node that comes back with another data directory is not listened to, after a restart neither",
+  "A12: an id belongs to the directory that was first heard under it, after a restart too",
   async (t) => {
     const dir = mkdtempSync(join(tmpdir(), "nucleus-peers-"));
     t.teardown(() => rmSync(dir, { recursive: true }));
     const known = new KnownPeers(platform, dir, new Map());
-    t.match(known.problem("n2", "aa"), /when that is on disk/, "not believed before it lasts");
-    t.equal(await untilHeard(known, "n2", "aa"), null);
-    t.equal(await untilHeard(known, "n3", "cc"), null);
-    t.match(known.problem("n2", "bb"), /another data directory/);
-    t.equal(known.problem("n2", "aa"), null, "the true one still is");
-    t.same(JSON.parse(readFileSync(join(dir, "peers.json"), "utf8")), { n2: "aa", n3: "cc" });
+    t.equal(known.standing(GROUP, 2, "aa"), "pending", "not believed before it lasts");
+    t.equal(await untilSettled(known, 2, "aa"), "sound");
+    t.equal(await untilSettled(known, 3, "cc"), "sound");
+    t.equal(known.standing(GROUP, 2, "bb"), "foreign");
+    t.equal(known.standing(GROUP, 2, "aa"), "sound", "the true one still is");
+    t.equal(await untilSettled(known, 4, "bb"), "sound", "a new id is another matter");
+    t.same(JSON.parse(readFileSync(join(dir, "peers.json"), "utf8")), {
+      "7/2": "aa",
+      "7/3": "cc",
+      "7/4": "bb",
+    });
 
     const loaded = await new Promise<Map<string, string>>((done, failed) => {
       runTask(loadPeers(platform.disk, dir), (error, peers) =>
@@ -38,7 +45,11 @@ t.test(
       );
     });
     const again = new KnownPeers(platform, dir, loaded);
-    t.equal(again.problem("n3", "cc"), null);
-    t.match(again.problem("n3", "dd"), /another data directory/);
+    t.equal(again.standing(GROUP, 3, "cc"), "sound");
+    t.equal(again.standing(GROUP, 3, "dd"), "foreign");
+
+    again.forgetBelow(GROUP, 4);
+    t.equal(await untilSettled(again, 5, "ee"), "sound");
+    t.same(JSON.parse(readFileSync(join(dir, "peers.json"), "utf8")), { "7/4": "bb", "7/5": "ee" });
   },
 );

@@ -51,7 +51,7 @@ function appends(cluster: Cluster, leader: number, to: number, after: number): A
   const messages: AppendRequest[] = [];
   let read: readonly Entry[] = [];
   const wal = cluster.node(leader).server?.wal;
-  if (wal === undefined) throw new Error("the leader is up");
+  if (wal == null) throw new Error("the leader is up");
   runTask(wal.readEntries(group.group, after + 1, core.lastIndex, 64 * MiB), (_error, entries) => {
     read = entries;
   });

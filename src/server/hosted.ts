@@ -1,0 +1,195 @@
+/**
+ * One replica on this node, with all that serves it: the core's driver, the router of its doors' commands, the
+ * forwarder, its snapshots and their traffic. Made at the start or by an order, ended when the replica is closed.
+ */
+import { assert } from "../base/assert.ts";
+import { MiB } from "../base/units.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Entry, RaftOptions, ReplicaId } from "../raft/types.ts";
+import type { Store } from "../store/types.ts";
+import type { Wal } from "../wal/types.ts";
+import type { BornReplica } from "./birth.ts";
+import { Forwarder } from "./forwarder.ts";
+import { type GroupHost, GroupReplica } from "./group.ts";
+import { type Layout, membersOf } from "./layout.ts";
+import type { Peers } from "./peers.ts";
+import { Router } from "./router.ts";
+import { SnapshotTraffic } from "./snapshot_traffic.ts";
+import { Snapshots } from "./snapshots.ts";
+
+export const TICK_MS = 10;
+/** An entry cache of a node (design section 6). */
+const CACHE_BYTES_MAX = 16 * MiB;
+
+export type HostedHost = {
+  readonly platform: Platform;
+  readonly dir: string;
+  readonly layout: Layout;
+  readonly wal: Wal;
+  readonly peers: Peers;
+  wake(): void;
+  /** The node cannot go on. */
+  fatal(error: Error): void;
+  onLeader(group: GroupReplica): void;
+  onApplied(group: GroupReplica, entry: Entry): void;
+};
+
+export class HostedReplica {
+  readonly group: GroupReplica;
+  readonly router: Router;
+  readonly traffic: SnapshotTraffic;
+  readonly #host: HostedHost;
+  #ended = false;
+
+  constructor(host: HostedHost, born: BornReplica, store: Store) {
+    this.#host = host;
+    const { platform, peers, layout, wal } = host;
+    const { random } = platform;
+    const group = new GroupReplica(
+      layout.group,
+      born.replica,
+      raftOptions(layout.settings.electionMs, (bound) => random.u32() % bound),
+      born.restored,
+      store,
+      CACHE_BYTES_MAX,
+      this.#groupHost(),
+      (owner) => this.#openSnapshots(born, owner),
+    );
+    this.group = group;
+    this.traffic = new SnapshotTraffic(group, {
+      platform,
+      sendChunk: (chunk) => peers.sendChunk(chunk),
+      sendAck: (ack) => peers.sendSnapshotAck(ack),
+      wake: () => host.wake(),
+    });
+    const client = new Uint8Array(16);
+    random.fill(client);
+    const forwarder = new Forwarder(client, {
+      canSend: (leader) => peers.canForward(group.group, leader),
+      sendRequest: (leader, id, rides, resumes, bundle) =>
+        peers.sendForward(leader, group.group, id, rides, resumes, bundle),
+      currentLeader: () => group.core.leader,
+      leaderTimeMs: () => group.leaderTimeEstimateMs(),
+      giveBack: (bundle, rides) => this.router.giveBack(bundle, rides),
+    });
+    this.router = new Router(group, forwarder, {
+      syncing: () => wal.endLsn > wal.syncedLsn,
+      wake: () => host.wake(),
+    });
+    peers.setForwarder(forwarder);
+  }
+
+  #groupHost(): GroupHost {
+    const host = this.#host;
+    const { clock, log } = host.platform;
+    return {
+      clock,
+      log,
+      wal: host.wal,
+      send: (group, message, entries) => host.peers.send(group, message, entries),
+      wake: () => host.wake(),
+      onLeaderChange: (group) => {
+        this.router.onLeaderChange();
+        const { term, leader, role } = group.core;
+        log.write("info", "leader", { term, leader, role });
+        host.onLeader(group);
+      },
+      onReadsLost: (_group, reads) => this.router.giveBack(reads, false),
+      onNotExecuted: (_group, bundle) => this.router.giveBack(bundle, true),
+      fatal: (error) => {
+        if (!this.#ended) host.fatal(error); // what a closed replica still reads back may be gone
+      },
+      sendSnapshot: (_group, to) => this.traffic.send(to),
+      installSnapshot: (_group, meta) => this.traffic.install(meta),
+      onApplied: (group, entry) => host.onApplied(group, entry),
+    };
+  }
+
+  #openSnapshots(born: BornReplica, group: GroupReplica): Snapshots {
+    const { platform, dir, wal } = this.#host;
+    const snapshots = new Snapshots(`${dir}/snapshots`, {
+      platform,
+      wal,
+      group: group.group,
+      replica: group.replica,
+      store: group.store,
+      isReplaying: () => group.isReplaying,
+      metaAt: (index) => group.core.metaAt(index),
+      compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
+      wake: () => this.#host.wake(),
+    });
+    snapshots.begin(born.snapshot?.name ?? null, born.snapshot?.bytes ?? 0, born.logBytes);
+    return snapshots;
+  }
+
+  /** A lone voter has nobody to hear from: it need not wait for silence. */
+  get isAlone(): boolean {
+    return this.group.core.config.voters.length === 1;
+  }
+
+  /** The group has gone on without this replica, and it has applied the config that says so (hazard E6). */
+  get isRemoved(): boolean {
+    const { core, replica, store } = this.group;
+    const { config, configIndex } = core;
+    if (configIndex > store.appliedIndex || replica >= config.nextReplica) return false;
+    return !membersOf(config).some((member) => member.replica === replica);
+  }
+
+  /** The replica to hand leadership to: the voter whose log reaches furthest; 0 if there is no other. */
+  get successor(): ReplicaId {
+    const { core } = this.group;
+    let best: ReplicaId = 0;
+    let bestMatch = -1;
+    const { progress } = core;
+    for (const { replica } of core.config.voters) {
+      const match = progress.get(replica)?.match ?? -1;
+      if (replica === core.leader || match <= bestMatch) continue;
+      best = replica;
+      bestMatch = match;
+    }
+    return best;
+  }
+
+  tick(): void {
+    this.group.tick();
+    this.router.tick();
+    this.traffic.tick();
+  }
+
+  /** The node stops. */
+  stop(): void {
+    this.traffic.stop();
+  }
+
+  /** The replica is closed for good: whoever waits is told, and its files are nobody's when `isQuiet`. */
+  end(): void {
+    assert(!this.#ended, "a replica ends once");
+    this.#ended = true;
+    this.#host.peers.setForwarder(null);
+    this.router.end();
+    this.traffic.stop();
+  }
+
+  /** Ended, and nothing of it is at work on the disk any more. */
+  get isQuiet(): boolean {
+    return this.#ended && !this.traffic.isBusy;
+  }
+}
+
+/** Heartbeats six to a shortest election timeout: five may be lost or late. */
+function raftOptions(
+  electionMs: number,
+  random: (bound: number) => number,
+): Omit<RaftOptions, "self" | "seal"> {
+  const electionTicks = Math.round(electionMs / TICK_MS);
+  return {
+    heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
+    electionTicksMin: electionTicks,
+    electionTicksMax: 2 * electionTicks,
+    inflightMessagesMax: 64,
+    inflightBytesMax: 16 * MiB,
+    appendBytesMax: MiB,
+    uncommittedBytesMax: 16 * MiB,
+    random,
+  };
+}

@@ -1,0 +1,214 @@
+/**
+ * Membership, as the leader of a group sees to it: a node that lost its replica gets a new one under a new id, a
+ * node that is to take another's place does so, and replicas that the config no longer names are closed.
+ *
+ *     a voter's node does not hold it      ->  a learner on that node, under the next id     (committed)
+ *     a learner that is not there yet      ->  order `create`, for the incarnation that was first meant
+ *     a learner that has caught up         ->  joint change: it votes, the one it replaces is removed
+ *     a replica that no config names       ->  order `close`
+ *
+ * Everything is read off the config in force and what the other nodes say they hold, so whoever leads next goes on
+ * where this leader stopped; only whose place a node of its own is to take (`replace`) must be asked for again.
+ * One change at a time, each by a majority that does without the lost replica: if the lost ones are a majority,
+ * nothing can be committed and nothing happens (hazards A12, E1, E2, E4, E7; thesis 4.2, 4.3).
+ */
+import type { ConfigChange } from "../raft/config.ts";
+import type { GroupConfig, Member, ReplicaId } from "../raft/types.ts";
+import type { PeerNote } from "../wire/control.ts";
+import type { GroupReplica } from "./group.ts";
+import type { KnownPeers, Standing } from "./known_peers.ts";
+import { membersOf } from "./layout.ts";
+import type { NodeHolding, Peers } from "./peers.ts";
+
+/** Ten times a second; each step waits for the one before it to be committed anyway. */
+const LOOK_TICKS = 10;
+/** An order is repeated until it was obeyed. */
+const ORDER_LOOKS = 10;
+
+export type Orders = {
+  readonly change: ConfigChange | null;
+  readonly creates: readonly { readonly node: string; readonly replica: ReplicaId }[];
+  readonly closes: readonly { readonly node: string; readonly replica: ReplicaId }[];
+};
+
+export type Situation = {
+  readonly self: ReplicaId;
+  /** Committed and not joint. */
+  readonly config: GroupConfig;
+  /** Of the nodes that can be reached. */
+  readonly holdings: ReadonlyMap<string, NodeHolding>;
+  /** Whose place a node is to take: new node -> old node. */
+  readonly wishes: ReadonlyMap<string, string>;
+  /** Whether a replica id may still be promised to a node as it is now. */
+  standing(replica: ReplicaId, incarnation: string): Standing;
+};
+
+/** What to do next. Pure. */
+export function nextOrders(now: Situation): Orders {
+  const { config, holdings } = now;
+  let change: ConfigChange | null = null;
+  const propose = (wanted: Omit<ConfigChange, "version">): void => {
+    change ??= { version: config.version, ...wanted };
+  };
+  const creates: { node: string; replica: ReplicaId }[] = [];
+  for (const learner of config.learners) {
+    const holding = holdings.get(learner.node);
+    if (holding === undefined) continue;
+    const { replica, node } = learner;
+    if (holds(holding, learner)) {
+      const remove = replacedBy(now, learner);
+      if (holding.standing === "sound" && remove.length > 0) propose({ promote: [replica], remove });
+      continue;
+    }
+    // An id belongs to the incarnation that it was first meant for: another one may not go on with its promises.
+    const standing = now.standing(replica, holding.incarnation);
+    if (standing === "sound") creates.push({ node, replica });
+    else if (standing === "foreign") propose({ remove: [replica] });
+  }
+  for (const voter of config.voters) {
+    if (isLost(now, voter)) propose({ addLearners: [voter.node] });
+  }
+  for (const [node, old] of now.wishes) {
+    const isMember = membersOf(config).some((member) => member.node === node);
+    const isThere = config.voters.some((voter) => voter.node === old);
+    if (!isMember && isThere && holdings.has(node)) propose({ addLearners: [node] });
+  }
+  return { change, creates, closes: closesOf(now) };
+}
+
+function holds(holding: NodeHolding, { replica }: Member): boolean {
+  return holding.replica === replica && holding.standing !== "foreign" && !holding.quarantined;
+}
+
+/** Its node can be reached and does not hold it, and no new one is on its way there. */
+function isLost({ self, config, holdings }: Situation, voter: Member): boolean {
+  const holding = holdings.get(voter.node);
+  if (holding === undefined || voter.replica === self || holds(holding, voter)) return false;
+  if (config.learners.some((learner) => learner.node === voter.node)) return false;
+  return holding.replica < config.nextReplica; // else it was born by hand under an id of the future
+}
+
+/** The voters whose place `learner` takes. */
+function replacedBy({ config, wishes }: Situation, learner: Member): ReplicaId[] {
+  const old = wishes.get(learner.node) ?? learner.node;
+  return config.voters.filter(({ node }) => node === old).map(({ replica }) => replica);
+}
+
+/** Replicas that were removed, and may not know. */
+function closesOf({ config, holdings }: Situation): Orders["closes"] {
+  const members = membersOf(config);
+  const closes: { node: string; replica: ReplicaId }[] = [];
+  for (const [node, { replica }] of holdings) {
+    if (replica === 0 || replica >= config.nextReplica) continue;
+    if (!members.some((member) => member.replica === replica)) closes.push({ node, replica });
+  }
+  return closes;
+}
+
+/** Why a node cannot take another's place; null if it can. */
+export function replaceProblem(
+  config: GroupConfig,
+  holdings: ReadonlyMap<string, NodeHolding>,
+  old: string,
+  node: string,
+): string | null {
+  if (!config.voters.some((voter) => voter.node === old))
+    return `ERR node '${old}' has no vote in this shard`;
+  if (config.voters.some((voter) => voter.node === node)) return `ERR node '${node}' has a vote already`;
+  const holding = holdings.get(node);
+  if (holding === undefined)
+    return `TRYAGAIN node '${node}' cannot be reached: it must be in the layout file of the leader's node, and run`;
+  if (holding.replica < config.nextReplica) return null;
+  return `ERR node '${node}' was started with --init, which only founders are: empty its directory and start it without`;
+}
+
+export type ReplacementHost = {
+  readonly group: GroupReplica;
+  readonly peers: Peers;
+  readonly known: KnownPeers;
+  log(text: string, fields: Readonly<Record<string, string | number>>): void;
+  wake(): void;
+};
+
+/** Looks after one group, as long as this node leads it. */
+export class Replacement {
+  readonly #host: ReplacementHost;
+  readonly #wishes = new Map<string, string>();
+  /** When an order was last sent, in looks. */
+  readonly #sent = new Map<ReplicaId, number>();
+  #ticks = 0;
+  #looks = 0;
+  #configSeen = 0;
+
+  constructor(host: ReplacementHost) {
+    this.#host = host;
+  }
+
+  /** `node` is to take the place of `old`; why not, as an error text, or null. Repeating it changes nothing. */
+  replace(old: string, node: string): string | null {
+    const { group, peers } = this.#host;
+    const problem = replaceProblem(group.core.config, peers.holdings(group.group), old, node);
+    if (problem === null) this.#wishes.set(node, old);
+    return problem;
+  }
+
+  tick(): void {
+    if (++this.#ticks % LOOK_TICKS !== 0) return;
+    const { group, known } = this.#host;
+    const { core } = group;
+    if (core.configIndex > group.store.appliedIndex || core.config.outgoing.length > 0) return;
+    if (core.configIndex !== this.#configSeen) this.#noteConfig();
+    if (!group.isLeader) return this.#wishes.clear();
+    if (!core.committedInTerm) return;
+    this.#looks++;
+    const { config } = core;
+    const orders = nextOrders({
+      self: group.replica,
+      config,
+      holdings: this.#host.peers.holdings(group.group),
+      wishes: this.#wishes,
+      standing: (replica, incarnation) => known.standing(group.group, replica, incarnation),
+    });
+    if (orders.change !== null) this.#propose(orders.change);
+    for (const { node, replica } of orders.creates) this.#order("create", node, replica);
+    for (const { node, replica } of orders.closes) this.#order("close", node, replica);
+  }
+
+  #noteConfig(): void {
+    const { group, known } = this.#host;
+    const { config, configIndex } = group.core;
+    this.#configSeen = configIndex;
+    const members = membersOf(config);
+    known.forgetBelow(group.group, Math.min(...members.map(({ replica }) => replica)));
+    for (const [node, old] of this.#wishes) {
+      const isDone = config.voters.some((voter) => voter.node === node);
+      if (isDone || !config.voters.some((voter) => voter.node === old)) this.#wishes.delete(node);
+    }
+  }
+
+  #propose(change: ConfigChange): void {
+    const refusal = this.#host.group.proposeConfig(change);
+    if (refusal !== null) return; // not caught up, mostly: looked at again
+    const { addLearners = [], promote = [], remove = [] } = change;
+    this.#host.log("membership", {
+      learners: addLearners.join(" "),
+      promoted: promote.join(" "),
+      removed: remove.join(" "),
+    });
+    this.#host.wake();
+  }
+
+  #order(kind: "create" | "close", node: string, replica: ReplicaId): void {
+    if (this.#looks - (this.#sent.get(replica) ?? -ORDER_LOOKS) < ORDER_LOOKS) return;
+    this.#sent.set(replica, this.#looks);
+    const { group, peers } = this.#host;
+    const incarnation = peers.holdings(group.group).get(node)?.incarnation;
+    if (incarnation === undefined) return;
+    const create = { group: group.group, replica, incarnation, bootstrap: null };
+    const close = { group: group.group, replica };
+    const note: PeerNote =
+      kind === "create" ? { create, close: null, hash: null } : { create: null, close, hash: null };
+    peers.sendNote(node, note);
+    this.#host.wake();
+  }
+}
