@@ -236,7 +236,7 @@ export class Router {
     const before = this.#tick - COMMAND_TICKS_MAX;
     this.group.giveUpBefore(before);
     const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
-    if (this.#noRoomSince >= 0 && !this.group.isDiskFull(wanted)) this.#noRoomSince = -1;
+    if (this.#noRoomSince >= 0 && this.group.canPropose(wanted)) this.#noRoomSince = -1;
     this.#forwarder.tick();
     this.#forwarder.giveUpBefore(before);
     this.#giveUpParked(before);

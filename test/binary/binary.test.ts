@@ -1,4 +1,5 @@
 /** The compiled program, as people get it. `npm run test:binary` builds it first. */
+import "./disk.case.ts";
 import "./fuzz.case.ts";
 import "./kill.case.ts";
 import "./leader.case.ts";

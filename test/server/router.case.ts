@@ -70,7 +70,8 @@ function groupOf(state: State) {
       state.timeWanted = false;
     },
     read: (bundle: Bundle) => state.read.push(bundle) > 0,
-    isDiskFull: () => !state.hasRoom,
+    canPropose: () => state.hasRoom,
+    isDiskFull: () => !state.hasRoom && !state.syncing,
     giveUpBefore: () => {},
   };
 }
@@ -251,6 +252,20 @@ t.test(
     t.end();
   },
 );
+
+t.test("D6: a log that syncs something else has no more room for that", (t) => {
+  const { state, router, origin, admit, ticks } = world();
+  state.hasRoom = false;
+  admit(OP.getDel, "a");
+  router.flush();
+  ticks(102);
+  state.syncing = true;
+  ticks(1);
+  state.syncing = false;
+  admit(OP.getDel, "b");
+  t.equal(origin.replies.get(2), `-${DISK_FULL}`, "at once, as before");
+  t.end();
+});
 
 t.test("D6: the first one that waits for space tells what space is wanted", (t) => {
   const { state, router, origin, admit, ticks } = world();
