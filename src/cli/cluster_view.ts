@@ -17,6 +17,8 @@ export type NodeView = {
   readonly http: string | null;
   readonly pid: number | null;
   readonly alive: boolean;
+  /** Why it holds no replica; null if it does, or does not say. */
+  readonly waits: string | null;
 };
 
 export type ReplicaView = { readonly node: string; readonly role: string; readonly lag: number | null };
@@ -91,6 +93,7 @@ export function merge(reports: Reports): ClusterView {
     http: null,
     pid: report?.pid ?? null,
     alive: report !== null,
+    waits: report?.waits ?? null,
   }));
   const alive = reports.map(({ report }) => report).filter((report) => report !== null);
   const ids = [...new Set(alive.flatMap(({ shards }) => shards.map(({ id }) => id)))].sort(byNumber);
@@ -143,7 +146,8 @@ export type Health = "healthy" | "degraded" | "unavailable";
 /** Unavailable: some keys cannot be written. Degraded: all can, but fewer failures can be survived. */
 export function healthOf({ nodes, shards }: ClusterView): Health {
   if (shards.length === 0 || shards.some(({ leader }) => leader === null)) return "unavailable";
-  return nodes.every(({ alive }) => alive) ? "healthy" : "degraded";
+  const isWhole = shards.every(({ replicas }) => replicas.every(({ role }) => role !== "missing"));
+  return isWhole && nodes.every(({ alive }) => alive) ? "healthy" : "degraded";
 }
 
 /** The largest known lag of the replicas on living nodes; null if none is known. */

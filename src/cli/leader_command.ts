@@ -1,10 +1,10 @@
 /** `nucleus leader move NODE`: hands the shard's leadership over, and waits until it has happened. */
 import type { Argv } from "yargs";
-import { ADDRESS_OPTIONS, type AddressArguments, addressFrom, readAddress } from "./address.ts";
-import { type ClusterView, type ShardView, viewCluster } from "./cluster_view.ts";
-import { EXIT, exitCodeOfReply } from "./exit_codes.ts";
+import { ADDRESS_OPTIONS, type AddressArguments, addressFrom } from "./address.ts";
+import { askLeader, onlyShard } from "./ask_leader.ts";
+import { type ClusterView, viewCluster } from "./cluster_view.ts";
+import { EXIT } from "./exit_codes.ts";
 import { CliError, listed } from "./output.ts";
-import { RespConnection } from "./resp_connection.ts";
 import { notReached } from "./status_command.ts";
 
 type LeaderArguments = AddressArguments & { readonly node: string; readonly json: boolean };
@@ -13,8 +13,8 @@ type LeaderArguments = AddressArguments & { readonly node: string; readonly json
 const WAIT_MS_MAX = 3000;
 const ASK_EVERY_MS = 50;
 
-export const leaderCommand = {
-  command: "leader move <node>",
+const moveCommand = {
+  command: "move <node>",
   describe: "Hand the leadership to a node",
   builder: (yargs: Argv) =>
     yargs
@@ -22,6 +22,13 @@ export const leaderCommand = {
       .positional("node", { type: "string", demandOption: true, describe: "The node that is to lead" })
       .option("json", { type: "boolean", default: false, describe: "One JSON object instead of a sentence" }),
   handler: (args: unknown) => runMove(args as LeaderArguments),
+};
+
+export const leaderCommand = {
+  command: "leader",
+  describe: "See to who leads",
+  builder: (yargs: Argv) => yargs.command(moveCommand).demandCommand(1, "Say what to do: leader move NODE."),
+  handler: () => {},
 };
 
 async function runMove(args: LeaderArguments): Promise<void> {
@@ -42,7 +49,7 @@ async function runMove(args: LeaderArguments): Promise<void> {
     );
   }
   const startedMs = performance.now();
-  if (shard.leader !== args.node) await askLeader(view, shard, args.node);
+  if (shard.leader !== args.node) await askLeader(view, shard, ["LEADER", args.node]);
   while (onlyShard(await look()).leader !== args.node) {
     if (performance.now() - startedMs > WAIT_MS_MAX) {
       throw new CliError(
@@ -61,32 +68,4 @@ async function runMove(args: LeaderArguments): Promise<void> {
   else if (moved)
     console.log(`${args.node} leads ${shard.id} now, in term ${term}; before it was ${shard.leader}.`);
   else console.log(`${args.node} leads ${shard.id} already.`);
-}
-
-function onlyShard(view: ClusterView): ShardView {
-  const [shard] = view.shards;
-  if (shard === undefined) throw new CliError(EXIT.unavailable, "The cluster reports no shard.");
-  return shard;
-}
-
-async function askLeader(view: ClusterView, shard: ShardView, node: string): Promise<void> {
-  const leader = view.nodes.find(({ id }) => id === shard.leader);
-  const address = leader === undefined ? null : readAddress(leader.addr);
-  if (address === null) {
-    throw new CliError(
-      EXIT.unavailable,
-      `${shard.id} has no leader that could hand over.`,
-      "",
-      "See: nucleus status",
-    );
-  }
-  const connection = await RespConnection.open(address).catch((error: unknown) => {
-    throw notReached(error);
-  });
-  try {
-    const reply = await connection.call(["NUCLEUS", "LEADER", node], WAIT_MS_MAX);
-    if (reply.kind === "error") throw new CliError(exitCodeOfReply(reply.text), reply.text);
-  } finally {
-    connection.close();
-  }
 }

@@ -6,6 +6,7 @@ import type { Log, LogLevel, Platform } from "../platform/platform.ts";
 import { parseAddress, parseLayout } from "../server/layout.ts";
 import { NucleusNode } from "../server/node.ts";
 import { jsonLog } from "./json_log.ts";
+import { replaceCommand } from "./node_replace.ts";
 import { dropPidFile, takePidFile } from "./pid_file.ts";
 import { VERSION } from "./version.ts";
 
@@ -24,31 +25,37 @@ type NodeArgs = {
   "parent-pipe": boolean;
 };
 
+/** Of running a node; the verbs under `node` have their own. */
+const OWN = { type: "string", global: false } as const;
+
 /** `createPlatform` comes from main.ts: only there the real world is named. */
 export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
   command: "node",
-  describe: "Run one storage node",
+  describe: "Run one storage node; or replace one",
   builder: (yargs: Argv) =>
     yargs
-      .option("id", { type: "string", demandOption: true, describe: "This node's id in the layout" })
-      .option("listen", { type: "string", demandOption: true, describe: "HOST:PORT for clients and peers" })
-      .option("dir", { type: "string", demandOption: true, describe: "Data directory" })
+      .command(replaceCommand)
+      .option("id", { ...OWN, demandOption: true, describe: "This node's id in the layout" })
+      .option("listen", { ...OWN, demandOption: true, describe: "HOST:PORT for clients and peers" })
+      .option("dir", { ...OWN, demandOption: true, describe: "Data directory" })
       .option("layout", {
-        type: "string",
+        ...OWN,
         demandOption: true,
         describe: "JSON file: cluster, nodes, settings",
       })
       .option("init", {
         type: "boolean",
+        global: false,
         default: false,
         describe: "First start of this node: its directory is empty",
       })
       .option("log-level", {
+        global: false,
         choices: ["debug", "info", "warn", "error"],
         default: "info",
         describe: "Least level logged",
       })
-      .option("parent-pipe", { type: "boolean", default: false, hidden: true }),
+      .option("parent-pipe", { type: "boolean", global: false, default: false, hidden: true }),
   handler: (args: unknown) => runNode(args as NodeArgs, createPlatform),
 });
 

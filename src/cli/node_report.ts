@@ -33,6 +33,8 @@ export type NodeReport = {
   readonly addr: string;
   readonly pid: number;
   readonly version: string;
+  /** Why it holds no replica; null if it does. */
+  readonly waits: string | null;
   /** All nodes of the cluster, this one too. */
   readonly nodes: readonly { readonly id: string; readonly addr: string }[];
   readonly shards: readonly ShardReport[];
@@ -59,6 +61,7 @@ export function parseReport(text: string): NodeReport {
     addr: from.text("addr"),
     pid: from.number("pid"),
     version: from.text("version"),
+    waits: from.textOrNull("waits"),
     nodes: from.list("nodes").map((node) => ({ id: node.text("id"), addr: node.text("addr") })),
     shards: from.list("shards").map(readShard),
   };

@@ -6,7 +6,7 @@ import { type ClusterView, healthOf, viewCluster } from "./cluster_view.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { CliError, paintFor, sentence } from "./output.ts";
 import { ownCommandText } from "./own_command.ts";
-import { nodesText, shardsText, verdictText } from "./view_text.ts";
+import { nodesText, shardsText, verdictText, waitsText } from "./view_text.ts";
 
 type StatusArguments = AddressArguments & { readonly json: boolean };
 
@@ -26,7 +26,13 @@ async function runStatus(args: StatusArguments): Promise<void> {
     console.log(JSON.stringify(view));
   } else {
     const paint = paintFor(process.stdout, process.env);
-    console.log([verdictText(view, paint), nodesText(view, paint), shardsText(view, paint)].join("\n\n"));
+    const texts = [
+      verdictText(view, paint),
+      nodesText(view, paint),
+      shardsText(view, paint),
+      waitsText(view),
+    ];
+    console.log(texts.filter((text) => text !== "").join("\n\n"));
   }
   process.exitCode = healthOf(view) === "unavailable" ? EXIT.unavailable : EXIT.ok;
 }

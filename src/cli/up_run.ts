@@ -17,6 +17,7 @@ import type { LineTerminal } from "./repl_terminal.ts";
 import { type Death, Supervisor } from "./supervisor.ts";
 import { claim } from "./up_claim.ts";
 import { firstScreen, jsonLine } from "./up_screen.ts";
+import { waitsText } from "./view_text.ts";
 
 export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; readonly json: boolean };
 
@@ -86,6 +87,8 @@ export class LocalRun {
         console.error(
           `Waiting: ${answered} of ${counted(view.nodes.length, "node")} answer${led ? "" : ", no leader yet"} ..`,
         );
+        const waits = waitsText(view);
+        if (waits !== "") console.error(waits);
       }
       await Promise.race([sleep(POLL_MS), this.#stopAsked]);
     }
@@ -136,7 +139,7 @@ export class LocalRun {
     return new CliError(
       EXIT.unavailable,
       `${what} after ${READY_MS_MAX / 1000} s.`,
-      "The nodes run, but do not agree on a leader.",
+      waitsText(view) || "The nodes run, but do not agree on a leader.",
       `Their logs tell more: ${logs.join(" ")}`,
     );
   }

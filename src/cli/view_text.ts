@@ -23,13 +23,31 @@ export function verdictText(view: ClusterView, paint: Paint): string {
   ].join(", ");
 }
 
+function stateOf(alive: boolean, waits: boolean): Cell {
+  if (!alive) return { text: "no answer", style: "red" };
+  return waits ? { text: "waits", style: "yellow" } : { text: "up", style: "green" };
+}
+
+/** Why nodes hold no replica, one paragraph each; "" if all do, or have nothing to do with it. */
+export function waitsText(view: ClusterView): string {
+  return view.nodes
+    .filter(({ id, waits }) => waits !== null && view.shards.every((shard) => needs(shard, id)))
+    .map(({ id, waits }) => `${id} waits: ${waits}.`)
+    .join("\n");
+}
+
+/** It has a place in the shard, or there is no shard that could tell. */
+function needs({ replicas }: ShardView, id: string): boolean {
+  return replicas.some(({ node }) => node === id);
+}
+
 export function nodesText(view: ClusterView, paint: Paint, indent = ""): string {
-  const rows = view.nodes.map(({ id, addr, pid, alive }): Cell[] => {
+  const rows = view.nodes.map(({ id, addr, pid, alive, waits }): Cell[] => {
     const leads = view.shards.filter(({ leader }) => leader === id).map((shard) => shard.id);
     return [
       id,
       addr,
-      alive ? { text: "up", style: "green" } : { text: "no answer", style: "red" },
+      stateOf(alive, waits !== null),
       pid === null ? "-" : String(pid),
       leads.join(" ") || "-",
     ];

@@ -5,6 +5,7 @@ import "./kill.case.ts";
 import "./leader.case.ts";
 import "./refusals.case.ts";
 import "./repl.case.ts";
+import "./replacement.case.ts";
 import "./up.case.ts";
 import "./version.case.ts";
 import "./walkthrough.case.ts";

@@ -11,9 +11,9 @@ t.test("the picture has the fields that status --json promises", async (t) => {
   t.same(VIEW, {
     epoch: 1,
     nodes: [
-      { id: "n1", addr: "127.0.0.1:7001", http: null, pid: 101, alive: true },
-      { id: "n2", addr: "127.0.0.1:7002", http: null, pid: 102, alive: true },
-      { id: "n3", addr: "127.0.0.1:7003", http: null, pid: 103, alive: true },
+      { id: "n1", addr: "127.0.0.1:7001", http: null, pid: 101, alive: true, waits: null },
+      { id: "n2", addr: "127.0.0.1:7002", http: null, pid: 102, alive: true, waits: null },
+      { id: "n3", addr: "127.0.0.1:7003", http: null, pid: 103, alive: true, waits: null },
     ],
     shards: [
       {

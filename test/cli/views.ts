@@ -12,6 +12,7 @@ export function report(node: string, shard: Partial<ShardReport>): NodeReport {
     cluster: "00112233445566778899aabbccddeeff",
     addr,
     pid: 100 + Number(node.slice(1)),
+    waits: null,
     version: "0.1.0",
     nodes: NODES,
     shards: [
