@@ -1,6 +1,7 @@
 /** The doors: back-pressure, borrowed bytes, readers that do not read. */
 import t from "tap";
-import { fromUtf8, utf8, Writer } from "../../src/base/bytes.ts";
+import { fromUtf8, getU32, setU32, utf8, Writer } from "../../src/base/bytes.ts";
+import { crc32 } from "../../src/base/checksum.ts";
 import type { Connection } from "../../src/platform/platform.ts";
 import type { Client } from "../../src/server/client.ts";
 import { Doors } from "../../src/server/doors.ts";
@@ -9,7 +10,7 @@ import { Openings } from "../../src/server/opening.ts";
 import { RespClient } from "../../src/server/resp_client.ts";
 import { OP } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
-import { beginNative, endNative, OPCODE } from "../../src/wire/native.ts";
+import { beginNative, endNative, NATIVE_HEADER_BYTES, OPCODE } from "../../src/wire/native.ts";
 import { preamble } from "../../src/wire/preamble.ts";
 import { clock, FakeConnection, FakeHost, random, resp } from "./doubles.ts";
 
@@ -142,6 +143,40 @@ t.test("a malformed native frame closes the connection after saying why", (t) =>
   host.turn();
   t.match(fromUtf8(connection.sent[0] ?? new Uint8Array(0)), /malformed frame/);
   t.ok(connection.closed);
+  t.end();
+});
+
+t.test("G7: a length at and above 2^31 is large, not negative, whatever field it stands in", (t) => {
+  const lengths = [0x7fff_ffff, 0x8000_0000, 0x8000_0010, 0xffff_ffff];
+  for (const length of lengths) {
+    for (const field of ["frame", "command", "argument"]) {
+      const { connection, host, client } = nativeClient();
+      const bytes = native("key");
+      // Frame: size u32, flags, opcode, request id u32; command: size u32, op, flags ..; then [size u32, bytes].
+      const at = { frame: 0, command: NATIVE_HEADER_BYTES, argument: bytes.length - 7 }[field] as number;
+      if (field !== "frame") t.equal(getU32(bytes, at), field === "command" ? bytes.length - at : 3, field);
+      setU32(bytes, at, length);
+      client.onData(bytes);
+      host.turn();
+      t.match(connection.text, /malformed/, `native: ${field} of ${length} bytes`);
+      t.equal(host.admitted.length, 0);
+    }
+    for (const words of [`*${length}\r\n`, `*2\r\n$3\r\nGET\r\n$${length}\r\n`]) {
+      const { connection, host, client } = respClient();
+      client.onData(utf8(words));
+      host.turn();
+      t.match(connection.text, /^-ERR Protocol error: invalid (multi)?bulk length/, `RESP: ${length}`);
+      t.ok(connection.closed);
+    }
+  }
+  // The top bit of a checksum: half of all texts have it, and both kinds have to pass.
+  const sums = Array.from({ length: 64 }, (_, i) => crc32(utf8(`${i}`)));
+  t.ok(sums.some((sum) => sum >= 2 ** 31) && sums.every((sum) => sum >= 0 && sum < 2 ** 32));
+  const place = new Uint8Array(4);
+  for (const sum of sums) {
+    setU32(place, 0, sum);
+    t.equal(getU32(place, 0), sum);
+  }
   t.end();
 });
 

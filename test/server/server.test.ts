@@ -12,6 +12,7 @@ import "./layout.case.ts";
 import "./log_time.case.ts";
 import "./opening.case.ts";
 import "./process.case.ts";
+import "./overload.case.ts";
 import "./proposals.case.ts";
 import "./reads.case.ts";
 import "./replay.case.ts";
