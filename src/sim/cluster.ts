@@ -44,6 +44,8 @@ export class SimNode {
   diskDamaged = false;
   /** Its disk failed an operation of this incarnation: it may stop itself. */
   diskFailed = false;
+  /** The replica that it was last seen to run. */
+  replica = 0;
   /** It has another node's disk: it must refuse to start. */
   foreignDisk = false;
   /** Nobody restarts it: the fault that took it down will. */
@@ -66,11 +68,15 @@ export class Cluster {
   readonly layout: Layout;
   /** Faults that took effect, by name. */
   readonly counts: FaultCounts = new Map();
+  /** What the cluster went through, for statistics. */
+  readonly happened = { elections: 0, restarts: 0, replacements: 0, snapshots: 0, snapshotsReceived: 0 };
   /** Set by the checkers: what the running servers report. */
   observerOf: (node: SimNode) => NodeObserver = () => ({});
 
   /** Set by the checkers: a new process of a node begins. */
   onStart: (node: SimNode) => void = () => {};
+  /** .. its disk, whole and without power, is about to be harmed. */
+  onDamage: (node: SimNode, how: "flip_bit" | "wipe") => void = () => {};
 
   constructor(plan: Plan, recording: boolean) {
     this.plan = plan;
@@ -93,6 +99,9 @@ export class Cluster {
       machine.clock.driftPpm = plan.driftPpm[i] ?? 0;
       machine.clock.wallOffsetMs = plan.wallOffsetMs[i] ?? 0;
       machine.disk.makeDurableDir(NODE_DIR); // as the operator did
+      machine.onLog = (message) => {
+        if (message === "snapshot") this.happened.snapshots++;
+      };
       nodes.push(new SimNode(i, machine));
       addresses.push({ id: `n${i + 1}`, host: `n${i + 1}`, port: NODE_PORT });
     }
@@ -142,10 +151,21 @@ export class Cluster {
         return;
       }
       if (node.foreignDisk) this.world.fail("foreign disk", `${node.id} started on the disk of another node`);
+      if (node.born) this.happened.restarts++;
       node.state = "up";
       node.born = true;
       this.world.note("up", node.index);
     });
+  }
+
+  /** A node runs this replica: if it is a new one, what befell its disk is of the past. */
+  onReplica(node: SimNode, replica: number): void {
+    if (node.replica === replica) return;
+    if (node.replica !== 0) {
+      this.happened.replacements++;
+      node.diskDamaged = false;
+    }
+    node.replica = replica;
   }
 
   /** The program ends itself: nothing of it runs on, not even the rest of what it was doing. */

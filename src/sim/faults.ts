@@ -1,7 +1,10 @@
 /** The hand that breaks things: performs a plan's faults on a cluster, each at its time, and mends everything. */
 import { present } from "../base/assert.ts";
-import type { Cluster, SimNode } from "./cluster.ts";
+import type { Message } from "../raft/types.ts";
+import { type Cluster, NODE_DIR, type SimNode } from "./cluster.ts";
 import { type Fault, THE_LEADER } from "./plan.ts";
+
+type Ambush = Fault & { readonly kind: "ambush" };
 
 export class FaultHand {
   readonly #cluster: Cluster;
@@ -9,6 +12,8 @@ export class FaultHand {
   #over = false;
   /** Pairs of nodes that have each other's disk, oldest first. */
   #swapped: [SimNode, SimNode][] = [];
+  /** Laid, and not sprung yet. */
+  #ambushes: { readonly fault: Ambush; left: number }[] = [];
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -84,6 +89,11 @@ export class FaultHand {
       case "slow_link":
       case "reset":
         return this.#performOnNet(fault);
+      case "snapshot":
+        return this.#snapshot(this.#node(fault.node));
+      case "ambush":
+        this.#ambushes.push({ fault, left: fault.nth });
+        return;
       case "swap":
         return this.#swap(this.#node(fault.from), this.#node(fault.to), fault.forUs);
       case "flip_bit":
@@ -135,8 +145,11 @@ export class FaultHand {
   #damage(node: SimNode, fault: Fault & { kind: "flip_bit" | "wipe" }): void {
     if (node.foreignDisk) return; // it would be another node's loss
     this.#cluster.takeDown(node, "power");
-    if (fault.kind === "wipe") node.machine.disk.wipe();
-    else node.machine.disk.flipBit((path) => path.includes("/wal/"));
+    this.#cluster.onDamage(node, fault.kind);
+    if (fault.kind === "wipe") {
+      node.machine.disk.wipe();
+      node.machine.disk.makeDurableDir(NODE_DIR); // the operator's, as before
+    } else node.machine.disk.flipBit((path) => path.includes("/wal/"));
     node.diskDamaged = true;
     this.#holdDown(node, fault.downUs);
   }
@@ -162,6 +175,30 @@ export class FaultHand {
       node.held = false;
       this.#cluster.start(node);
     }
+  }
+
+  #snapshot({ server, machine, state }: SimNode): void {
+    const replica = server?.groups[0];
+    if (state !== "up" || machine.process === null || replica === undefined) return;
+    this.#cluster.world.call(machine.process, () => {
+      if (replica.snapshots.take()) this.#cluster.count("snapshot");
+    });
+  }
+
+  /** `node` hands `message` to the network: what somebody may be waiting for. */
+  onMessage(node: SimNode, message: Message): void {
+    if (this.#over || this.#ambushes.length === 0) return;
+    const told = message.kind === "append" && message.entries.length === 0 ? "heartbeat" : message.kind;
+    for (const ambush of this.#ambushes) if (ambush.fault.after === told) ambush.left--;
+    for (const { fault, left } of this.#ambushes)
+      if (left <= 0) this.#later(fault.delayUs, () => this.#strike(node, fault));
+    this.#ambushes = this.#ambushes.filter(({ left }) => left > 0);
+  }
+
+  #strike(node: SimNode, { atUs, blow, forUs }: Ambush): void {
+    this.#cluster.count("ambush");
+    if (blow === "kill" || blow === "power") this.#down(node, blow, forUs);
+    else this.#perform({ atUs, kind: blow, node: node.index, forUs });
   }
 
   #performOnDisk(node: SimNode, fault: Fault): void {

@@ -14,7 +14,8 @@ export type Value = string | null;
 
 export type RegisterOp =
   | { readonly kind: "get" }
-  | { readonly kind: "set"; readonly value: string }
+  /** `ttlMs`: by then it goes by itself, unless it was replaced. */
+  | { readonly kind: "set"; readonly value: string; readonly ttlMs?: number }
   | { readonly kind: "del" }
   | { readonly kind: "cas"; readonly expected: Value; readonly value: string }
   | { readonly kind: "incr"; readonly delta: number };
@@ -70,7 +71,7 @@ export function describeRegisterOp(op: RegisterOp): string {
     case "del":
       return op.kind;
     case "set":
-      return `set ${brief(op.value)}`;
+      return `set ${brief(op.value)}${op.ttlMs === undefined ? "" : ` for ${op.ttlMs} ms`}`;
     case "cas":
       return `cas ${brief(op.expected ?? "nil")} -> ${brief(op.value)}`;
     case "incr":

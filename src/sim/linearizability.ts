@@ -11,6 +11,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { describeOp, type HistoryOp, type Value } from "./history.ts";
+import { checkExpiring } from "./linearizability_expiring.ts";
 import { Search } from "./linearizability_search.ts";
 
 export type Verdict =
@@ -50,6 +51,11 @@ export function checkKey(key: string, all: readonly HistoryOp[], stepsMax = STEP
   );
   ops.sort((a, b) => a.invoked - b.invoked);
   for (const op of ops) assert(op.invoked < op.returned, "an answer follows its question");
+  if (ops.some(({ op }) => op.kind === "set" && op.ttlMs !== undefined)) {
+    const reason = checkExpiring(ops);
+    if (reason === null) return { kind: "linearizable" };
+    return { kind: "violation", rule: "linearizability", key, reason: `key ${key}: ${reason}` };
+  }
   if (zonesApply(ops)) {
     const reason = checkZones(ops);
     if (reason !== null)

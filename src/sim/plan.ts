@@ -7,7 +7,7 @@
  * and short ones.
  */
 import { Prng } from "../base/prng.ts";
-import { MiB } from "../base/units.ts";
+import { KiB, MiB } from "../base/units.ts";
 import { below, draw, type Span, shuffle } from "./chance.ts";
 import { CLOCK_DEFAULT, type ClockKnobs } from "./clock.ts";
 import { DISK_DEFAULT, type DiskKnobs } from "./disk.ts";
@@ -31,6 +31,15 @@ export type Fault = { readonly atUs: number } & (
     }
   /** Two nodes come back with each other's disk, and later with their own. */
   | { readonly kind: "swap"; readonly from: number; readonly to: number; readonly forUs: number }
+  /** Strikes a node a moment after it said something of this kind for the `nth` time since `atUs`. */
+  | {
+      readonly kind: "ambush";
+      readonly after: Occasion;
+      readonly nth: number;
+      readonly blow: "kill" | "power" | "isolate" | "pause" | "disk_stall";
+      readonly delayUs: number;
+      readonly forUs: number;
+    }
   | { readonly kind: "cut_clients"; readonly node: number; readonly forUs: number }
   | { readonly kind: "pause"; readonly node: number; readonly forUs: number }
   | { readonly kind: "cut"; readonly from: number; readonly to: number; readonly forUs: number }
@@ -48,9 +57,16 @@ export type Fault = { readonly atUs: number } & (
   | { readonly kind: "fail_sync" | "fail_write" | "fail_read"; readonly node: number }
   | { readonly kind: "disk_full"; readonly node: number; readonly forUs: number }
   | { readonly kind: "wall_step"; readonly node: number; readonly ms: number }
+  /** No fault, but what makes others matter: the node takes a snapshot, and forgets the log before it. */
+  | { readonly kind: "snapshot"; readonly node: number }
   | { readonly kind: "flip_bit" | "wipe"; readonly node: number; readonly downUs: number }
 );
 export type FaultKind = Fault["kind"];
+type DrawnKind = Exclude<FaultKind, "snapshot">;
+/** When the order of events matters most: it sent entries, asked for votes, gave its vote, acknowledged entries. */
+export type Occasion = "append" | "vote" | "vote_reply" | "append_reply";
+const OCCASIONS: readonly Occasion[] = ["append", "vote", "vote_reply", "append_reply"];
+const BLOWS = ["kill", "power", "isolate", "pause", "disk_stall"] as const;
 
 export type Plan = {
   readonly format: 1;
@@ -77,8 +93,9 @@ const SECOND_US = 1_000_000;
 const WARM_UP_US = 3 * SECOND_US;
 
 /** Kinds that leave a node unable to come back under its old name: at most a minority of nodes may have one. */
-const FATAL_KINDS: readonly FaultKind[] = ["flip_bit", "wipe"];
-const KINDS: readonly FaultKind[] = [
+const FATAL_KINDS: readonly DrawnKind[] = ["flip_bit", "wipe"];
+/** Snapshots come beside them. */
+const KINDS: readonly DrawnKind[] = [
   "kill",
   "power",
   "stop",
@@ -97,6 +114,7 @@ const KINDS: readonly FaultKind[] = [
   "disk_full",
   "wall_step",
   "swap",
+  "ambush",
   ...FATAL_KINDS,
 ];
 
@@ -112,13 +130,14 @@ export function planOfSeed(seed: number): Plan {
   const temper: Temper =
     roll === 0 ? "calm" : roll === 1 ? "long and rare" : roll === 2 ? "short and violent" : "usual";
   const horizonUs = (temper === "long and rare" ? 90 : 40) * SECOND_US;
+  const workload = workloadOf(random.fork("workload"));
   return {
     format: 1,
     seed,
     nodes,
     horizonUs,
     settings: {
-      segmentBytes: pick(random, [4, 4, 8]) * MiB,
+      segmentBytes: pick(random, [4 * MiB, 8 * MiB, 0, 0]) || smallSegment(workload, horizonUs),
       electionMs: pick(random, [100, 200, 300, 300, 1000]),
     },
     disk: diskKnobs(random.fork("disk")),
@@ -130,10 +149,30 @@ export function planOfSeed(seed: number): Plan {
     },
     driftPpm: Array.from({ length: nodes }, () => draw(random, [-500, 500])),
     wallOffsetMs: Array.from({ length: nodes }, () => draw(random, [-200, 200])),
-    workload: workloadOf(random.fork("workload")),
+    workload,
     faults: temper === "calm" ? [] : faultsOf(random.fork("faults"), temper, nodes, horizonUs),
   };
 }
+
+/**
+ * Smaller than the product allows (4 MiB), so that the log turns over within seconds; and yet so large that its
+ * limits hold, which are made for larger ones. A batch, all that clients may have under way, twice, fits a quarter of
+ * a segment; an append that carries all that was ever written fits the half that may be unsynced.
+ */
+function smallSegment(
+  { clients, pipelineMax, valueBytes, thinkUs }: WorkloadSpec,
+  horizonUs: number,
+): number {
+  const commandBytesMax = valueBytes[1] + COMMAND_OVERHEAD_BYTES;
+  const underWay = clients * pipelineMax;
+  const commandsMax = Math.ceil((underWay * (horizonUs + 20 * SECOND_US)) / thinkUs[1]);
+  const bytes = Math.max(8 * underWay * commandBytesMax, 2 * commandsMax * commandBytesMax);
+  for (const size of [256 * KiB, 512 * KiB, MiB, 2 * MiB]) if (bytes <= size) return size;
+  return 4 * MiB;
+}
+
+/** A command besides its value, alone in a batch: key, session, options, the batch's head, the record's. */
+const COMMAND_OVERHEAD_BYTES = 250;
 
 function diskKnobs(random: Prng): DiskKnobs {
   const slow = below(random, 4) === 0;
@@ -168,6 +207,7 @@ function workloadOf(random: Prng): WorkloadSpec {
     registers: 1 + below(random, 6),
     cells: 1 + below(random, 3),
     counters: 1 + below(random, 2),
+    expiring: below(random, 3),
     readPercent: pick(random, [20, 50, 80]),
     pipelineMax,
     thinkUs: [Math.floor(thinkUsMean / 10), 2 * thinkUsMean],
@@ -176,6 +216,10 @@ function workloadOf(random: Prng): WorkloadSpec {
       [4, 400],
       [100, 3_000],
     ] as const),
+    ttlMs: pick(random, [
+      [20, 300],
+      [200, 5_000],
+    ] as const),
     respPercent: pick(random, [0, 50, 100]),
     libraryPercent: pick(random, [0, 50, 100]),
   };
@@ -183,6 +227,7 @@ function workloadOf(random: Prng): WorkloadSpec {
 
 function faultsOf(random: Prng, temper: Temper, nodes: number, horizonUs: number): Fault[] {
   const enabled = shuffle(random, [...KINDS]).slice(0, 1 + below(random, 6));
+  if (below(random, 3) === 0) enabled.push("ambush"); // it knows when it hurts, so it comes more often
   const gapUs: Span =
     temper === "short and violent"
       ? [100_000, 800_000]
@@ -206,12 +251,22 @@ function faultsOf(random: Prng, temper: Temper, nodes: number, horizonUs: number
     }
     faults.push(faultOf(random, kind, atUs, nodes, draw(random, lastUs), lost));
   }
+  if (below(random, 2) === 0) faults.push(...snapshotsOf(random.fork("snapshots"), nodes, horizonUs));
   return faults;
+}
+
+function snapshotsOf(random: Prng, nodes: number, horizonUs: number): Fault[] {
+  const snapshots: Fault[] = [];
+  for (let atUs = WARM_UP_US; atUs < horizonUs; atUs += draw(random, [100_000, 4_000_000])) {
+    const node = below(random, 2) === 0 ? THE_LEADER : below(random, nodes);
+    snapshots.push({ atUs, kind: "snapshot", node });
+  }
+  return snapshots;
 }
 
 function faultOf(
   random: Prng,
-  kind: FaultKind,
+  kind: DrawnKind,
   atUs: number,
   nodes: number,
   lastsUs: number,
@@ -241,6 +296,8 @@ function faultOf(
     case "disk_stall":
     case "disk_full":
       return { atUs, kind, node: victim, forUs: lastsUs };
+    case "ambush":
+      return ambushOf(random, atUs, lastsUs);
     case "swap":
     case "cut":
     case "slow_link":
@@ -258,6 +315,20 @@ function faultOf(
         ms: pick(random, [-3_600_000, -10_000, -500, 500, 10_000, 3_600_000]),
       };
   }
+}
+
+function ambushOf(random: Prng, atUs: number, forUs: number): Fault {
+  const after = pick(random, OCCASIONS);
+  const nth = draw(random, after.startsWith("append") ? [1, 60] : [1, 3]);
+  const delayUs = draw(
+    random,
+    pick(random, [
+      [0, 60],
+      [0, 400],
+      [0, 5_000],
+    ] as const),
+  );
+  return { atUs, kind: "ambush", after, nth, blow: pick(random, BLOWS), delayUs, forUs };
 }
 
 /** Faults between two nodes. */

@@ -24,6 +24,8 @@ export class Machine {
   readonly disk: SimDisk;
   readonly clock: MachineClock = { driftPpm: 0, wallOffsetMs: 0, bootedAtUs: 0 };
   readonly counts: FaultCounts;
+  /** Told of every line that a program here logs. */
+  onLog: (message: string) => void = () => {};
   #clockKnobs: ClockKnobs;
   #random: Prng;
   #process: Process | null = null;
@@ -128,6 +130,7 @@ export class Machine {
     return {
       write: (level, message, facts = {}) => {
         if (!process.alive) return;
+        this.onLog(message);
         const named = Object.entries(facts).map(([name, value]) => ` ${name}=${String(value)}`);
         this.world.trace.say(this.world.nowUs, `log.${level}`, this.number, `${message}${named.join("")}`);
       },

@@ -1,7 +1,9 @@
 /** What a run has to say for itself: numbers for people and gates, and the story of what broke. */
 import { formatCount } from "../base/units.ts";
+import type { Cluster } from "./cluster.ts";
 import type { FaultCounts } from "./disk.ts";
 import { describeFault, type Plan } from "./plan.ts";
+import { keysOf } from "./workload.ts";
 
 export type SimReport = {
   readonly seed: number;
@@ -15,6 +17,7 @@ export type SimReport = {
   readonly simulatedUs: number;
   readonly events: number;
   readonly operations: { readonly ok: number; readonly notExecuted: number; readonly unknown: number };
+  readonly happened: Cluster["happened"];
   /** Faults that took effect, by name. */
   readonly faults: FaultCounts;
   /** How often each checker had something to judge. */
@@ -53,7 +56,7 @@ export function storyOf(report: SimReport): string {
     ...(violation.stack === "" ? [] : ["", violation.stack]),
     "",
     `Cluster: ${plan.nodes} nodes, elections after ${settings.electionMs} ms, segments of ${settings.segmentBytes} bytes;`,
-    `${workload.clients} clients on ${workload.registers + workload.cells + workload.counters} keys.`,
+    `${workload.clients} clients on ${keysOf(workload).length} keys.`,
     before.length === 0 ? "No faults before it." : "Faults before it:",
     ...before.map((fault) => `  ${describeFault(fault)}`),
     "",

@@ -10,8 +10,10 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Message } from "../raft/types.ts";
+import { BoundsChecker } from "./checkers/bounds.ts";
 import type { Checker } from "./checkers/checker.ts";
 import { checkCounters } from "./checkers/counters.ts";
+import { DamageChecker } from "./checkers/damage.ts";
 import { DurabilityChecker } from "./checkers/durability.ts";
 import { LeaderChecker } from "./checkers/leaders.ts";
 import { PeerTap } from "./checkers/peer_tap.ts";
@@ -59,6 +61,7 @@ class Run {
   readonly #plan: Plan;
   readonly #cluster: Cluster;
   readonly #checkers: readonly Checker[];
+  readonly #hand: FaultHand;
   #undecided = 0;
 
   constructor(plan: Plan, recording: boolean) {
@@ -67,23 +70,37 @@ class Run {
     this.#cluster = cluster;
     const leaders = new LeaderChecker(cluster.world);
     const durability = new DurabilityChecker(cluster.world, cluster.nodes, leaders);
-    this.#checkers = [leaders, durability, new StateMachineChecker(cluster.world, cluster.nodes)];
+    this.#hand = new FaultHand(cluster);
+    leaders.onElected = () => cluster.happened.elections++;
+    this.#checkers = [
+      leaders,
+      durability,
+      new StateMachineChecker(cluster.world, cluster.nodes),
+      new DamageChecker(cluster.world),
+      new BoundsChecker(cluster.world),
+    ];
     const tap = new PeerTap(cluster.world, plan.nodes, (machine, group, message) => {
       if (recording && !message.kind.startsWith("heartbeat")) {
         cluster.world.tell("says", machine, describeMessage(message));
       }
       for (const checker of this.#checkers)
         checker.onMessage?.(cluster.nodes[machine] as SimNode, group, message);
+      this.#hand.onMessage(cluster.nodes[machine] as SimNode, message);
     });
+    tap.onSnapshotReceived = () => cluster.happened.snapshotsReceived++;
     cluster.net.observers.push(tap);
     cluster.onStart = (node) => {
       for (const checker of this.#checkers) checker.onStart?.(node);
+    };
+    cluster.onDamage = (node, how) => {
+      for (const checker of this.#checkers) checker.onDamage?.(node, how);
     };
     cluster.observerOf = (node) => ({
       onLeader: (replica) => {
         for (const checker of this.#checkers) checker.onLeader?.(node, replica);
       },
       onApplied: (replica, entry) => {
+        cluster.onReplica(node, replica.replica);
         if (recording) cluster.world.tell("applied", node.index, `${entry.index} of term ${entry.term}`);
         for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);
       },
@@ -92,20 +109,19 @@ class Run {
 
   finish(): SimReport {
     const { world, history } = this.#cluster;
-    const hand = new FaultHand(this.#cluster);
     this.#cluster.startAll();
-    hand.schedule(this.#plan.faults);
+    this.#hand.schedule(this.#plan.faults);
     world.run(this.#plan.horizonUs);
-    if (world.violation === null) this.#live(hand);
+    if (world.violation === null) this.#live();
     const ops = history.finish();
     if (world.violation === null) this.#judge(ops);
     return this.#report(ops);
   }
 
   /** Mends everything and demands that the cluster comes back to life. */
-  #live(hand: FaultHand): void {
+  #live(): void {
     const { world, clients, nodes } = this.#cluster;
-    hand.heal();
+    this.#hand.heal();
     const deadlineUs = world.nowUs + LIVENESS_US;
     world.run(world.nowUs + CALM_US);
     for (const client of clients) client.stop();
@@ -154,7 +170,7 @@ class Run {
   }
 
   #report(ops: readonly HistoryOp[]): SimReport {
-    const { world, counts } = this.#cluster;
+    const { world, counts, happened } = this.#cluster;
     const { violation, trace } = world;
     const outcomes = { ok: 0, not_executed: 0, unknown: 0 };
     for (const { outcome } of ops) outcomes[outcome]++;
@@ -175,6 +191,7 @@ class Run {
       simulatedUs: world.nowUs,
       events: world.steps,
       operations: { ok: outcomes.ok, notExecuted: outcomes.not_executed, unknown: outcomes.unknown },
+      happened,
       faults: counts,
       judged: new Map(this.#checkers.map((checker) => [checker.name, checker.judged])),
       lines: trace.lines(STORY_LINES),

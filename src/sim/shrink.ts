@@ -97,7 +97,7 @@ class Shrinker {
       this.best.workload.pipelineMax > 1 &&
       smaller({ pipelineMax: Math.floor(this.best.workload.pipelineMax / 2) })
     );
-    for (const family of ["registers", "cells", "counters"] as const) {
+    for (const family of ["registers", "cells", "counters", "expiring"] as const) {
       if (!smaller({ [family]: 0 })) smaller({ [family]: 1 });
     }
     smaller({ valueBytes: [4, 16] });

@@ -58,7 +58,7 @@ function respWords(key: string, op: RegisterOp): string[] {
     case "get":
       return ["GET", key];
     case "set":
-      return ["SET", key, op.value];
+      return ["SET", key, op.value, ...(op.ttlMs === undefined ? [] : ["PX", String(op.ttlMs)])];
     case "del":
       return ["DEL", key];
     case "cas":
@@ -142,9 +142,12 @@ export function writeArguments(out: CommandEncoder, key: Uint8Array, op: Registe
   if (op.kind === "incr") out.argI64(op.delta);
   if (op.kind !== "set" && op.kind !== "cas") return;
   const expected = op.kind === "cas" ? op.expected : undefined;
+  const ttlMs = op.kind === "set" ? op.ttlMs : undefined;
+  const condition =
+    expected === undefined ? 0 : expected === null ? SET_OPTION.onlyIfAbsent : SET_OPTION.ifValue;
   out.arg(utf8(op.value));
-  out.argI64(expected === undefined ? 0 : expected === null ? SET_OPTION.onlyIfAbsent : SET_OPTION.ifValue);
-  out.argI64(0); // no deadline
+  out.argI64(condition | (ttlMs === undefined ? 0 : SET_OPTION.expiryRelative));
+  out.argI64(ttlMs ?? 0);
   if (typeof expected === "string") out.arg(utf8(expected));
 }
 

@@ -4,7 +4,7 @@
  *
  * Every written value is unique in the run, so that whoever reads it names its writer. Keys come in three
  * families, each with the operations that its judge knows best: `r..` set and get, `c..` set, get, cas and del,
- * `n..` incr and get. When a connection ends, what was under way on it is unknown, and the client goes on elsewhere.
+ * `n..` incr and get, `e..` set with a time to live, and get. When a connection ends, what was under way on it is unknown, and the client goes on elsewhere.
  */
 import type { Prng } from "../base/prng.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -22,6 +22,7 @@ export type WorkloadSpec = {
   readonly registers: number;
   readonly cells: number;
   readonly counters: number;
+  readonly expiring: number;
   readonly readPercent: number;
   /** Most operations under way on a connection. */
   readonly pipelineMax: number;
@@ -29,6 +30,8 @@ export type WorkloadSpec = {
   readonly thinkUs: Span;
   /** Values are padded to this many bytes. */
   readonly valueBytes: Span;
+  /** Time to live of values of the `e..` keys. */
+  readonly ttlMs: Span;
   /** Of a hundred plain connections, how many speak RESP; the others speak the native protocol. */
   readonly respPercent: number;
   /** Of a hundred clients, how many use the product's client library instead of a plain connection. */
@@ -36,10 +39,15 @@ export type WorkloadSpec = {
 };
 
 /** Every key that clients use. */
-export function keysOf({ registers, cells, counters }: WorkloadSpec): string[] {
+export function keysOf({ registers, cells, counters, expiring }: WorkloadSpec): string[] {
   const family = (name: string, count: number): string[] =>
     Array.from({ length: count }, (_, i) => `${name}${i}`);
-  return [...family("r", registers), ...family("c", cells), ...family("n", counters)];
+  return [
+    ...family("r", registers),
+    ...family("c", cells),
+    ...family("n", counters),
+    ...family("e", expiring),
+  ];
 }
 
 const RECONNECT_US: Span = [10_000, 300_000];
@@ -138,8 +146,8 @@ export class WorkloadClient {
   }
 
   #choose(): [string, RegisterOp] {
-    const { registers, cells, counters, readPercent } = this.#spec;
-    const place = below(this.#random, registers + cells + counters);
+    const { registers, cells, counters, expiring, readPercent, ttlMs } = this.#spec;
+    const place = below(this.#random, registers + cells + counters + expiring);
     const reads = below(this.#random, 100) < readPercent;
     if (place < registers) {
       return [`r${place}`, reads ? { kind: "get" } : { kind: "set", value: this.#value() }];
@@ -147,6 +155,11 @@ export class WorkloadClient {
     if (place < registers + cells) {
       const key = `c${place - registers}`;
       return [key, reads ? { kind: "get" } : this.#cellWrite(key)];
+    }
+    if (place >= registers + cells + counters) {
+      const key = `e${place - registers - cells - counters}`;
+      if (reads) return [key, { kind: "get" }];
+      return [key, { kind: "set", value: this.#value(), ttlMs: draw(this.#random, ttlMs) }];
     }
     const key = `n${place - registers - cells}`;
     return [key, reads ? { kind: "get" } : { kind: "incr", delta: 1 }];

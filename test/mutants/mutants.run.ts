@@ -2,12 +2,17 @@
  * Proves that the simulator finds bugs: for each mutant the sources are copied, changed, and seeds of the whole
  * cluster are run until one breaks a rule. Prints TAP; a mutant that survives its seeds is a failure.
  *
- *     tsx test/mutants/mutants.run.ts [--only TEXT] [--seeds N] [--seconds N]        (per mutant)
+ *     tsx test/mutants/mutants.run.ts [--only TEXT] [--seeds N] [--seconds N] [--table]
+ *
+ * `--only` takes mutants whose number ("M5") or name has TEXT in it; `--seeds` and `--seconds` are for each.
+ * `--table` writes what was found into docs/simulation.md, in place of the rows of the mutants that ran.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { end, ok } from "../conformance/tap.ts";
-import { MUTANTS, type Mutant } from "./mutants.ts";
+import type { Hunt } from "./hunt.ts";
+import { MUTANTS, type Mutant, numberOf } from "./mutants.ts";
+import { type Row, withRows } from "./table.ts";
 
 function option(name: string, otherwise: string): string {
   const at = process.argv.indexOf(name);
@@ -15,56 +20,71 @@ function option(name: string, otherwise: string): string {
 }
 
 const only = option("--only", "");
-const seeds = Number(option("--seeds", "100"));
-const seconds = Number(option("--seconds", "120"));
+const seeds = Number(option("--seeds", "200"));
+const seconds = Number(option("--seconds", "400"));
+const page = "docs/simulation.md";
 const directory = ".out/mutant";
 
-/** Runs seeds until one fails; prints which and why. */
-const HUNT = `
-import { runSeed } from "./src/sim/run.ts";
-const startMs = performance.now();
-let seed = 0;
-for (; seed < Number(process.argv[2]) && performance.now() - startMs < Number(process.argv[3]) * 1000; seed++) {
-  try {
-    const { violation } = runSeed(seed, { story: "never" });
-    if (violation === null) continue;
-    console.log("killed by seed " + seed + ": " + violation.message.split("\\n")[0]);
-  } catch (error) {
-    console.log("killed by seed " + seed + ": " + error.message);
-  }
-  process.exit(0);
-}
-console.log("survived " + seed + " seeds");
-process.exit(1);
-`;
-
-function hunt(mutant: Mutant): { killed: boolean; how: string } {
+/** A copy of the sources with this one bug; what is wrong with the mutant itself, or null. */
+function prepare({ edits }: Mutant): string | null {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   cpSync("src", `${directory}/src`, { recursive: true });
   cpSync("package.json", `${directory}/package.json`);
-  symlinkSync("../../node_modules", `${directory}/node_modules`);
-  const file = `${directory}/${mutant.file}`;
-  const text = readFileSync(file, "utf8");
-  if (text.split(mutant.find).length !== 2)
-    return { killed: false, how: "it does not apply any more: rewrite it" };
-  writeFileSync(
-    file,
-    text.replace(mutant.find, () => mutant.replace),
-  );
-  writeFileSync(`${directory}/hunt.ts`, HUNT);
-  const run = spawnSync("node_modules/.bin/tsx", ["hunt.ts", String(seeds), String(seconds)], {
-    cwd: directory,
-    encoding: "utf8",
-    timeout: (seconds + 60) * 1000,
-  });
-  return { killed: run.status === 0, how: run.stdout.trim().split("\n").at(-1) ?? run.stderr.slice(-300) };
+  for (const { file, find, replace } of edits) {
+    const path = `${directory}/${file}`;
+    const text = readFileSync(path, "utf8");
+    if (text.split(find).length !== 2) return `${file} has outgrown it: rewrite it`;
+    writeFileSync(
+      path,
+      text.replace(find, () => replace),
+    );
+  }
+  return null;
 }
 
+function hunt(mutant: Mutant): Hunt | string {
+  const problem = prepare(mutant);
+  if (problem !== null) return problem;
+  const args = ["test/mutants/hunt.ts", directory, String(seeds), String(seconds), mutant.trips ?? ""];
+  const run = spawnSync("node_modules/.bin/bun", args, {
+    encoding: "utf8",
+    timeout: (seconds + 120) * 1000,
+    killSignal: "SIGKILL",
+  });
+  const last = run.stdout.trim().split("\n").at(-1) ?? "";
+  if (!last.startsWith("{")) return `no result: ${run.stderr.slice(-300) || "a seed did not end"}`;
+  return JSON.parse(last) as Hunt;
+}
+
+function describe({ found, seeds: ran, cpuS, simulatedS, crashes, crash }: Hunt): string {
+  const work = `${cpuS.toFixed(1)} s of CPU, ${simulatedS.toFixed(0)} simulated s`;
+  const accidents = crashes === 0 ? "" : `; ${crashes} crashes that do not count (${crash})`;
+  if (found === null) return `survived ${ran} seeds (${work}${accidents})`;
+  return `killed by seed ${found.seed} (${work}${accidents}): ${found.message}`;
+}
+
+const rows: Row[] = [];
 for (const mutant of MUTANTS) {
-  if (!mutant.name.includes(only)) continue;
-  const { killed, how } = hunt(mutant);
-  ok(killed, mutant.name, how);
-  console.log(`# ${how.slice(0, 200)}`);
+  const number = numberOf(mutant);
+  if (!`${number} ${mutant.name}`.includes(only)) continue;
+  const result = hunt(mutant);
+  const how = typeof result === "string" ? result : describe(result);
+  const killed = typeof result !== "string" && result.found !== null;
+  ok(killed, `${number} ${mutant.name}`, how);
+  console.log(`# ${how.slice(0, 400)}`);
+  if (typeof result === "string") continue;
+  const { found, cpuS, seeds: ran } = result;
+  rows.push({
+    number,
+    name: mutant.name,
+    seed: found === null ? `none of ${ran}` : String(found.seed),
+    checker: found === null ? "survives" : found.rule,
+    cpu: cpuS.toFixed(1),
+  });
+}
+if (process.argv.includes("--table")) {
+  const order = MUTANTS.map(numberOf);
+  writeFileSync(page, withRows(readFileSync(page, "utf8"), rows, order));
 }
 end();

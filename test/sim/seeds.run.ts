@@ -42,6 +42,8 @@ const EFFECTS: Readonly<Record<FaultKind, string>> = {
   disk_full: "disk_full",
   wall_step: "wall_step",
   swap: "swap",
+  ambush: "ambush",
+  snapshot: "snapshot",
   flip_bit: "bit_flip",
   wipe: "wipe",
 };

@@ -8,7 +8,7 @@
  */
 import { getU32 } from "../../base/bytes.ts";
 import { alignUp } from "../../base/units.ts";
-import type { Index, ReplicaId, Term } from "../../raft/types.ts";
+import type { Index, Lsn, ReplicaId, Term } from "../../raft/types.ts";
 import { readCheckpointBody } from "../../wal/checkpoint.ts";
 import {
   BLOCK_BYTES,
@@ -24,7 +24,14 @@ import {
 import type { SimDisk } from "../disk.ts";
 import type { SimFile } from "../disk_file.ts";
 
-export type DurableEntry = { readonly term: Term; readonly checksum: number };
+export type DurableEntry = { readonly term: Term; readonly checksum: number; readonly end: Lsn };
+
+export type VouchedEntry = {
+  readonly group: number;
+  readonly replica: ReplicaId;
+  readonly index: Index;
+  readonly term: Term;
+};
 
 export type DurableGroup = {
   replica: ReplicaId;
@@ -56,6 +63,8 @@ export class DurableLog {
   #segments: Segment[] = [];
   #groups = new Map<number, DurableGroup>();
   readonly #head = blankHead();
+  /** What the two records that say most say was synced before them. */
+  #synced: [Lsn, Lsn] = [0, 0];
   /** Told of every hard state that became durable, in order. */
   onHardState: (group: number, state: DurableGroup, term: Term, vote: ReplicaId) => void = () => {};
 
@@ -75,6 +84,18 @@ export class DurableLog {
     const found = this.group(group);
     if (found === undefined) return false;
     return found.snapshotIndex >= index || found.entries.get(index)?.term === term;
+  }
+
+  /** Entries that at least two later records vouch for. */
+  vouched(): VouchedEntry[] {
+    this.#refresh();
+    const found: VouchedEntry[] = [];
+    const lsn = Math.min(...this.#synced);
+    for (const [group, { replica, entries, snapshotIndex }] of this.#groups) {
+      for (const [index, { term, end }] of entries)
+        if (end <= lsn && index > snapshotIndex) found.push({ group, replica, index, term });
+    }
+    return found;
   }
 
   #refresh(): void {
@@ -123,6 +144,7 @@ export class DurableLog {
         const isMark = head.kind === RECORD_KIND.mark || head.kind === RECORD_KIND.closingMark;
         if (!found || !isMark || head.extra !== segment.at) return;
       }
+      if (head.synced > Math.min(...this.#synced)) this.#synced = [head.synced, Math.max(...this.#synced)];
       if (head.kind === RECORD_KIND.closingMark) segment.closed = true;
       else this.#take(bytes, head.lsn - place.base);
       segment.at = head.end;
@@ -143,7 +165,7 @@ export class DurableLog {
     const known = this.#groupOf(group, replica);
     if (kind === RECORD_KIND.entry) {
       truncate(known, index);
-      known.entries.set(index, { term, checksum: getU32(bytes, at + CHECKSUM_AT) });
+      known.entries.set(index, { term, checksum: getU32(bytes, at + CHECKSUM_AT), end: this.#head.end });
       known.lastIndex = index;
     } else if (kind === RECORD_KIND.hardState) {
       this.#hardState(group, known, term, extra);
@@ -157,6 +179,8 @@ export class DurableLog {
   #takeCheckpoint(bytes: Uint8Array, at: number, bodySize: number): void {
     const checkpoint = readCheckpointBody(bytes, at, bodySize);
     if (checkpoint === null) return;
+    for (const group of this.#groups.keys())
+      if (!checkpoint.groups.some((row) => row.group === group)) this.#groups.delete(group); // closed
     for (const row of checkpoint.groups) {
       const known = this.#groupOf(row.group, row.replica);
       this.#hardState(row.group, known, row.term, row.vote);

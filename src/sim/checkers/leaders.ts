@@ -24,6 +24,8 @@ type Applied = { readonly term: Term; readonly byTerm: Term; readonly node: stri
 export class LeaderChecker implements Checker {
   readonly name = "leaders";
   judged = 0;
+  /** A term has a leader. */
+  onElected: () => void = () => {};
   readonly #world: World;
   #leaders = new Map<string, { replica: ReplicaId; node: string }>();
   #written = new Map<string, Written>();
@@ -79,6 +81,7 @@ export class LeaderChecker implements Checker {
     const known = this.#leaders.get(key);
     if (known === undefined) {
       this.#leaders.set(key, { replica, node: node.id });
+      this.onElected();
       this.#world.note("leader", node.index, term, replica, `term ${term}`);
     } else if (known.replica !== replica) {
       this.#world.fail("election safety", `${known.node} and ${node.id} both lead term ${term}`);

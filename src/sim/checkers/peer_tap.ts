@@ -6,6 +6,7 @@ import { concat } from "../../base/bytes.ts";
 import type { Message } from "../../raft/types.ts";
 import { PeerParser } from "../../wire/peer.ts";
 import { decodePeerFrame } from "../../wire/peer_decode.ts";
+import { SNAPSHOT_STATUS } from "../../wire/peer_encode.ts";
 import { PREAMBLE_BYTES, readPreamble } from "../../wire/preamble.ts";
 import type { NetObserver } from "../net.ts";
 import type { SimConnection } from "../net_connection.ts";
@@ -19,6 +20,8 @@ type Ear = {
 };
 
 export class PeerTap implements NetObserver {
+  /** A snapshot has arrived whole, says its receiver. */
+  onSnapshotReceived: () => void = () => {};
   readonly #world: World;
   readonly #nodes: number;
   readonly #onMessage: (machine: number, group: number, message: Message) => void;
@@ -71,6 +74,8 @@ export class PeerTap implements NetObserver {
         );
         return;
       }
+      if (frame.kind === "snapshot_ack" && frame.ack.status === SNAPSHOT_STATUS.done)
+        this.onSnapshotReceived();
       if (frame.kind === "message") this.#onMessage(connection.machine, frame.group, frame.message);
       else if (frame.kind === "heartbeats" || frame.kind === "heartbeat_replies") {
         for (const { group, message } of frame.rows) this.#onMessage(connection.machine, group, message);
