@@ -3,9 +3,10 @@
  * forwarder, its snapshots and their traffic. Made at the start or by an order, ended when the replica is closed.
  */
 import { assert } from "../base/assert.ts";
+import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Platform } from "../platform/platform.ts";
-import type { Entry, RaftOptions, ReplicaId } from "../raft/types.ts";
+import type { Entry, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
 import type { Store } from "../store/types.ts";
 import type { Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
@@ -16,6 +17,7 @@ import type { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
 import { Snapshots } from "./snapshots.ts";
+import { StateHashes } from "./state_hashes.ts";
 
 export const TICK_MS = 10;
 /** An entry cache of a node (design section 6). */
@@ -32,12 +34,15 @@ export type HostedHost = {
   fatal(error: Error): void;
   onLeader(group: GroupReplica): void;
   onApplied(group: GroupReplica, entry: Entry): void;
+  /** The state is not that of a majority: the replica must not go on. */
+  onDiverged(index: Index): void;
 };
 
 export class HostedReplica {
   readonly group: GroupReplica;
   readonly router: Router;
   readonly traffic: SnapshotTraffic;
+  readonly hashes: StateHashes;
   readonly #host: HostedHost;
   #ended = false;
 
@@ -77,6 +82,15 @@ export class HostedReplica {
       wake: () => host.wake(),
     });
     peers.setForwarder(forwarder);
+    this.hashes = new StateHashes(group.replica, {
+      config: () => (group.core.config.outgoing.length > 0 ? null : group.core.config),
+      tell: (index, hash) => {
+        const note = { group: group.group, replica: group.replica, index, hash };
+        peers.tellAll({ create: null, close: null, hash: note });
+      },
+      onDiverged: (index) => host.onDiverged(index),
+      onUndecidable: (index) => host.fatal(new NucleusError("EDIVERGED", undecidable(index))),
+    });
   }
 
   #groupHost(): GroupHost {
@@ -101,7 +115,10 @@ export class HostedReplica {
       },
       sendSnapshot: (_group, to) => this.traffic.send(to),
       installSnapshot: (_group, meta) => this.traffic.install(meta),
-      onApplied: (group, entry) => host.onApplied(group, entry),
+      onApplied: (group, entry) => {
+        if (!group.isReplaying) this.hashes.applied(entry.index, () => group.store.stateHash());
+        host.onApplied(group, entry);
+      },
     };
   }
 
@@ -174,6 +191,13 @@ export class HostedReplica {
   get isQuiet(): boolean {
     return this.#ended && !this.traffic.isBusy;
   }
+}
+
+function undecidable(index: Index): string {
+  return (
+    `the replicas' states differ at index ${index}, and none is a majority's: nobody can tell which one is right. ` +
+    "Keep all directories, and look at the logs of all nodes"
+  );
 }
 
 /** Heartbeats six to a shortest election timeout: five may be lost or late. */

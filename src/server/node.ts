@@ -13,27 +13,27 @@
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
  */
 import { assert } from "../base/assert.ts";
-import { messageOf, NucleusError } from "../base/errors.ts";
+import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
 import type { Entry, Message, ReplicaId } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
-import type { CreateReplica, PeerHello, PeerNote } from "../wire/control.ts";
-import { joinGroup, type Opened, type OpenOptions, openNode, storeSettings } from "./birth.ts";
+import type { PeerNote } from "../wire/control.ts";
+import { type Opened, type OpenOptions, openNode, storeSettings } from "./birth.ts";
 import type { Origin } from "./bundle.ts";
 import { Doors } from "./doors.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
-import { HostedReplica, TICK_MS } from "./hosted.ts";
+import { type HostedReplica, TICK_MS } from "./hosted.ts";
 import { slotOfCommand } from "./keys.ts";
 import { KnownPeers } from "./known_peers.ts";
 import { Lane } from "./lane.ts";
 import { type Layout, membersOf } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
 import { Peers } from "./peers.ts";
-import { Replacement } from "./replacement.ts";
+import { Seat, type SeatHost } from "./seat.ts";
 
 /** A third of the shortest election timeout: worth knowing when elections are looked into. */
 const LATE_MS_LOGGED = 100;
@@ -62,15 +62,9 @@ export class NucleusNode {
   readonly observer: NodeObserver;
   readonly #fatal: (error: Error) => void;
   #listener: Listener | null = null;
-  #opened: Opened | null = null;
-  #known: KnownPeers | null = null;
+  #recovered: Recovered | null = null;
   #peers: Peers | null = null;
-  #hosted: HostedReplica | null = null;
-  #replacement: Replacement | null = null;
-  /** The replica that was closed last, until nothing of it is at work any more. */
-  #closed: HostedReplica | null = null;
-  /** An order to hold a replica is being carried out. */
-  #joining = false;
+  #seat: Seat | null = null;
   readonly #doors: Doors;
   #turnAsked = false;
   /** Nothing is taken, sent or written any more. */
@@ -104,24 +98,27 @@ export class NucleusNode {
     });
   }
 
+  get #hosted(): HostedReplica | null {
+    return this.#seat?.hosted ?? null;
+  }
+
   get groups(): readonly GroupReplica[] {
     return this.#hosted === null ? [] : [this.#hosted.group];
   }
 
   /** Null while a damaged log is left as it is. */
   get wal(): Wal | null {
-    return this.#opened?.log?.wal ?? null;
+    return this.#seat?.wal ?? null;
   }
 
+  /** What the start found in the log. */
   get recovered(): Recovered | null {
-    return this.#opened?.log?.recovered ?? null;
+    return this.#recovered;
   }
 
   /** Why this node holds no replica; null if it does. */
   get waitsBecause(): string | null {
-    if (this.#hosted !== null || this.#opened === null) return null;
-    const { damage } = this.#opened;
-    return damage === null ? BLANK : `${messageOf(damage)}. ${AFTER_DAMAGE}`;
+    return this.#seat?.waitsBecause ?? null;
   }
 
   get clientCount(): number {
@@ -161,7 +158,6 @@ export class NucleusNode {
       if (opened.log !== null) yield* opened.log.wal.close();
       throw new NucleusError("ESTOPPED", "it was told to stop while it started");
     }
-    this.#opened = opened;
     this.#open(opened, store);
     this.#peers?.dialAll();
     if (this.#hosted?.isAlone === true) this.#hosted.group.core.campaign();
@@ -180,120 +176,45 @@ export class NucleusNode {
 
   #open(opened: Opened, store: KeyValueStore): void {
     const { platform, config } = this;
-    this.#known = new KnownPeers(platform, config.dir, opened.peers);
-    this.#peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, this.#known, {
-      held: () => this.#held(),
+    const known = new KnownPeers(platform, config.dir, opened.peers);
+    const peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, known, {
+      held: () => this.#seat?.held() ?? [],
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
-        if (this.#isHere(chunk.group, chunk.to)) this.#hosted?.traffic.onChunk(chunk);
+        if (this.#seat?.holds(chunk.group, chunk.to) === true) this.#hosted?.traffic.onChunk(chunk);
       },
       onAck: (ack) => {
-        if (this.#isHere(ack.group, ack.to)) this.#hosted?.traffic.onAck(ack);
+        if (this.#seat?.holds(ack.group, ack.to) === true) this.#hosted?.traffic.onAck(ack);
       },
       onNote: (node, note) => this.#onNote(node, note),
       router: () => this.#hosted?.router ?? null,
       nodeOf: (replica) => this.nodeOf(replica),
       wake: () => this.wake(),
     });
-    this.#host(opened, store);
-    const { waitsBecause } = this;
-    if (waitsBecause !== null) platform.log.write("warn", "waiting for a replica", { reason: waitsBecause });
-  }
-
-  /** Serves the replica that was found, or made. */
-  #host({ born, log }: Opened, store: KeyValueStore): void {
-    if (born === null || log === null) return;
-    const { platform, config } = this;
-    const peers = this.peers;
-    this.#hosted = new HostedReplica(
-      {
-        platform,
-        dir: config.dir,
-        layout: config.layout,
-        wal: log.wal,
-        peers,
-        wake: () => this.wake(),
-        fatal: (error) => this.#die(error),
-        onLeader: (group) => this.observer.onLeader?.(group),
-        onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
-      },
-      born,
-      store,
-    );
-    assert(this.#known !== null, "the node was opened");
-    this.#replacement = new Replacement({
-      group: this.#hosted.group,
+    const host: SeatHost = {
+      platform,
+      options: this.#openOptions(),
       peers,
-      known: this.#known,
-      log: (text, fields) => platform.log.write("info", text, fields),
+      known,
       wake: () => this.wake(),
-    });
+      fatal: (error) => this.#die(error),
+      onLeader: (group) => this.observer.onLeader?.(group),
+      onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
+      onJoined: () => {
+        if (this.#stopping === null) this.wake();
+        else this.#finish(); // it was told to stop meanwhile
+      },
+    };
+    this.#recovered = opened.log?.recovered ?? null;
+    this.#peers = peers;
+    this.#seat = new Seat(host, opened, store);
   }
 
-  // ------------------------------------------------------------------------------------------- orders
-
-  #held(): PeerHello["held"] {
-    const group = this.#hosted?.group;
-    return group === undefined ? [] : [{ group: group.group, replica: group.replica, quarantined: false }];
-  }
-
-  #onNote(node: string, { create, close }: PeerNote): void {
+  #onNote(node: string, { create, close, hash }: PeerNote): void {
     if (this.#stopped || this.#stopping !== null) return;
-    if (create !== null) this.#onCreate(node, create);
-    if (close !== null && this.#isHere(close.group, close.replica))
-      this.#close(`the group goes on without it`);
-  }
-
-  /** Only for this directory, and only under an id above all that were ever here: ids are not used twice. */
-  #onCreate(node: string, { group, replica, incarnation }: CreateReplica): void {
-    const opened = this.#opened;
-    if (opened === null || this.#joining || group !== this.config.layout.group) return;
-    if (incarnation !== opened.identity.incarnation) return;
-    const here = this.#hosted?.group.replica ?? 0;
-    const closed = opened.log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;
-    if (replica <= Math.max(here, closed, this.#closed?.group.replica ?? 0)) return;
-    if (here !== 0) this.#close(`${node} gives this node another one`);
-    if (this.#closed !== null && !this.#closed.isQuiet) return; // the order will be repeated
-    this.#join(replica);
-  }
-
-  #join(replica: number): void {
-    const { platform } = this;
-    const opened = this.#opened as Opened;
-    const store = new KeyValueStore(storeSettings(this.config.layout));
-    this.#joining = true;
-    runTask(joinGroup(platform, this.#openOptions(), opened, replica, store), (error, joined) => {
-      this.#joining = false;
-      if (error !== null) return this.#die(error);
-      this.#opened = joined;
-      if (this.#stopping !== null || this.#dead) return this.#endJoin();
-      this.#host(joined, store);
-      platform.log.write("info", "replica made", { replica });
-      this.peers.greetAgain();
-      this.wake();
-    });
-  }
-
-  /** The node was told to stop meanwhile. */
-  #endJoin(): void {
-    if (this.#stopping !== null) this.#finish();
-  }
-
-  /** Closes the replica for good: a tombstone keeps it from ever coming back (hazard E7). */
-  #close(reason: string): void {
-    const hosted = this.#hosted;
-    const opened = this.#opened;
-    if (hosted === null || opened?.log === null || opened === null) return;
-    const { group, replica } = hosted.group;
-    this.platform.log.write("warn", "replica closed", { replica, reason });
-    this.#hosted = null;
-    this.#replacement = null;
-    this.#closed = hosted;
-    hosted.end();
-    this.#opened = { ...opened, born: null };
-    opened.log.wal.appendTombstone(replica, group);
-    this.peers.greetAgain();
-    this.wake();
+    if (hash !== null) this.#seat?.onHash(node, hash);
+    if (create !== null) this.#seat?.onCreate(node, create);
+    if (close !== null) this.#seat?.onClose(close);
   }
 
   /** The node cannot go on: whoever runs it ends the process, and nothing of it happens until then. */
@@ -333,7 +254,7 @@ export class NucleusNode {
   #finish(): void {
     const stopping = this.#stopping;
     assert(stopping !== null, "stop was asked for");
-    if (this.#stopped || this.#joining) return; // a log that is being opened can be closed only afterwards
+    if (this.#stopped || this.#seat?.isJoining === true) return; // a log that is being opened can be closed only afterwards
     this.#stopped = true;
     this.#stopTicks?.();
     this.#hosted?.stop();
@@ -395,20 +316,15 @@ export class NucleusNode {
 
   /** `node` is to take the place of `old` in the shard; why not, as an error text, or null: it has begun. */
   #replaceNode(old: string, node: string): string | null {
-    return this.#leads(this.#hosted?.group) ?? this.#replacement?.replace(old, node) ?? null;
+    return this.#leads(this.#hosted?.group) ?? this.#seat?.replacement?.replace(old, node) ?? null;
   }
 
   #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
     const group = this.#hosted?.group;
-    if (group === undefined || this.#stopped || !this.#isHere(groupId, message.to)) return;
+    if (group === undefined || this.#stopped || this.#seat?.holds(groupId, message.to) !== true) return;
     if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
     group.step(message);
     this.wake();
-  }
-
-  #isHere(groupId: GroupId, replica: ReplicaId): boolean {
-    const group = this.#hosted?.group;
-    return group?.group === groupId && group.replica === replica;
   }
 
   #onSynced(lsn: number): void {
@@ -423,9 +339,7 @@ export class NucleusNode {
     // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
     // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
     if (lateMs > this.config.layout.settings.electionMs / 2) this.#hosted?.group.core.holdElection();
-    this.#hosted?.tick();
-    this.#replacement?.tick();
-    if (this.#hosted?.isRemoved === true) this.#close("the group goes on without it");
+    this.#seat?.tick();
     this.#peers?.tick();
     this.#doors.tick();
     this.wal?.tick(TICK_MS + lateMs);
@@ -454,6 +368,7 @@ export class NucleusNode {
       hosted.group.advance(); // what applying allowed: the end of a joint change, a served transfer
     }
     this.#peers?.flush();
+    this.#seat?.endTurn();
     this.#doors.flush();
   }
 
@@ -466,9 +381,3 @@ export class NucleusNode {
     return this.#peers;
   }
 }
-
-const BLANK =
-  "this node holds no replica of the shard yet; the shard's leader gives it one. If no node of this cluster ever ran " +
-  "before, stop it and start all of them once with --init";
-const AFTER_DAMAGE =
-  "This node takes no part; if a majority of the others is sound, their leader gives it a new replica by itself";

@@ -187,6 +187,10 @@ export class Peers {
     if (control?.isOpen === true) control.encoder.control(encodeShape(peerNote, note));
   }
 
+  tellAll(note: PeerNote): void {
+    for (const node of this.#remotes.keys()) this.sendNote(node, note);
+  }
+
   // ------------------------------------------------------------------------------------------- out
 
   send(group: GroupId, message: Message, entries: readonly Entry[]): void {

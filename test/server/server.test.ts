@@ -22,3 +22,4 @@ import "./router.case.ts";
 import "./snapshot_file.case.ts";
 import "./snapshot_stream.case.ts";
 import "./snapshots.case.ts";
+import "./state_hashes.case.ts";
