@@ -63,7 +63,7 @@ function loggedAt(cluster: ProcessCluster, sinceMs: number, test: (line: Line) =
   });
 }
 
-type Round = { listening: number; elected: number; replayed: number; written: number };
+type Round = { listening: number; elected: number; replayed: number; written: number; cpuSeconds: number };
 
 async function round(cluster: ProcessCluster): Promise<Round> {
   await Promise.all(cluster.nodes.map((node) => node.kill()));
@@ -75,9 +75,11 @@ async function round(cluster: ProcessCluster): Promise<Round> {
     await sleep(POLL_MS);
   }
   const written = performance.now() - startMs;
+  const cpuSeconds = cluster.nodes.reduce((sum, node) => sum + node.cpuSeconds(), 0);
   await cluster.converge();
   return {
     written,
+    cpuSeconds,
     listening: Math.max(...loggedAt(cluster, wallMs, ({ msg }) => msg === "listening")),
     elected: Math.min(...loggedAt(cluster, wallMs, ({ role }) => role === "leader")),
     replayed: Math.max(...loggedAt(cluster, wallMs, ({ msg }) => msg.startsWith("snapshot at"))),
@@ -95,6 +97,11 @@ async function run(cluster: ProcessCluster): Promise<number> {
       { name: "ms until all nodes listen, median", value: median(rounds.map((one) => one.listening)) },
       { name: "ms until a node leads, median", value: median(rounds.map((one) => one.elected)) },
       { name: "ms until all logs are replayed, median", value: median(rounds.map((one) => one.replayed)) },
+      {
+        name: "processor seconds of all nodes until then",
+        value: median(rounds.map((one) => one.cpuSeconds)),
+        digits: 2,
+      },
       { name: "ms until a write is acknowledged, least", value: Math.min(...written) },
       { name: "ms until a write is acknowledged, most", value: Math.max(...written) },
       {

@@ -15,6 +15,8 @@ const CLUSTER = "c4a05c4a05c4a05c4a05c4a05c4a05c4";
 const READY_MS_MAX = 60_000;
 const STOP_MS_MAX = 20_000;
 const LOG_TAIL_BYTES = 2000;
+/** What /proc counts in, on every Linux that matters. */
+const CLOCK_TICKS_PER_SECOND = 100;
 
 export type Program = { readonly command: string; readonly args: readonly string[] };
 
@@ -130,6 +132,20 @@ export class NodeProcess {
     const how = await Promise.race([this.#exited, late]);
     if (how === "still running") await this.kill();
     return how;
+  }
+
+  /** Seconds of processor time that it has used so far; 0 if it does not run. */
+  cpuSeconds(): number {
+    if (!this.running) return 0;
+    const fields = fs.readFileSync(`/proc/${this.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
+  }
+
+  /** Resident memory; 0 if it does not run. */
+  rssBytes(): number {
+    if (!this.running) return 0;
+    const text = fs.readFileSync(`/proc/${this.pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024;
   }
 
   logTail(): string {
