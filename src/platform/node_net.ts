@@ -5,6 +5,7 @@
  * `send` was given is the socket's until `queuedBytes()` is 0; that `writableLength` falls to 0 at once when the
  * kernel took everything holds on all three runtimes (test/conformance).
  */
+import * as dns from "node:dns";
 import * as net from "node:net";
 import { messageOf } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
@@ -40,12 +41,48 @@ export function createNet(): Net {
       });
     },
     dial: (host, port, events) => {
-      const socket = net.connect({ host, port, noDelay: true });
+      const socket = net.connect({ host, port, noDelay: true, lookup: lookUpInTurn });
       const connection = new SocketConnection(socket, events);
       socket.once("connect", () => connection.events.onOpen());
       return connection;
     },
   };
+}
+
+type Answer = Parameters<net.LookupFunction>[2];
+type Question = { readonly host: string; readonly options: dns.LookupOptions; readonly askers: Answer[] };
+
+/** The first one is under way. */
+const questions: Question[] = [];
+
+/**
+ * Name look-ups, one at a time, each asked once for all who want it. They hold a thread of the pool that syncs
+ * need for as long as a name server says nothing, and the pool may have two (hazard H10). Bound: the names of a
+ * layout; nobody dials one again before the dial before it has ended.
+ */
+function lookUpInTurn(host: string, options: dns.LookupOptions, done: Answer): void {
+  const same = questions.find(
+    (question) =>
+      question.host === host &&
+      question.options.all === options.all &&
+      question.options.family === options.family,
+  );
+  if (same !== undefined) {
+    same.askers.push(done);
+    return;
+  }
+  questions.push({ host, options, askers: [done] });
+  if (questions.length === 1) askNext();
+}
+
+function askNext(): void {
+  const [question] = questions;
+  if (question === undefined) return;
+  dns.lookup(question.host, question.options, (error, address, family) => {
+    questions.shift();
+    for (const done of question.askers) done(error, address, family);
+    askNext();
+  });
 }
 
 class SocketConnection implements Connection {

@@ -1,9 +1,10 @@
 /** Disks that fill up or fail under a running node of the compiled program. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { until } from "./cluster.ts";
-import { noTracing, OneNode, remount, smallDisk } from "./one_node.ts";
+import { BINARY, freeBasePort, until } from "./cluster.ts";
+import { CLUSTER, noTracing, OneNode, remount, smallDisk } from "./one_node.ts";
 
 const MiB = 1024 * 1024;
 const SEGMENT_4MIB = { settings: { segmentBytes: 4 * MiB } };
@@ -91,4 +92,40 @@ t.test("D1: a write that fails ends the node at once, too", async (t) => {
   await node.start();
   const keys = Number(node.ask("DBSIZE"));
   t.ok(keys >= replies.filter((reply) => reply === "+OK").length);
+});
+
+t.test("H10: names that nobody answers for do not keep the log from syncing", async (t) => {
+  const without = noTracing();
+  if (without !== null) {
+    t.pass("slow names", { skip: without });
+    return;
+  }
+  const base = await freeBasePort(5);
+  const cwd = t.testdir();
+  // Three of five run; each look-up of the others' names takes four seconds at n1, and there is always one.
+  const hosts = ["127.0.0.1", "127.0.0.1", "127.0.0.1", "n4.invalid", "n5.invalid"];
+  const nodes = hosts.map((host, i) => ({ id: `n${i + 1}`, addr: `${host}:${base + i + 1}` }));
+  writeFileSync(`${cwd}/layout.json`, JSON.stringify({ cluster: CLUSTER, nodes, ...SEGMENT_4MIB }));
+  const slow = ["-P", "/etc/hosts", "-e", "trace=openat", "-e", "inject=openat:delay_enter=4000000"];
+  for (const { id, addr } of nodes.slice(0, 3)) {
+    const under = id === "n1" ? ["strace", "-f", "-qq", "-o", "/dev/null", ...slow] : [];
+    const words = [...under, BINARY, "node", "--id", id, "--listen", addr, "--dir", id];
+    const { pid } = spawn(words[0] as string, [...words.slice(1), "--layout", "layout.json", "--init"], {
+      cwd,
+      env: {},
+      stdio: "ignore",
+      detached: true,
+    });
+    t.teardown(() => process.kill(-(pid as number), "SIGKILL")); // strace and what runs under it
+  }
+  const ask = (port: number, ...words: readonly string[]): string =>
+    spawnSync(BINARY, ["repl", "-p", String(port), ...words], { env: {}, encoding: "utf8" }).stdout.trim();
+  await until(() => ask(base + 2, "SET", "begun", "1") === "OK", "a leader");
+  await until(() => {
+    spawnSync(BINARY, ["leader", "move", "n1", "-p", String(base + 2)], { env: {} });
+    return ask(base + 1, "INFO").includes("role:master");
+  }, "n1 to lead");
+  const replies = new Set<string>();
+  for (let i = 0; i < 50; i++) replies.add(ask(base + 1, "SET", `key${i}`, "1"));
+  t.same([...replies], ["OK"], "none is late, or unknown");
 });
