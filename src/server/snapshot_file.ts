@@ -14,7 +14,7 @@
  * Order of a new one: temporary file, synced; renamed; directory synced; mark in the log, synced; only then are
  * the log before it and older snapshots let go. Errors: NucleusError "ESNAPSHOT" for a file that is not whole.
  */
-import { fromUtf8, getU32, Reader, setU32, utf8, Writer } from "../base/bytes.ts";
+import { fromUtf8, getU32, Reader, utf8, Writer } from "../base/bytes.ts";
 import { crc32 } from "../base/checksum.ts";
 import { codeOf, NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
@@ -115,13 +115,14 @@ function* writeChunks(file: DiskFile, clock: Clock, head: Uint8Array, source: Sn
   let chunks = 0;
   let chunkBytes = 0;
   let checksum = 0;
+  const framed = new Writer(0); // one buffer for all: a write is over before the next begins
   for (let chunk = source.next(); chunk !== null; chunk = source.next()) {
-    const framed = new Uint8Array(CHUNK_HEAD_BYTES + chunk.length);
-    setU32(framed, 0, chunk.length);
-    setU32(framed, 4, crc32(chunk));
-    framed.set(chunk, CHUNK_HEAD_BYTES);
-    checksum = crc32(framed.subarray(4, 8), checksum);
-    yield* writeAll(file, framed, position);
+    framed.length = 0;
+    framed.u32(chunk.length);
+    framed.u32(crc32(chunk));
+    framed.raw(chunk);
+    checksum = crc32(framed.bytes.subarray(4, 8), checksum);
+    yield* writeAll(file, framed.view(), position);
     position += framed.length;
     chunkBytes += chunk.length;
     chunks++;

@@ -132,7 +132,10 @@ export class Snapshots {
     const meta = this.#host.metaAt(store.appliedIndex);
     const logBytesBefore = this.#logBytes;
     const generation = this.#generation;
-    const source = this.#timed(store.beginSnapshot(), generation);
+    const source = this.#timed(
+      this.#slice(() => store.beginSnapshot()),
+      generation,
+    );
     runTask(writeSnapshot(platform.disk, platform.clock, this.#dir, group, meta, source), (error, bytes) => {
       this.#busy = false;
       if (this.#stopped || this.#generation !== generation) return;
@@ -149,20 +152,24 @@ export class Snapshots {
   }
 
   #timed(source: SnapshotSource, generation: number): SnapshotSource {
-    const { clock } = this.#host.platform;
     return {
       next: () => {
         if (this.#stopped || this.#generation !== generation)
           throw new NucleusError("ESUPERSEDED", "the state was replaced meanwhile");
-        const startMs = clock.monotonicMs();
-        const cpuStartMs = clock.cpuMs();
-        const chunk = source.next();
-        this.sliceCpuMsMax = Math.max(this.sliceCpuMsMax, clock.cpuMs() - cpuStartMs);
-        this.sliceMsMax = Math.max(this.sliceMsMax, clock.monotonicMs() - startMs);
-        return chunk;
+        return this.#slice(() => source.next());
       },
       close: () => source.close(),
     };
+  }
+
+  #slice<T>(work: () => T): T {
+    const { clock } = this.#host.platform;
+    const startMs = clock.monotonicMs();
+    const cpuStartMs = clock.cpuMs();
+    const result = work();
+    this.sliceCpuMsMax = Math.max(this.sliceCpuMsMax, clock.cpuMs() - cpuStartMs);
+    this.sliceMsMax = Math.max(this.sliceMsMax, clock.monotonicMs() - startMs);
+    return result;
   }
 
   /** The state was replaced by a received image, whose file lasts: the log behind it begins anew. */

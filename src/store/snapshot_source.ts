@@ -41,7 +41,9 @@ export class ImageWriter implements SnapshotSource {
   readonly #steps: Iterator<void>;
   #closed = false;
   #ended = false;
-  #writer = new Writer(0);
+  /** One buffer for all chunks: a new one for each would make garbage of the whole image. */
+  readonly #writer = new Writer(CHUNK_CAPACITY);
+  #chunkEnds = false;
   #frameCount = 0;
   /** CRC-32 over the checksums of all frames so far. */
   #sum = 0;
@@ -63,9 +65,13 @@ export class ImageWriter implements SnapshotSource {
   next(): Uint8Array | null {
     assert(!this.#closed, "a closed snapshot is not read");
     if (this.#ended) return null;
-    this.#writer = new Writer(CHUNK_CAPACITY);
-    while (this.#writer.length < CHUNK_BYTES && !this.#ended) this.#ended = this.#steps.next().done === true;
-    return this.#writer.length < CHUNK_BYTES / 2 ? this.#writer.copy() : this.#writer.view();
+    this.#writer.length = 0;
+    this.#chunkEnds = false;
+    while (this.#writer.length < CHUNK_BYTES && !this.#chunkEnds) {
+      this.#ended = this.#steps.next().done === true;
+      if (this.#ended) break;
+    }
+    return this.#writer.view();
   }
 
   close(): void {
@@ -110,6 +116,7 @@ export class ImageWriter implements SnapshotSource {
         listed++;
       }
       this.#end(start, FRAME.slots);
+      this.#chunkEnds = true; // numbers by the thousand, and by code that has rarely run: a millisecond's work
       yield;
     }
   }

@@ -67,7 +67,7 @@ export interface Store {
 
 /** Gives the image in chunks while writes go on; each call does at most about one ms of work. */
 export interface SnapshotSource {
-  /** The next chunk (owned by the caller), or null at the end. */
+  /** The next chunk, or null at the end. Its bytes are only good until the next call. */
   next(): Uint8Array | null;
   /** Ends it early or late; copies made for it are freed. */
   close(): void;

@@ -5,7 +5,7 @@ import { Driver } from "./driver.ts";
 export function imageOf(driver: Driver): Uint8Array[] {
   const source = driver.store.beginSnapshot();
   const chunks: Uint8Array[] = [];
-  for (let chunk = source.next(); chunk !== null; chunk = source.next()) chunks.push(chunk);
+  for (let chunk = source.next(); chunk !== null; chunk = source.next()) chunks.push(chunk.slice());
   source.close();
   return chunks;
 }

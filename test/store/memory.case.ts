@@ -291,11 +291,11 @@ t.test("FLUSHALL empties at once and gives memory back bit by bit, also under a 
   fill();
   const hash = driver.store.stateHash();
   const source = driver.store.beginSnapshot();
-  const chunks = [source.next() as Uint8Array];
+  const chunks = [(source.next() as Uint8Array).slice()];
   driver.run(OP.flushAll);
   while (driver.store.tidy());
   driver.run(OP.set, "after", "x", 0, 0);
-  for (let chunk = source.next(); chunk !== null; chunk = source.next()) chunks.push(chunk);
+  for (let chunk = source.next(); chunk !== null; chunk = source.next()) chunks.push(chunk.slice());
   source.close();
   t.ok(driver.store.tidy(), "now that nobody reads it");
   t.equal(restore(chunks, driver).store.stateHash(), hash);

@@ -51,7 +51,7 @@ t.test(
       const chunks: Uint8Array[] = [];
       const after: Uint8Array[] = [];
       for (let chunk = source.next(); chunk !== null; chunk = source.next()) {
-        chunks.push(chunk);
+        chunks.push(chunk.slice());
         for (let i = 0; i < 30; i++) {
           driver.timeMs += 20;
           const more: Command[] = workload.batch(12);
