@@ -22,8 +22,8 @@ export interface Clock {
   /** Milliseconds since some start, with fractions; never goes back. */
   monotonicMs(): number;
   /**
-   * Milliseconds of processor time that this process has used, all its threads together. Time in which the
-   * machine ran something else does not count: for telling how much work a step is, not how long it took.
+   * Milliseconds of processor time that this thread has used, or the process if the runtime cannot tell threads
+   * apart. Time in which the machine ran something else does not count: it tells how much work a step is.
    */
   cpuMs(): number;
   /** Milliseconds since 1970 by the wall clock, a whole number; may step either way. */
