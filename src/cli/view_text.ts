@@ -82,10 +82,17 @@ export function shardsText(view: ClusterView, paint: Paint, indent = ""): string
   return table(columns, rows, paint, indent);
 }
 
-/** "n1 (0) n2 (0) n3 (?)"; a learner, which has no vote yet, is marked as one. */
+/**
+ * "n1 (0) n2 (0) n3 (?)"; a learner, which has no vote yet, is marked as one. Of a lost replica there is no lag to
+ * tell; once its node has another one to come, only that is shown.
+ */
 export function replicasText({ replicas }: ShardView): string {
   return replicas
+    .filter(({ node, role }, i) => {
+      return role !== "missing" || !replicas.some((other, k) => k > i && other.node === node);
+    })
     .map(({ node, role, lag }) => {
+      if (role === "missing") return `${node} (missing)`;
       const known = lag === null ? "?" : formatCount(lag);
       return `${node} (${role === "learner" ? "learner, " : ""}${known})`;
     })

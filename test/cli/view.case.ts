@@ -2,7 +2,7 @@
 import t from "tap";
 import { utf8 } from "../../src/base/bytes.ts";
 import { healthOf, merge, worstLag } from "../../src/cli/cluster_view.ts";
-import { parseReport, readReport } from "../../src/cli/node_report.ts";
+import { parseReport, readReport, type ShardReport } from "../../src/cli/node_report.ts";
 import { plain } from "../../src/cli/output.ts";
 import { nodesText, shardsText, verdictText } from "../../src/cli/view_text.ts";
 import { report, reports, VIEW } from "./views.ts";
@@ -66,6 +66,24 @@ t.test("a dead follower: degraded, and its lag is not the worst of the living", 
   t.equal(verdictText(view, plain), "Degraded - 2/3 nodes, 1/1 shards have leaders, worst lag 3");
   t.match(nodesText(view, plain), /^n3 +127\.0\.0\.1:7003 +no answer +- +-$/m);
   t.match(shardsText(view, plain), "n1 (3) n2 (0) n3 (500)");
+});
+
+t.test("a lost replica is shown as missing, until its node has another one to come", async (t) => {
+  const rest = [
+    { node: "n1", role: "follower", lag: 0 },
+    { node: "n2", role: "leader", lag: 0 },
+  ];
+  const lost = { node: "n3", role: "missing", lag: 7 };
+  const shown = (...replicas: ShardReport["replicas"]) => {
+    const view = merge(
+      reports(report("n1", {}), report("n2", { role: "leader", replicas }), report("n3", {})),
+    );
+    t.equal(healthOf(view), "degraded");
+    return shardsText(view, plain).split(/ {2,}/).at(-1);
+  };
+  t.equal(shown(...rest, lost), "n1 (0) n2 (0) n3 (missing)");
+  t.equal(shown(...rest, lost, { ...lost, lag: 41 }), "n1 (0) n2 (0) n3 (missing)");
+  t.equal(shown(...rest, lost, { ...lost, role: "learner", lag: 41 }), "n1 (0) n2 (0) n3 (learner, 41)");
 });
 
 t.test("no leader: unavailable, and nobody's memory of one is believed", async (t) => {
