@@ -22,6 +22,7 @@ type Door = (args: Args, client: DoorClient, reply: RespEncoder, host: ClientHos
 const REDIS_VERSION = "7.4.0";
 
 const DOORS: Readonly<Record<string, Door>> = {
+  auth: (_args, _client, reply) => reply.error(NO_PASSWORD),
   ping: (args, _client, reply) => {
     if (args.argCount > 2) reply.error(arityError("ping"));
     else if (args.argCount === 2) word(args, 1, reply);
@@ -42,6 +43,8 @@ const DOORS: Readonly<Record<string, Door>> = {
     reply.simple("OK");
     client.closing = true;
   },
+  readonly: (_args, _client, reply) => reply.simple("OK"),
+  readwrite: (_args, _client, reply) => reply.simple("OK"),
   reset: (_args, client, reply) => {
     client.name = "";
     reply.protocol = 2;
@@ -53,6 +56,13 @@ const DOORS: Readonly<Record<string, Door>> = {
     else if (/^-?\d+$/.test(index)) reply.error("ERR DB index is out of range");
     else reply.error("ERR value is not an integer or out of range");
   },
+  time: (_args, _client, reply, host) => {
+    const nowMs = host.clock.wallMs();
+    reply.array(2);
+    reply.text(String(Math.floor(nowMs / 1000)));
+    reply.text(String(Math.floor((nowMs % 1000) * 1000)));
+  },
+  wait: (_args, _client, reply) => reply.error(WAIT_REFUSED),
 };
 
 export function runDoorCommand(
@@ -125,6 +135,9 @@ function hello(args: Args, client: DoorClient, reply: RespEncoder, host: ClientH
 }
 
 const BAD_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+/** A number of replicas would promise what nobody counted: how many have it by then, beyond the majority. */
+const WAIT_REFUSED =
+  "ERR WAIT is not supported, and not needed: whatever was acknowledged is on the disks of a majority already";
 const NO_PASSWORD =
   "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
 

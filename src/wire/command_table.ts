@@ -129,15 +129,19 @@ const GENERIC: readonly Row[] = [
   ["ttl", 2, "rf", "first", OP.ttl, "1.0.0", "key", "Gives the time to live in seconds", RANDOM],
   ["type", 2, "rf", "first", OP.type, "1.0.0", "key", "Names the type of a value"],
   ["unlink", -2, "wf", "all", OP.del, "4.0.0", "key [key ...]", "Removes keys", SPLIT_SUM],
+  ["wait", 3, "s", "none", null, "3.0.0", "numreplicas timeout", "Refused: what was acknowledged is on a majority's disks already"],
 ];
 
 // biome-ignore format: a table is read by its columns
 const CONNECTION: readonly Row[] = [
+  ["auth", -2, "flts", "none", null, "1.0.0", "[username] password", "Logs in; this version knows no users and takes no password"],
   ["client", -2, "", "none", null, "2.4.0", "subcommand [argument ...]", "Looks at and manages client connections"],
   ["echo", 2, "flt", "none", null, "1.0.0", "message", "Gives the message back"],
   ["hello", -1, "flts", "none", null, "6.0.0", "[protover [AUTH username password] [SETNAME name]]", "Greets the server and chooses the protocol"],
   ["ping", -1, "f", "none", null, "1.0.0", "[message]", "Asks whether the server answers"],
   ["quit", -1, "flts", "none", null, "1.0.0", "", "Closes the connection"],
+  ["readonly", 1, "flt", "none", null, "3.0.0", "", "Does nothing: every node takes every command, and reads see the latest state"],
+  ["readwrite", 1, "flt", "none", null, "3.0.0", "", "Does nothing: every node takes every command, and reads see the latest state"],
   ["reset", 1, "flts", "none", null, "6.2.0", "", "Makes the connection as new"],
   ["select", 2, "flt", "none", null, "1.0.0", "index", "Chooses the database; there is only 0"],
 ];
@@ -151,6 +155,7 @@ const SERVER: readonly Row[] = [
   ["flushdb", -1, "w", "none", OP.flushAll, "1.0.0", "[ASYNC | SYNC]", "Removes all keys"],
   ["nucleus", -2, "alts", "none", null, "7.4.0", "STATUS | LEADER node | REPLACE node by", "Tells what this node holds and who leads, as JSON; hands leadership over; puts one node in the place of another"],
   ["info", -1, "lt", "none", null, "1.0.0", "[section ...]", "Tells about the server's state", RANDOM],
+  ["time", 1, "flt", "none", null, "2.6.0", "", "Gives the clock of the node that answers, in seconds and microseconds", RANDOM],
 ];
 
 const rows: readonly (readonly [CommandGroup, Row])[] = [
