@@ -152,6 +152,11 @@ export class Cluster {
       }
       if (node.foreignDisk) this.world.fail("foreign disk", `${node.id} started on the disk of another node`);
       if (node.born) this.happened.restarts++;
+      if (node.born && !node.diskDamaged && server.groups.length === 0)
+        this.world.fail(
+          "needless refusal",
+          `${node.id} came up without its replica, though its disk is sound`,
+        );
       node.state = "up";
       node.born = true;
       this.world.note("up", node.index);

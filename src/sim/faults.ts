@@ -4,6 +4,9 @@ import type { Message } from "../raft/types.ts";
 import { type Cluster, NODE_DIR, type SimNode } from "./cluster.ts";
 import { type Fault, THE_LEADER } from "./plan.ts";
 
+/** How long a stunned node is awake before it hears of the others. */
+const AWAKE_ALONE_US = 200_000;
+
 type Ambush = Fault & { readonly kind: "ambush" };
 
 export class FaultHand {
@@ -79,6 +82,7 @@ export class FaultHand {
       case "crash_point":
         return this.#trap(this.#node(fault.node), fault);
       case "power_all":
+        this.#cluster.count("power_all");
         for (const node of this.#cluster.nodes) this.#down(node, "power", fault.downUs);
         return;
       case "pause":
@@ -197,8 +201,11 @@ export class FaultHand {
 
   #strike(node: SimNode, { atUs, blow, forUs }: Ambush): void {
     this.#cluster.count("ambush");
-    if (blow === "kill" || blow === "power") this.#down(node, blow, forUs);
-    else this.#perform({ atUs, kind: blow, node: node.index, forUs });
+    if (blow === "kill" || blow === "power") return this.#down(node, blow, forUs);
+    const { index } = node;
+    if (blow !== "stun") return this.#perform({ atUs, kind: blow, node: index, forUs });
+    this.#perform({ atUs, kind: "pause", node: index, forUs });
+    this.#perform({ atUs, kind: "isolate", node: index, forUs: forUs + AWAKE_ALONE_US });
   }
 
   #performOnDisk(node: SimNode, fault: Fault): void {
@@ -234,6 +241,7 @@ export class FaultHand {
         return this.#later(fault.forUs, () => net.setCut(fault.from, fault.to, false));
       case "isolate": {
         const alone = this.#node(fault.node).index;
+        this.#cluster.count("isolate");
         const setAll = (cut: boolean): void => {
           for (const { index } of nodes) {
             if (index === alone) continue;
@@ -246,6 +254,7 @@ export class FaultHand {
       }
       case "cut_clients": {
         const node = this.#node(fault.node).index;
+        this.#cluster.count("cut_clients");
         const setAll = (cut: boolean): void => {
           for (const machine of this.#cluster.clientMachines) {
             net.setCut(node, machine, cut);

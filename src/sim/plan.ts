@@ -36,7 +36,7 @@ export type Fault = { readonly atUs: number } & (
       readonly kind: "ambush";
       readonly after: Occasion;
       readonly nth: number;
-      readonly blow: "kill" | "power" | "isolate" | "pause" | "disk_stall";
+      readonly blow: Blow;
       readonly delayUs: number;
       readonly forUs: number;
     }
@@ -66,7 +66,9 @@ type DrawnKind = Exclude<FaultKind, "snapshot">;
 /** When the order of events matters most: it sent entries, asked for votes, gave its vote, acknowledged entries. */
 export type Occasion = "append" | "vote" | "vote_reply" | "append_reply";
 const OCCASIONS: readonly Occasion[] = ["append", "vote", "vote_reply", "append_reply"];
-const BLOWS = ["kill", "power", "isolate", "pause", "disk_stall"] as const;
+/** "stun": it stands still, cut off from the others, and wakes before it hears of them again. */
+export type Blow = "kill" | "power" | "isolate" | "pause" | "disk_stall" | "stun";
+const BLOWS: readonly Blow[] = ["kill", "power", "isolate", "pause", "disk_stall", "stun", "stun"];
 
 export type Plan = {
   readonly format: 1;

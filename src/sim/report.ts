@@ -16,7 +16,13 @@ export type SimReport = {
   readonly undecided: number;
   readonly simulatedUs: number;
   readonly events: number;
-  readonly operations: { readonly ok: number; readonly notExecuted: number; readonly unknown: number };
+  readonly operations: {
+    readonly ok: number;
+    /** Of those that are ok: asked through the client library. */
+    readonly okByLibrary: number;
+    readonly notExecuted: number;
+    readonly unknown: number;
+  };
   readonly happened: Cluster["happened"];
   /** Faults that took effect, by name. */
   readonly faults: FaultCounts;

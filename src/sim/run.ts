@@ -173,7 +173,12 @@ class Run {
     const { world, counts, happened } = this.#cluster;
     const { violation, trace } = world;
     const outcomes = { ok: 0, not_executed: 0, unknown: 0 };
-    for (const { outcome } of ops) outcomes[outcome]++;
+    const library = new Set(this.#cluster.clients.flatMap((one) => (one.usesLibrary ? [one.number] : [])));
+    let okByLibrary = 0;
+    for (const { outcome, client } of ops) {
+      outcomes[outcome]++;
+      if (outcome === "ok" && library.has(client)) okByLibrary++;
+    }
     const cause = violation?.cause;
     return {
       seed: this.#plan.seed,
@@ -190,7 +195,12 @@ class Run {
       undecided: this.#undecided,
       simulatedUs: world.nowUs,
       events: world.steps,
-      operations: { ok: outcomes.ok, notExecuted: outcomes.not_executed, unknown: outcomes.unknown },
+      operations: {
+        ok: outcomes.ok,
+        okByLibrary,
+        notExecuted: outcomes.not_executed,
+        unknown: outcomes.unknown,
+      },
       happened,
       faults: counts,
       judged: new Map(this.#checkers.map((checker) => [checker.name, checker.judged])),

@@ -93,6 +93,11 @@ export class WorkloadClient {
     });
   }
 
+  /** It speaks through the product's client library. */
+  get usesLibrary(): boolean {
+    return this.#talk instanceof LibraryTalk;
+  }
+
   /** Asks nothing more; answers still count. */
   stop(): void {
     this.#stopped = true;

@@ -146,9 +146,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: "G1: a deadline is counted from the machine's clock",
     edits: [
       {
-        file: "src/store/store.ts",
-        find: "    this.#x.logTimeMs = this.logTimeMs;\n    this.#x.nowMs = this.logTimeMs;\n    const kind",
-        replace: "    this.#x.logTimeMs = this.logTimeMs;\n    this.#x.nowMs = Date.now();\n    const kind",
+        file: "src/store/commands/strings.ts",
+        find: "!== 0 ? x.logTimeMs + expiry : expiry;",
+        replace: "!== 0 ? Date.now() + expiry : expiry;",
       },
     ],
   },

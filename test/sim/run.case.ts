@@ -3,6 +3,7 @@ import { type Fault, type Plan, planOfSeed } from "../../src/sim/plan.ts";
 import { counts, storyOf, summaryOf } from "../../src/sim/report.ts";
 import { runPlan, runSeed } from "../../src/sim/run.ts";
 import { shrink } from "../../src/sim/shrink.ts";
+import { add, markdownOf, missingKinds, summaryOfReport } from "./summary.ts";
 
 /** A short plan of three nodes, to be made worse. */
 function smallPlan(seed: number, change: Partial<Plan> = {}): Plan {
@@ -53,6 +54,32 @@ t.test("the canary: disks that lie about syncs are found out at once, by name", 
   t.match(report.violation?.rule, /durable/);
   t.match(storyOf(report), /Broken rule: .* durable/);
   t.ok(report.simulatedUs < 3_000_000, "by the first vote or the first acknowledgement");
+});
+
+t.test("a run that is short, or in which little happened, does not count", async (t) => {
+  const report = runPlan(smallPlan(5));
+  t.ok(report.simulatedUs < 30_000_000 && report.operations.ok >= 300, summaryOf(report));
+  t.notOk(counts(report), "eight seconds");
+  const enough = { ...report, simulatedUs: 30_000_000 };
+  t.ok(counts(enough));
+  t.notOk(counts({ ...enough, operations: { ...report.operations, ok: 299 } }));
+});
+
+t.test("what seeds came to is summed, and every kind of fault has its place", async (t) => {
+  const run = runPlan(smallPlan(5));
+  const report = { ...run, simulatedUs: 40_000_000, operations: { ...run.operations, ok: 400 } };
+  const one = summaryOfReport(report, 0.5);
+  const three = add(add(one, one), summaryOfReport({ ...report, simulatedUs: 1 }, 0.5));
+  t.equal(three.seeds, 2);
+  t.equal(three.tooLittle, 1);
+  t.equal(three.simulatedS, 80);
+  t.equal(three.operations.ok, 800);
+  t.equal(three.happened.elections, 2 * report.happened.elections);
+  t.ok(missingKinds(three.faults).includes("power_all"));
+  t.match(markdownOf(three), /\| rules broken \| none \|/);
+  const broken = { rule: "order", message: "order: of things\nat length", stack: "" };
+  const bad = summaryOfReport({ ...report, simulatedUs: 1, violation: broken }, 1);
+  t.match(markdownOf(add(three, bad)), /order \(seed 5\)/, "a seed that does not count may still fail");
 });
 
 t.test(
