@@ -136,16 +136,12 @@ export class NodeProcess {
 
   /** Seconds of processor time that it has used so far; 0 if it does not run. */
   cpuSeconds(): number {
-    if (!this.running) return 0;
-    const fields = fs.readFileSync(`/proc/${this.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
+    return this.running ? cpuSeconds(this.pid) : 0;
   }
 
   /** Resident memory; 0 if it does not run. */
   rssBytes(): number {
-    if (!this.running) return 0;
-    const text = fs.readFileSync(`/proc/${this.pid}/status`, "utf8");
-    return Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024;
+    return this.running ? rssBytes(this.pid) : 0;
   }
 
   logTail(): string {
@@ -252,6 +248,18 @@ export class ProcessCluster {
     process.off("exit", this.#emergency);
     if (!keep) fs.rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+/** Seconds of processor time that a process has used so far. */
+export function cpuSeconds(pid: number): number {
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
+}
+
+/** Resident memory of a process. */
+export function rssBytes(pid: number): number {
+  const text = fs.readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1] ?? 0) * 1024;
 }
 
 /** Ports that were free a moment ago. */
