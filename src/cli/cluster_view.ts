@@ -125,11 +125,13 @@ function mergeShard(id: string, reports: readonly NodeReport[]): ShardView {
     term: shard.term,
     commit: shard.commit,
     // Without a leader the others' memory of one is out of date.
-    replicas: shard.replicas.map(({ node: on, role, lag }) => ({
-      node: on,
-      role: !leads && role === "leader" ? "follower" : role,
-      lag,
-    })),
+    replicas: shard.replicas
+      .map(({ node: on, role, lag }) => ({
+        node: on,
+        role: !leads && role === "leader" ? "follower" : role,
+        lag,
+      }))
+      .sort((a, b) => byNumber(a.node, b.node)),
     slots: shard.slots,
     keys: shard.keys,
     bytes: shard.bytes,

@@ -70,8 +70,8 @@ t.test("a dead follower: degraded, and its lag is not the worst of the living", 
 
 t.test("a lost replica is shown as missing, until its node has another one to come", async (t) => {
   const rest = [
+    { node: "n2", role: "leader", lag: 0 }, // replicas come in the order of their ids: n1 was replaced
     { node: "n1", role: "follower", lag: 0 },
-    { node: "n2", role: "leader", lag: 0 },
   ];
   const lost = { node: "n3", role: "missing", lag: 7 };
   const shown = (...replicas: ShardReport["replicas"]) => {
