@@ -1,10 +1,18 @@
 /**
- * Nucleus beside redis-server, in one run: `npx tsx bench/peers.ts [--rounds 5] [--seconds 4] [--no-figures]`.
+ * Nucleus beside redis-server, in one run: `npx tsx bench/peers.ts`.
  *
- * Three nodes of dist/nucleus (every write synced by a majority) and one redis-server with `appendfsync always` and
- * no replicas, both on this machine, loaded in turns by redis-benchmark: A B A B .. A row is the median of the
- * rounds' ratios with the smallest and largest, and the CPU each side used for an operation. The exit code is 1 if
- * a median lies below its floor. Figures of different machines or runs do not compare.
+ *     --rounds N       loads of each side, in turns: A B, B A, A B .. (5)
+ *     --seconds N      length of one, about (4)
+ *     --binary PATH    the program (dist/nucleus)
+ *     --no-figures     assert nothing
+ *     --json           one JSON object
+ *
+ * Three nodes (every write synced by a majority) and one redis-server with `appendfsync always` and no replicas, both
+ * on this machine, loaded by redis-benchmark. A row is the median of the rounds' ratios with the smallest and
+ * largest, and the processor time that each process used for an operation: the node that leads, the two others,
+ * redis-server, and the generator as a share of a core, once against each side. Where that share is above
+ * GENERATOR_SHARE_MAX the row is marked: the generator may have been the limit. The exit code is 1 if a median lies
+ * below its floor. Figures of different machines or runs do not compare.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
@@ -12,6 +20,8 @@ import * as net from "node:net";
 import * as os from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
+import { cpuSeconds } from "../chaos/processes.ts";
+import { median } from "./figures.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -19,6 +29,7 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "4" },
     binary: { type: "string", default: "dist/nucleus" },
     "no-figures": { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
   },
 });
 const ROUNDS = Number(options.rounds);
@@ -36,8 +47,10 @@ const ROWS: readonly Row[] = [
   { name: "GET 64 x 16", test: "get", clients: 64, pipeline: 16, floor: 0.4 },
 ];
 
+/** `port` is that of `pids[0]`: the node that leads, or redis-server. */
 type Side = { name: string; port: number; pids: number[] };
-type Sample = { rps: number; cpuUsPerOp: number; generatorShare: number };
+/** `cpuUsPerOp`: by process, as in `pids`. */
+type Sample = { rps: number; cpuUsPerOp: number[]; generatorShare: number };
 
 const children: ChildProcess[] = [];
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), "nucleus-bench-"));
@@ -107,7 +120,8 @@ async function startNucleus(): Promise<Side> {
     leader = nodes.findIndex(({ id }) => id === status.shards[0].leader);
     return leader >= 0;
   });
-  return { name: "nucleus", port: ports[leader] as number, pids };
+  const leaderFirst = [pids[leader] as number, ...pids.filter((_, i) => i !== leader)];
+  return { name: "nucleus", port: ports[leader] as number, pids: leaderFirst };
 }
 
 async function startRedis(): Promise<Side> {
@@ -122,12 +136,6 @@ async function startRedis(): Promise<Side> {
   );
   await until("redis-server", () => redisCli(port, "PING") === "PONG");
   return { name: "redis", port, pids: [child.pid as number] };
-}
-
-/** Seconds of CPU that a process has used. */
-function cpuSeconds(pid: number): number {
-  const fields = fs.readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function measure(side: Side, row: Row, requests: number): Promise<Sample> {
@@ -162,14 +170,27 @@ async function measure(side: Side, row: Row, requests: number): Promise<Sample> 
   const seconds = (performance.now() - startedAt) / 1000;
   if (code !== 0) throw new Error(`redis-benchmark failed against ${side.name}: ${text}`);
   const rps = Number(text.trim().split("\n").at(-1)?.split(",")[1]?.replaceAll('"', ""));
-  const used = side.pids.reduce((sum, pid, i) => sum + cpuSeconds(pid) - (before[i] as number), 0);
-  return { rps, cpuUsPerOp: (used / requests) * 1e6, generatorShare: generatorCpu / seconds };
+  const used = side.pids.map((pid, i) => cpuSeconds(pid) - (before[i] as number));
+  const cpuUsPerOp = used.map((processSeconds) => (processSeconds / requests) * 1e6);
+  return { rps, cpuUsPerOp, generatorShare: generatorCpu / seconds };
 }
 
-const median = (list: readonly number[]): number =>
-  list.toSorted((a, b) => a - b)[list.length >> 1] as number;
+type Outcome = {
+  readonly name: string;
+  readonly ratio: number;
+  readonly least: number;
+  readonly most: number;
+  readonly floor: number;
+  readonly rps: readonly number[];
+  /** Leader, follower, follower, redis-server. */
+  readonly cpuUsPerOp: readonly number[];
+  /** Against nucleus, against redis-server. */
+  readonly generatorShares: readonly number[];
+  readonly generatorBound: boolean;
+  readonly passed: boolean;
+};
 
-async function compare(row: Row, sides: readonly Side[]): Promise<boolean> {
+async function compare(row: Row, sides: readonly Side[]): Promise<Outcome> {
   const ratios: number[] = [];
   const samples: Sample[][] = [[], []];
   const requests = [0, 0];
@@ -184,31 +205,67 @@ async function compare(row: Row, sides: readonly Side[]): Promise<boolean> {
     ratios.push((samples[0]?.at(-1)?.rps ?? 0) / (samples[1]?.at(-1)?.rps ?? 1));
   }
   const ratio = median(ratios);
-  const cpu = samples.map((list) => median(list.map((sample) => sample.cpuUsPerOp)).toFixed(1));
-  const bound = samples.some((list) => median(list.map((s) => s.generatorShare)) > GENERATOR_SHARE_MAX);
-  const passed = ratio >= row.floor;
-  const cells = [
-    row.name.padEnd(16),
-    ratio.toFixed(2).padStart(6),
-    `${Math.min(...ratios).toFixed(2)}-${Math.max(...ratios).toFixed(2)}`.padStart(11),
-    (row.floor > 0 ? row.floor.toFixed(2) : "-").padStart(6),
-    `${cpu[0]} / ${cpu[1]}`.padStart(15),
-    bound ? "generator-bound" : "",
-    passed ? "" : "BELOW FLOOR",
-  ];
-  console.log(cells.join("  ").trimEnd());
-  return passed;
+  const generatorShares = samples.map((list) => median(list.map((sample) => sample.generatorShare)));
+  return {
+    name: row.name,
+    ratio,
+    least: Math.min(...ratios),
+    most: Math.max(...ratios),
+    floor: row.floor,
+    rps: samples.map((list) => median(list.map((sample) => sample.rps))),
+    cpuUsPerOp: sides.flatMap(({ pids }, side) =>
+      pids.map((_, i) => median((samples[side] as Sample[]).map((one) => one.cpuUsPerOp[i] as number))),
+    ),
+    generatorShares,
+    generatorBound: generatorShares.some((share) => share > GENERATOR_SHARE_MAX),
+    passed: ratio >= row.floor,
+  };
+}
+
+const HEAD = ["", "ratio", "min-max", "floor", "n op/s", "r op/s", "n CPU us/op", "r CPU", "generator n / r"];
+const WIDTHS = [14, 5, 9, 5, 8, 8, 16, 5, 15];
+
+function line(cells: readonly string[]): string {
+  const padded = cells.map((cell, i) =>
+    i === 0 ? cell.padEnd(WIDTHS[0] ?? 0) : cell.padStart(WIDTHS[i] ?? 0),
+  );
+  return padded.join("  ").trimEnd();
+}
+
+function show(outcome: Outcome): string {
+  const { ratio, least, most, floor, rps, cpuUsPerOp, generatorShares } = outcome;
+  const nucleus = cpuUsPerOp.slice(0, -1).map((us) => us.toFixed(1));
+  return line([
+    outcome.name,
+    ratio.toFixed(2),
+    `${least.toFixed(2)}-${most.toFixed(2)}`,
+    floor > 0 ? floor.toFixed(2) : "-",
+    ...rps.map((value) => Math.round(value).toLocaleString("en-US")),
+    nucleus.join(" + "),
+    (cpuUsPerOp.at(-1) ?? 0).toFixed(1),
+    generatorShares.map((share) => `${Math.round(share * 100)}%`).join(" / "),
+    outcome.generatorBound ? "generator-bound" : "",
+    outcome.passed ? "" : "BELOW FLOOR",
+  ]);
 }
 
 async function main(): Promise<number> {
   const sides = [await startNucleus(), await startRedis()];
-  console.log(`${ROUNDS} rounds of about ${SECONDS} s each, 100 B values, 100,000 random keys`);
-  console.log(
-    "redis: one redis-server, appendfsync always; nucleus: three nodes, synced on a majority, leader's port",
+  const say = options.json ? console.error : console.log;
+  say(`${ROUNDS} rounds of about ${SECONDS} s each, 100 B values, 100,000 random keys`);
+  say(
+    "n: nucleus, three nodes, synced on a majority, at the leader's port; CPU: leader + follower + follower",
   );
-  console.log(`${"".padEnd(16)}   ratio      min-max   floor  CPU us/op n / r`);
-  let passed = true;
-  for (const row of ROWS) passed = (await compare(row, sides)) && passed;
+  say("r: redis-server, appendfsync always, no replicas");
+  say(line(HEAD));
+  const outcomes: Outcome[] = [];
+  for (const row of ROWS) {
+    const outcome = await compare(row, sides);
+    outcomes.push(outcome);
+    say(show(outcome));
+  }
+  const passed = outcomes.every((outcome) => outcome.passed);
+  if (options.json) console.log(JSON.stringify({ passed, rows: outcomes }));
   return passed || options["no-figures"] ? 0 : 1;
 }
 
