@@ -71,15 +71,18 @@ export class NodeStatus implements NodeInfo {
   #memory(): Facts {
     let data = 0;
     let allocated = 0;
+    let most = 0;
     for (const { store } of this.#node.groups) {
       data += store.dataBytes;
       allocated += store.allocatedBytes;
+      const { memoryBytesMax } = store.settings;
+      if (memoryBytesMax < Number.MAX_SAFE_INTEGER) most += memoryBytesMax; // else there is no limit
     }
     return [
       ["used_memory", allocated],
       ["used_memory_human", formatBytes(allocated)],
       ["used_memory_dataset", data],
-      ["maxmemory", this.#node.config.layout.settings.memoryBytesMax],
+      ["maxmemory", most],
       ["maxmemory_policy", "noeviction"],
     ];
   }

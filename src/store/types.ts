@@ -40,6 +40,8 @@ export interface Store {
    */
   read(command: CommandView, nowMs: number, reply: ReplySink): boolean;
 
+  /** The limits in force: the log's, not what any file says. */
+  readonly settings: StoreSettings;
   readonly appliedIndex: Index;
   readonly appliedTerm: Term;
   /** Highest batch time applied. */

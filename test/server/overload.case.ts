@@ -130,3 +130,21 @@ t.test("H9: heartbeats do not wait behind a snapshot that fills the link", (t) =
   t.equal(cluster.node(0).group.core.term, term);
   t.end();
 });
+
+t.test(
+  "INFO tells the memory limit that is in force: the log's, whatever the layout file says by now",
+  (t) => {
+    const cluster = Cluster.started({ seed: 8, nodes: 1, memoryBytesMax: 1_000_000 });
+    const maxmemory = (): string => /maxmemory:(\d+)/.exec(cluster.call(0, "INFO", "memory"))?.[1] ?? "";
+    t.equal(maxmemory(), "1000000");
+    cluster.kill(0);
+    cluster.layout = { ...cluster.layout, settings: { ...cluster.layout.settings, memoryBytesMax: 7 } };
+    cluster.start(0);
+    cluster.leader();
+    t.equal(cluster.call(0, "SET", "k", "v"), "OK");
+    t.equal(maxmemory(), "1000000");
+    const unlimited = Cluster.started({ seed: 8, nodes: 1 });
+    t.match(unlimited.call(0, "INFO", "memory"), /maxmemory:0\r/);
+    t.end();
+  },
+);
