@@ -21,18 +21,22 @@ async function verbs(): Promise<Verb[]> {
   return Promise.all(modules);
 }
 
-/** By verb: its options as its help shows them, "--long" and "-x" forms. */
+/** By verb: its options as its help shows them, "--long" and "-x" forms, and those of the verbs under it. */
 async function optionsByVerb(): Promise<Map<string, string[]>> {
   const options = new Map<string, string[]>([["", ["--help", "--version"]]]);
   for (const { command, builder } of await verbs()) {
-    const help = await builder(yargs([]).scriptName("nucleus")).getHelp();
-    const found = [...help.matchAll(/^\s+(?:(-\w)(?:, )?)?(--[\w-]+)?\s/gm)].flatMap((match) =>
-      match.slice(1),
+    const help = (words: readonly string[]): Promise<string> =>
+      new Promise((done) => {
+        const program = builder(yargs([]).scriptName("nucleus"));
+        program.parse([...words, "--help"], (_error: unknown, _args: unknown, text: string) => done(text));
+      });
+    const own = await help([]);
+    const under = [...own.matchAll(/^ {2}nucleus (\w+) /gm)].map((match) => help([match[1] as string]));
+    const texts = [own, ...(await Promise.all(under))];
+    const found = texts.flatMap((text) =>
+      [...text.matchAll(/^\s+(?:(-\w)(?:, )?)?(--[\w-]+)?\s/gm)].flatMap((match) => match.slice(1)),
     );
-    options.set(
-      command.split(" ")[0] ?? "",
-      found.filter((name) => name !== undefined),
-    );
+    options.set(command.split(" ")[0] ?? "", [...new Set(found.filter((name) => name !== undefined))]);
   }
   return options;
 }
