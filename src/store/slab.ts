@@ -16,6 +16,7 @@
 import { assert } from "../base/assert.ts";
 import { CELL_BYTES, CELL_BYTES_MAX, CELLS_PER_PAGE, KIND_COUNT, kindFor, PAGE_BYTES } from "./cell_kinds.ts";
 import { GRANULES_PER_PAGE, Pages } from "./pages.ts";
+import { release } from "./release.ts";
 
 const EXTENT_SHIFT = 17; // granules per extent, as a shift
 const PAGE_SHIFT = 13; // granules per page, as a shift
@@ -33,6 +34,8 @@ export class Slab {
   #pinned = new Uint8Array(0);
   /** Copies of pages that changed while pinned; null when no snapshot is being read. */
   #copies: Map<number, PageCopy> | null = null;
+  /** The copy that was read last: the next page goes into its memory. */
+  #spent: Uint8Array | null = null;
   /** One past the highest page that existed at `pinAll`. */
   pinnedCount = 0;
   /** Cells of the page being vacated that were walked. */
@@ -212,13 +215,15 @@ export class Slab {
 
   /**
    * The page as it was at `pinAll`, which is done with: null if it was not in use then. The bytes are borrowed
-   * until the next change of the slab.
+   * until the next call or the next change of the slab.
    */
   unpin(page: number): PageCopy | null {
     assert(this.#copies !== null, "pages are pinned");
     const copy = this.#copies.get(page);
     if (copy !== undefined) {
       this.#copies.delete(page);
+      if (this.#spent !== null) release(this.#spent);
+      this.#spent = copy.bytes;
       return copy;
     }
     if (this.#pinned[page] !== 1) return null;
@@ -227,6 +232,9 @@ export class Slab {
   }
 
   unpinAll(): void {
+    for (const { bytes } of this.#copies?.values() ?? []) release(bytes);
+    if (this.#spent !== null) release(this.#spent);
+    this.#spent = null;
     this.#copies = null;
     this.#pinned = new Uint8Array(0);
     this.pinnedCount = 0;
@@ -235,7 +243,9 @@ export class Slab {
   #copyAside(page: number): void {
     const { kind, cells, bytes } = this.#view(page);
     this.#pinned[page] = 0;
-    const copy = new Uint8Array(new ArrayBuffer(bytes.length));
+    const { buffer } = this.#spent ?? new Uint8Array(new ArrayBuffer(PAGE_BYTES));
+    this.#spent = null;
+    const copy = new Uint8Array(buffer, 0, bytes.length);
     copy.set(bytes);
     this.#copies?.set(page, { kind, cells, bytes: copy });
   }
