@@ -25,7 +25,7 @@ import { parseArgs } from "node:util";
 import { type NodeProcess, ProcessCluster, programOf } from "../chaos/processes.ts";
 import { MiB } from "../src/base/units.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
-import { type Figure, report } from "./figures.ts";
+import { type Figure, median, report } from "./figures.ts";
 import { KEY_BYTES, load, PIPELINE, VALUE_BYTES } from "./load.ts";
 
 const LOG_FACTOR = 3;
@@ -36,6 +36,7 @@ const WIPED_BACK_MS_MAX = 120_000;
 const SAMPLE_MS = 200;
 /** After a round, until memory is looked at: a snapshot under way ends, and what it copied is given back. */
 const CALM_MS = 3000;
+const SAMPLES = 10;
 const ASK_MS_MAX = 30_000;
 
 const { values } = parseArgs({
@@ -96,9 +97,22 @@ function raise(list: number[], at: number, value: number): void {
   list[at] = Math.max(list[at] ?? 0, value);
 }
 
+/** The first node leads: a leader holds more than its followers, and rounds are to be compared node by node. */
+async function leadingFirst(cluster: ProcessCluster): Promise<NodeProcess> {
+  const first = cluster.nodes[0] as NodeProcess;
+  for (const startMs = performance.now(); performance.now() - startMs < ASK_MS_MAX; await sleep(100)) {
+    const leader = await cluster.leader();
+    if (leader === first) return first;
+    const connection = await RespConnection.open(leader.address, ASK_MS_MAX);
+    await connection.call(["NUCLEUS", "LEADER", first.id], ASK_MS_MAX);
+    connection.close();
+  }
+  throw new Error(`${first.id} does not become the leader`);
+}
+
 /** Each key once, in an order of its own: a step that shares no divisor with the count visits them all. */
 async function writeAll(cluster: ProcessCluster, round: number): Promise<void> {
-  const { port } = await cluster.leader();
+  const { port } = await leadingFirst(cluster);
   const step = stepFor(keys);
   const keyAt = (i: number): number => (i * step + round) % keys;
   const seconds = await load({ port, commands: keys, keyAt, round, pipeline: PIPELINE });
@@ -116,7 +130,12 @@ async function memoryOf(cluster: ProcessCluster): Promise<number[]> {
   const different = await cluster.converge();
   if (different !== "") throw new Error(different);
   await sleep(CALM_MS);
-  return cluster.nodes.map((node) => node.rssBytes());
+  const samples: number[][] = cluster.nodes.map(() => []);
+  for (let i = 0; i < SAMPLES; i++) {
+    for (const [at, node] of cluster.nodes.entries()) samples[at]?.push(node.rssBytes());
+    await sleep(SAMPLE_MS);
+  }
+  return samples.map(median);
 }
 
 /** One number of a node's INFO. */
@@ -220,6 +239,7 @@ async function run(cluster: ProcessCluster): Promise<number> {
     ...perNode("memory after the first round", first),
     ...perNode("memory after the last round", last),
     ...perNode("most memory", watch.memory),
+    ...perNode("memory of the state itself, now", await infos(cluster, "used_memory")),
     { name: "largest growth of memory", value: max(growth), limit: { most: MEMORY_FACTOR }, digits: 2 },
     { name: "snapshots taken, all nodes", value: sum(await infos(cluster, "shard1_snapshots_taken")) },
     {
