@@ -12,6 +12,8 @@ import {
 } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { COMMANDS, type CommandInfo } from "../../src/wire/command_table.ts";
+import { type PeerNote, peerNote } from "../../src/wire/control.ts";
+import { encodeShape } from "../../src/wire/msgpack.ts";
 import {
   OPCODE,
   PING_BYTES_MAX,
@@ -130,6 +132,25 @@ function example(): string[] {
   ];
 }
 
+/** The three notes between nodes, each in the body of a `control` frame. */
+function notes(): string[] {
+  const none = { create: null, close: null, hash: null };
+  const [group, replica] = [7, 4];
+  const incarnation = "00112233445566778899aabbccddeeff";
+  const create = { group, replica, incarnation, bootstrap: null };
+  const hash = { group, replica, index: 128, hash: "0123456789abcdef" };
+  const shown = (title: string, note: PeerNote): string[] => [title, ...hexDump(encodeShape(peerNote, note))];
+  return [
+    "```text",
+    ...shown("create: group 7, replica 4, on the node of that incarnation", { ...none, create }),
+    "",
+    ...shown("close: group 7, replica 4", { ...none, close: { group, replica } }),
+    "",
+    ...shown("hash: of group 7 on replica 4 when it had applied index 128", { ...none, hash }),
+    "```",
+  ];
+}
+
 function recovery(): string[] {
   const list = RECOVERY_TABLE.map(({ label, when, verdict }) => {
     const facts = Object.entries(when).map(([fact, value]) => `${value ? "" : "not "}${fact}`);
@@ -144,6 +165,7 @@ export const GENERATED: Readonly<Record<string, () => readonly string[]>> = {
   opcodes: () => numbers("Opcode", OPCODE),
   "peer kinds": () => numbers("Kind", PEER_KIND),
   limits,
+  notes,
   example,
   recovery,
 };
