@@ -13,7 +13,7 @@
  * alone when nothing is outstanding. Without credit the router keeps the bundle.
  */
 import { assert } from "../base/assert.ts";
-import { bytesEqual } from "../base/bytes.ts";
+import { bytesEqual, getU32 } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import type { ReplicaId } from "../raft/types.ts";
 import {
@@ -40,6 +40,13 @@ const RETRY_MS_MAX = 50_000;
  * from the floor on that its last executed write named, which is at most one such window behind.
  */
 const SEQS_MAX = 2048;
+/**
+ * Requests are numbered from a place drawn at start, below 2^36: the connection outlives a replica that is closed,
+ * and answers to its requests must not meet the numbers of the next one (hazard C10). Numbers stay below 2^37
+ * (forward_server.ts); nobody has waited since they were last at 1.
+ */
+const REQUEST_STRIDE = 16;
+const REQUEST_MAX = 2 ** 37 - 1;
 /** The leader's answer may be news to it as well: two ticks pass before it is asked again. */
 const PAUSE_TICKS = 2;
 
@@ -69,7 +76,7 @@ export class Forwarder implements Numbers {
   readonly #view = new CommandView();
   /** In the order they were sent. */
   readonly #requests = new Map<number, Request>();
-  #requestNext = 1;
+  #requestNext: number;
   #seqNext = 1;
   /** Session writes without an answer; insertion order is rising, so the first one is the floor. */
   readonly #unanswered = new Set<number>();
@@ -87,6 +94,7 @@ export class Forwarder implements Numbers {
     assert(client.length === 16, "a client id has 128 bits");
     this.#client = client;
     this.#host = host;
+    this.#requestNext = getU32(client, 0) * REQUEST_STRIDE + 1;
   }
 
   /** False: not now; the bundle stays with the caller. */
@@ -99,7 +107,8 @@ export class Forwarder implements Numbers {
     if (this.#unanswered.size > 0 && this.#seqNext + bundle.count - this.#floor() > SEQS_MAX) return false;
     if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
     const stamped = rides ? this.#stamp(bundle) : bundle;
-    const id = this.#requestNext++;
+    const id = this.#requestNext;
+    this.#requestNext = id < REQUEST_MAX ? id + 1 : 1;
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
     const answered = new Uint8Array(stamped.count);

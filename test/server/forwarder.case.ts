@@ -34,11 +34,14 @@ function bundleOf(origin: FakeOrigin, commands: readonly Command[], sinceTick = 
 
 type Sent = { leader: number; id: number; rides: boolean; resumes: boolean; bundle: Bundle };
 
-function world() {
+/** Its first bytes are zero, so requests are numbered from 1 on. */
+const CLIENT = Uint8Array.of(0, 0, 0, 0, ...Array(12).fill(9));
+
+function world(client = CLIENT) {
   const state = { open: true, leader: 1 };
   const sent: Sent[] = [];
   const back: { bundle: Bundle; rides: boolean }[] = [];
-  const forwarder = new Forwarder(new Uint8Array(16).fill(9), {
+  const forwarder = new Forwarder(client, {
     canSend: () => state.open,
     sendRequest: (leader, id, rides, resumes, bundle) =>
       void sent.push({ leader, id, rides, resumes, bundle }),
@@ -317,5 +320,20 @@ t.test("a leader that others know by now loses nothing that was sent to it", (t)
     [[1], true],
     [[2], false],
   ]);
+  t.end();
+});
+
+t.test("C10: an answer to what the replica before this one had sent is nobody's", (t) => {
+  const before = world(new Uint8Array(16).fill(0x11));
+  const after = world(new Uint8Array(16).fill(0xfe));
+  before.forwarder.send(1, bundleOf(before.origin, [[OP.getDel, ["a"], 1]]), true);
+  before.forwarder.end();
+  t.same([...before.origin.replies], [[1, `-${UNCERTAIN}`]]);
+  after.forwarder.send(1, bundleOf(after.origin, [[OP.getDel, ["b"], 2]]), true); // over the same connection
+  t.ok(after.forwarder.onReply(ok((before.sent[0] as Sent).id, 0)), "it is late, and harms nothing");
+  t.equal(after.origin.replies.size, 0);
+  t.ok(after.forwarder.onReply(ok((after.sent[0] as Sent).id, 0)));
+  t.same([...after.origin.replies], [[2, "OK"]]);
+  for (const { id } of [...before.sent, ...after.sent]) t.ok(id < 2 ** 36 + 100, "with room above");
   t.end();
 });
