@@ -57,6 +57,12 @@ function hunt(mutant: Mutant): Hunt | string {
   return JSON.parse(last) as Hunt;
 }
 
+/** At once: the next mutants take a while. */
+function keep(row: Row): void {
+  if (!process.argv.includes("--table")) return;
+  writeFileSync(page, withRows(readFileSync(page, "utf8"), [row], MUTANTS.map(numberOf)));
+}
+
 function describe({ found, seeds: ran, cpuS, simulatedS, crashes, crash }: Hunt): string {
   const work = `${cpuS.toFixed(1)} s of CPU, ${simulatedS.toFixed(0)} simulated s`;
   const accidents = crashes === 0 ? "" : `; ${crashes} crashes that do not count (${crash})`;
@@ -64,7 +70,6 @@ function describe({ found, seeds: ran, cpuS, simulatedS, crashes, crash }: Hunt)
   return `killed by seed ${found.seed} (${work}${accidents}): ${found.message}`;
 }
 
-const rows: Row[] = [];
 for (const mutant of MUTANTS) {
   const number = numberOf(mutant);
   if (!`${number} ${mutant.name}`.includes(only)) continue;
@@ -75,16 +80,12 @@ for (const mutant of MUTANTS) {
   console.log(`# ${how.slice(0, 400)}`);
   if (typeof result === "string") continue;
   const { found, cpuS, seeds: ran } = result;
-  rows.push({
+  keep({
     number,
     name: mutant.name,
     seed: found === null ? `none of ${ran}` : String(found.seed),
     checker: found === null ? "survives" : found.rule,
     cpu: cpuS.toFixed(1),
   });
-}
-if (process.argv.includes("--table")) {
-  const order = MUTANTS.map(numberOf);
-  writeFileSync(page, withRows(readFileSync(page, "utf8"), rows, order));
 }
 end();

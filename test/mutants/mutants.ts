@@ -403,16 +403,10 @@ export const MUTANTS: readonly Mutant[] = [
         find: "if (identity.cluster !== cluster || identity.node !== node) {",
         replace: "if (identity.cluster !== cluster) {",
       },
-    ],
-  },
-  {
-    number: 44,
-    name: "B2: the commit index follows the leader's word beyond what was compared",
-    edits: [
       {
-        file: "src/raft/follower.ts",
-        find: "s.commitTo(Math.min(m.commit, s.verified));",
-        replace: "s.commitTo(Math.min(m.commit, log.lastIndex));",
+        file: "src/server/birth.ts",
+        find: "if (owner !== node) {",
+        replace: 'if (owner === "") {',
       },
     ],
   },

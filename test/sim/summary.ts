@@ -116,7 +116,7 @@ export function markdownOf(summary: Summary): string {
   const rows: [string, string][] = [
     ["seeds", `${number(seeds)} (and ${number(tooLittle)} that did too little to count)`],
     ["simulated time", `${number(simulatedS / 3600, 1)} h`],
-    ["processor time", `${number(cpuS / 60)} min: ${number(simulatedS / cpuS)} simulated s to the second`],
+    ["processor time", `${number(cpuS / 60, 1)} min: ${number(simulatedS / cpuS)} simulated s to the second`],
     ["events", number(events)],
     ["operations acknowledged", number(operations.ok ?? 0)],
     [".. of them by the client library", number(operations.okByLibrary ?? 0)],
