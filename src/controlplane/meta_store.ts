@@ -1,0 +1,198 @@
+/**
+ * The control plane's state as the state machine of a group: what the driver (server/group.ts) asks of a store, over
+ * MetaState. Commands are those of commands.ts, in ordinary frames; a GET of CONTROL_KEY reads the image of the state.
+ *
+ * Replies: the number of a transition's reply as an integer, or its error. A frame that holds no command of ours is
+ * answered with an error and changes nothing, on every replica alike. Session numbers are not looked at: every command
+ * is good to be repeated (commands.ts).
+ *
+ * Errors: only a batch of a newer state version stops the replica: NucleusError "state_version".
+ */
+import { assert } from "../base/assert.ts";
+import { bytesEqual, concat, getU16, getU32, getU64, Reader, utf8 } from "../base/bytes.ts";
+import { NucleusError } from "../base/errors.ts";
+import { ENTRY_KIND, type Index, type Term } from "../raft/types.ts";
+import {
+  type ApplyListener,
+  type SnapshotSink,
+  type SnapshotSource,
+  STATE_VERSION,
+  type Store,
+  type StoreSettings,
+} from "../store/types.ts";
+import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import { decodeShape, ShapeError } from "../wire/msgpack.ts";
+import type { ReplySink } from "../wire/reply.ts";
+import { CONTROL_KEY, metaBootstrap, readCommand } from "./commands.ts";
+import { endFrame, framesOf, hashOf, placeFrame, StateHash, writeFrame } from "./image.ts";
+import { type Image, ImageReader } from "./image_reader.ts";
+import { emptyState, type MetaState, type Reply } from "./state.ts";
+import { transition } from "./transition.ts";
+
+const KEY = utf8(CONTROL_KEY);
+const NO_CLUSTER = "0".repeat(32);
+const NO_LIMITS: StoreSettings = {
+  memoryBytesMax: Number.MAX_SAFE_INTEGER,
+  sessionRepliesMax: Number.MAX_SAFE_INTEGER,
+  sessionsMax: Number.MAX_SAFE_INTEGER,
+};
+const MALFORMED = "ERR malformed command in batch";
+
+export class MetaStore implements Store {
+  appliedIndex: Index = 0;
+  appliedTerm: Term = 0;
+  logTimeMs = 0;
+  /** Commands that changed something. */
+  revision = 0;
+  #state: MetaState = emptyState(NO_CLUSTER);
+  readonly #view = new CommandView();
+
+  /** As of the last applied entry; a value that nobody changes. */
+  get state(): MetaState {
+    return this.#state;
+  }
+
+  apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void {
+    assert(index === this.appliedIndex + 1, "entries are applied in order, without gaps");
+    const version = getU16(batch, 46);
+    if (version > STATE_VERSION) {
+      throw new NucleusError(
+        "state_version",
+        `entry ${index} needs state version ${version}, this program knows ${STATE_VERSION}: install the newer release`,
+      );
+    }
+    this.logTimeMs = Math.max(this.logTimeMs, getU64(batch, 32));
+    const kind = batch[44] as number;
+    if (kind === ENTRY_KIND.commands) this.#applyCommands(index, batch, listener);
+    else if (kind === ENTRY_KIND.bootstrap) this.#applyBootstrap(batch);
+    this.appliedIndex = index;
+    this.appliedTerm = term;
+  }
+
+  #applyCommands(index: Index, batch: Uint8Array, listener: ApplyListener): void {
+    const view = this.#view;
+    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
+    const count = getU32(batch, 40);
+    let at = BATCH_HEADER_BYTES;
+    let readable = true;
+    for (let ordinal = 0; ordinal < count; ordinal++) {
+      const sink = listener.begin(ordinal);
+      readable = readable && view.read(batch, at, end) === null;
+      if (!readable) sink.error(MALFORMED);
+      else {
+        at = view.end;
+        if (view.op < OP_WRITE_MIN) this.#answer(view, sink);
+        else this.#execute(view, index, sink);
+      }
+      listener.end(ordinal);
+    }
+  }
+
+  #execute(view: CommandView, index: Index, sink: ReplySink): void {
+    const command = readCommand(view);
+    if (command instanceof ShapeError) return sink.error(`INVALID ${command.reason}`);
+    const { state, reply } = transition(this.#state, command, index);
+    if (state !== this.#state) this.revision++;
+    this.#state = state;
+    send(reply, sink);
+  }
+
+  /** Entries of another form change nothing, on every replica alike. */
+  #applyBootstrap(batch: Uint8Array): void {
+    const reader = new Reader(
+      batch,
+      BATCH_HEADER_BYTES,
+      Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0)),
+    );
+    reader.blob(); // the group's config is raft's business
+    const rest = reader.raw(reader.left);
+    const bootstrap = reader.failed ? null : decodeShape(metaBootstrap, rest, "bootstrap");
+    if (bootstrap === null || bootstrap instanceof ShapeError) return;
+    this.#state = { ...emptyState(bootstrap.cluster), settings: bootstrap.settings };
+  }
+
+  tidy(): boolean {
+    return false;
+  }
+
+  read(command: CommandView, _nowMs: number, reply: ReplySink): boolean {
+    assert(command.op < OP_WRITE_MIN, "only reads are answered without an entry");
+    this.#answer(command, reply);
+    return true;
+  }
+
+  #answer(command: CommandView, reply: ReplySink): void {
+    const isState = command.op === OP.get && command.argCount === 1 && bytesEqual(command.arg(0), KEY);
+    if (!isState) return reply.nil();
+    const image = concat([...imageOf(this.#image())]);
+    reply.blob(image, 0, image.length);
+  }
+
+  stateHash(): string {
+    return hashOf(this.#state);
+  }
+
+  /** Nothing here expires. */
+  earliestDeadlineMs(): number {
+    return -1;
+  }
+
+  /** Nodes and shards: what there is to list. */
+  get keyCount(): number {
+    return this.#state.nodes.size + this.#state.shards.size;
+  }
+
+  /** Limits of a key-value store, which this is not. */
+  readonly settings = NO_LIMITS;
+  readonly expiringCount = 0;
+  readonly dataBytes = 0;
+  readonly allocatedBytes = 0;
+
+  /** Everything in here has a count that is bounded (state.ts); together a few megabytes. */
+  memoryRefusal(): string | null {
+    return null;
+  }
+
+  sessionRefusal(): string | null {
+    return null;
+  }
+
+  beginSnapshot(): SnapshotSource {
+    const frames = imageOf(this.#image());
+    return {
+      next: () => frames.next().value ?? null,
+      close: () => void frames.return(undefined),
+    };
+  }
+
+  beginRestore(): SnapshotSink {
+    return new ImageReader(({ place, state }) => {
+      this.#state = state;
+      this.appliedIndex = place.index;
+      this.appliedTerm = place.term;
+      this.logTimeMs = place.logTimeMs;
+      this.revision = place.revision;
+    });
+  }
+
+  #image(): Image {
+    const { appliedIndex: index, appliedTerm: term, logTimeMs, revision } = this;
+    return { place: { index, term, logTimeMs, revision }, state: this.#state };
+  }
+}
+
+function* imageOf({ place, state }: Image): Generator<Uint8Array, undefined, undefined> {
+  const hash = new StateHash();
+  yield writeFrame(placeFrame(place));
+  for (const payload of framesOf(state)) {
+    hash.add(payload);
+    yield writeFrame(payload);
+  }
+  yield writeFrame(endFrame(hash));
+}
+
+function send(reply: Reply, sink: ReplySink): void {
+  if (reply.ok) sink.integer(reply.number);
+  else sink.error(reply.error);
+}

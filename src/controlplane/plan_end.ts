@@ -1,0 +1,99 @@
+/** How plans end: their moves one by one, by success or by cancel; then the wish is what was reached. */
+
+import type { Layout, ShardWish } from "../ring/layout.ts";
+import { countSlots } from "../ring/range.ts";
+import {
+  type FinishedMove,
+  isEnded,
+  type MetaState,
+  type Plan,
+  type PlannedMove,
+  RECORDS_MAX,
+  type ShardRecord,
+  type ShardState,
+} from "./state.ts";
+
+/**
+ * No further move begins; those that run are told to abort. The cancel takes a number of the moves' counter: so its
+ * place among attempts is known.
+ */
+export function cancelPlan(state: MetaState): MetaState {
+  const { plan } = state;
+  if (plan === null || plan.cancelled > 0) return state;
+  const epoch = state.epoch + 1;
+  const moves = plan.moves.map((move) =>
+    move.state === "waiting" ? { ...move, state: "cancelled" as const } : move,
+  );
+  return settled({ ...state, epoch, plan: { ...plan, cancelled: epoch, moves } });
+}
+
+/** The state with one move of the plan changed. */
+export function withMove(state: MetaState, plan: Plan, at: number, move: PlannedMove): MetaState {
+  return settled({ ...state, plan: { ...plan, moves: plan.moves.with(at, move) } });
+}
+
+/** Draws the conclusions: moves that a lost shard can no longer finish are over, and so is a plan without open moves. */
+export function settled(state: MetaState): MetaState {
+  const { plan } = state;
+  if (plan === null) return state;
+  const moves = plan.moves.map((move) => concluded(state, plan, move));
+  const isChanged = moves.some((move, i) => move !== plan.moves[i]);
+  const next = isChanged ? { ...state, plan: { ...plan, moves } } : state;
+  return moves.every(isEnded) ? ended(next, { ...plan, moves }) : next;
+}
+
+function concluded(state: MetaState, plan: Plan, move: PlannedMove): PlannedMove {
+  const isLost = (id: string): boolean => state.shards.get(id)?.state === "lost";
+  let next = move;
+  // The target's log can no longer say anything: the operator said so in its place.
+  if (next.state === "running" && isLost(next.to)) next = { ...next, state: "aborted" };
+  // The source can no longer close anything.
+  if (next.state === "owned" && isLost(next.from)) next = { ...next, state: "done" };
+  if (next.state === "aborted" && isLost(next.from)) next = closedAborted(plan, next);
+  return next;
+}
+
+/** Both sides are as before the attempt: it is tried again, unless the plan was cancelled. */
+export function closedAborted(plan: Plan, move: PlannedMove): PlannedMove {
+  return { ...move, state: plan.cancelled > 0 ? "cancelled" : "waiting" };
+}
+
+export function finishedMove(plan: Plan, { epoch, from, to, slots, record }: PlannedMove): FinishedMove[] {
+  return record === null
+    ? []
+    : [{ epoch, plan: plan.number, from, to, slotCount: countSlots(slots), record }];
+}
+
+export function withFinished(state: MetaState, plan: Plan, move: PlannedMove): MetaState {
+  return { ...state, finished: [...state.finished, ...finishedMove(plan, move)].slice(-RECORDS_MAX) };
+}
+
+function ended(state: MetaState, plan: Plan): MetaState {
+  const count = plan.moves.filter((move) => move.state === "done").length;
+  const isCancelled = plan.cancelled > 0;
+  const planEnd = { number: plan.number, cancelled: isCancelled, done: count, moves: plan.moves.length };
+  const next = { ...state, plan: null, planEnd };
+  return isCancelled ? backToBefore(next, plan) : next;
+}
+
+/** The wish is again what it was, and whatever the plan brought that owns slots by now. */
+function backToBefore(state: MetaState, plan: Plan): MetaState {
+  const { assignment, layout } = state;
+  const counts = assignment.counts();
+  const kept = (layout?.shards ?? []).filter(
+    ({ id }) => plan.added.includes(id) && (counts.get(id) ?? 0) > 0,
+  );
+  const wish = kept.length === 0 ? plan.before : mergedLayout(plan, kept);
+  const wanted = new Set(wish.shards.map(({ id }) => id));
+  const shards = new Map<string, ShardRecord>();
+  for (const [id, shard] of state.shards) {
+    const is: ShardState = shard.state === "lost" ? "lost" : wanted.has(id) ? "active" : "retiring";
+    shards.set(id, is === shard.state ? shard : { ...shard, state: is });
+  }
+  return { ...state, layout: wish, shards };
+}
+
+function mergedLayout({ before, number }: Plan, kept: readonly ShardWish[]): Layout {
+  const shards = [...before.shards, ...kept].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return { ...before, number, shards };
+}
