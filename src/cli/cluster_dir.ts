@@ -105,7 +105,7 @@ function checked(layout: Layout, dir: string, { nodes, basePort }: TreeWish): La
     throw new CliError(
       EXIT.usage,
       `--nodes ${nodes} does not fit: the cluster in ${where} has ${count}.`,
-      `Its layout is fixed (${where}/${LAYOUT}).`,
+      `Its layout file says so (${where}/${LAYOUT}).`,
       "Leave --nodes out to go on with it, or make another cluster with --dir.",
     );
   }

@@ -7,7 +7,7 @@ import type { Argv } from "yargs";
 import { formatCount } from "../base/units.ts";
 import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
 import { askLeader, onlyShard } from "./ask_leader.ts";
-import { type ClusterView, type ReplicaView, type ShardView, viewCluster } from "./cluster_view.ts";
+import { type ClusterView, type ShardView, viewCluster } from "./cluster_view.ts";
 import { EXIT } from "./exit_codes.ts";
 import { CliError, listed } from "./output.ts";
 import { notReached } from "./status_command.ts";
@@ -77,10 +77,7 @@ async function watch(address: Address, old: string, by: string): Promise<ShardVi
       await askLeader(view, shard, ["REPLACE", old, by]);
       askedMs = nowMs;
     }
-    const now = progressText(
-      shard.replicas.find((replica) => replica.node === by),
-      by,
-    );
+    const now = progressText(shard, by);
     if (now !== seen) {
       seen = now;
       movedMs = nowMs;
@@ -91,7 +88,9 @@ async function watch(address: Address, old: string, by: string): Promise<ShardVi
   }
 }
 
-function progressText(replica: ReplicaView | undefined, node: string): string {
+function progressText({ id, leader, replicas }: ShardView, node: string): string {
+  const replica = replicas.find((one) => one.node === node);
+  if (leader === null) return `${id} has no leader that could do it.`;
   if (replica === undefined) return `${node} is to get a replica.`;
   if (replica.role === "missing") return `${node} is being told to hold one.`;
   if (replica.role !== "learner") return `${node} votes; the config is being settled.`;
@@ -115,6 +114,15 @@ function explainOwnReplacement(view: ClusterView, shard: ShardView, node: string
     `To give it a new replica on its own machine: stop it, move its directory away, start it without --init; the ` +
     "leader does the rest.\nTo put another node in its place: --with NODE";
   if (!isAlive) throw new CliError(EXIT.unavailable, `${node} does not answer.`, "", anew);
+  if (shard.leader === null) {
+    const what = `${shard.id} has no leader that could give ${node} a new replica.`;
+    throw new CliError(
+      EXIT.unavailable,
+      what,
+      "A majority of sound replicas must run.",
+      "See: nucleus status",
+    );
+  }
   if (replica.role === "missing" || replica.role === "learner") {
     throw new CliError(
       EXIT.conflict,

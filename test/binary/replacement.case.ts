@@ -119,6 +119,9 @@ t.test(
     const said = await third.says(/n1 waits: [^\n]*\nn3 waits: [^\n]*\n/, "stderr");
     for (const file of harmed) t.match(said[0], `${file} at offset `);
     t.match(nucleus(["repl", "-p", own, "GET", "k7"]).stderr, /CLUSTERDOWN/, "one sound copy is no majority");
+    const helped = nucleus(["node", "replace", "n1", "-p", own]);
+    t.equal(helped.status, 4);
+    t.match(helped.stderr, /s1 has no leader that could give n1 a new replica/);
     t.notOk(third.stdout.includes("ready"));
   },
 );
