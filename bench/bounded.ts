@@ -161,6 +161,7 @@ async function follower(cluster: ProcessCluster): Promise<NodeProcess> {
 /** Kills a node and starts it again: what it says of how it came back. */
 async function restarted(cluster: ProcessCluster): Promise<Figure[]> {
   const node = await follower(cluster);
+  const taken = await info(node, "shard1_snapshots_taken"); // a short run needs none
   const log = join(node.dir, "log");
   const before = fs.statSync(log).size;
   await node.kill();
@@ -178,7 +179,7 @@ async function restarted(cluster: ProcessCluster): Promise<Figure[]> {
     {
       name: `restart of ${node.id}: index of its snapshot`,
       value: Number(found?.[1] ?? Number.NaN),
-      limit: { least: 1 },
+      limit: { least: Math.min(1, taken) },
     },
     { name: "entries replayed behind it", value: Number(found?.[2] ?? Number.NaN) },
     { name: "ms until it had", value: ms },
@@ -197,7 +198,7 @@ async function wiped(cluster: ProcessCluster): Promise<Figure> {
   const startMs = performance.now();
   node.start();
   let ms = Number.NaN;
-  while (Number.isNaN(ms) && performance.now() - startMs < WIPED_BACK_MS_MAX) {
+  while (Number.isNaN(ms) && node.running && performance.now() - startMs < WIPED_BACK_MS_MAX) {
     await sleep(SAMPLE_MS);
     const leader = await cluster.leader();
     const [own, its] = await Promise.all([node.status(), leader.status()]);
