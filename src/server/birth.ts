@@ -34,9 +34,9 @@ import { STATE_VERSION, type Store, type StoreSettings } from "../store/types.ts
 import type { GroupId, Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts";
 import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
-import { createIdentity, type Identity, loadIdentity, loadPeers } from "./identity.ts";
+import { createIdentity, type Identity, loadIdentity, loadPeers, saveIdentity } from "./identity.ts";
 import { firstConfig, type Layout, membersOf } from "./layout.ts";
-import { listSnapshots } from "./snapshot_file.ts";
+import { listSnapshots, removeIfThere } from "./snapshot_file.ts";
 import { type LoadedSnapshot, loadSnapshot } from "./snapshots.ts";
 
 /** A replica that can take part; its state is loaded into the store. */
@@ -94,7 +94,8 @@ export function* openNode(platform: Platform, options: OpenOptions, store: Store
   yield* makeDirs(disk, dir);
   const log = yield* orDamage(openLog(platform, options, "refuse"), options);
   if (log instanceof NucleusError) {
-    const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
+    const owner = { cluster: layout.cluster, node, replica: 0 };
+    const identity = known ?? (yield* createIdentity(disk, random, dir, owner));
     return { identity, peers: yield* loadPeers(disk, dir), log: null, born: null, damage: log };
   }
   try {
@@ -102,7 +103,8 @@ export function* openNode(platform: Platform, options: OpenOptions, store: Store
     const judged =
       found === null ? null : yield* orDamage(bringUp(platform, options, log.wal, found, store), options);
     // Only now: a directory that is another node's does not become this one's.
-    const identity = known ?? (yield* createIdentity(disk, random, dir, layout.cluster, node));
+    const owner = { cluster: layout.cluster, node, replica: highestHeld(log.recovered, found) };
+    const identity = known ?? (yield* createIdentity(disk, random, dir, owner));
     const peers = yield* loadPeers(disk, dir);
     if (judged instanceof NucleusError) return { identity, peers, log, born: null, damage: judged };
     return { identity, peers, log, born: judged, damage: null };
@@ -110,6 +112,11 @@ export function* openNode(platform: Platform, options: OpenOptions, store: Store
     if (!(error instanceof AssertionError)) yield* log.wal.close();
     throw error;
   }
+}
+
+/** The highest id that the log knows a replica of the group by. */
+function highestHeld({ tombstones }: Recovered, found: RecoveredGroup | null): ReplicaId {
+  return Math.max(found?.replica ?? 0, ...tombstones.map(({ replica }) => replica));
 }
 
 /** What `task` gives; or the damage it met, if there are others who may have a sound copy. */
@@ -186,6 +193,9 @@ function* bringUp(
 /**
  * Carries out the order to hold a replica of the group: what is here of an older one is closed for good and set
  * aside, the new id is on the disk when this ends, and its log is empty: the leader sends it.
+ *
+ * The id is noted outside of the log before anything else. So it is used up even if this is broken off, or the log is
+ * lost afterwards: a second order of the same id is refused, and the leader takes the next one.
  */
 export function* joinGroup(
   platform: Platform,
@@ -196,6 +206,9 @@ export function* joinGroup(
 ): Task<Opened> {
   const { dir, layout } = options;
   const { group } = layout;
+  const identity = { ...opened.identity, replica };
+  assert(replica > opened.identity.replica, "an id is held once");
+  yield* saveIdentity(platform.disk, dir, identity);
   const log = opened.log ?? (yield* openLog(platform, options, "setAside"));
   const { wal, recovered } = log;
   assert(opened.born === null, "a node holds one replica of a group");
@@ -206,7 +219,7 @@ export function* joinGroup(
   yield* untilSynced(log, wal.appendHardState(replica, group, hardState));
   const found = { group, replica, hardState, snapshotIndex: 0, snapshotTerm: 0, entries: [] };
   const born = yield* bringUp(platform, options, wal, found, store);
-  return { ...opened, log, born, damage: null };
+  return { ...opened, identity, log, born, damage: null };
 }
 
 /** Snapshots of a replica that was closed: no start may take one for the new one's. */
@@ -214,7 +227,7 @@ function* setSnapshotsAside(disk: Disk, dir: string, group: GroupId, keep: boole
   for (const { file, ...name } of yield* listSnapshots(disk, dir)) {
     if (name.group !== group) continue;
     if (keep) yield* wait<void>((done) => disk.rename(`${dir}/${file}`, `${dir}/${file}.damaged`, done));
-    else yield* wait<void>((done) => disk.unlink(`${dir}/${file}`, done));
+    else yield* removeIfThere(disk, `${dir}/${file}`); // the closed replica may still be cleaning up
   }
   yield* wait<void>((done) => disk.syncDir(dir, done));
 }

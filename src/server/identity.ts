@@ -1,10 +1,12 @@
 /**
- * Who this data directory is: `DIR/node.json`, written once, at birth, after the bootstrap is synced in the log.
+ * Who this data directory is: `DIR/node.json`, written at birth, after the bootstrap is synced in the log, and before
+ * each replica that is made by an order.
  *
- *     { "format": 1, "cluster": "..", "node": "n1", "incarnation": "<32 hex>" }
+ *     { "format": 1, "cluster": "..", "node": "n1", "incarnation": "<32 hex>", "replica": 3 }
  *
  * The incarnation is drawn at birth, so a wiped or swapped directory is never taken for the one before (hazard
- * A12). Errors: NucleusError "EFOREIGN" for a directory that belongs to something else, "EBORN" for --init on one
+ * A12). `replica` is the highest id that this directory may have promised anything under, so that it knows of it even
+ * if its log is lost: no order makes a replica of that id or a lower one here again. Errors: NucleusError "EFOREIGN" for a directory that belongs to something else, "EBORN" for --init on one
  * that is in use, "EBLANK" for an empty one without --init of a node that is alone: nobody could give it a replica.
  */
 import { fromUtf8, toHex, utf8 } from "../base/bytes.ts";
@@ -14,8 +16,15 @@ import { KiB } from "../base/units.ts";
 import { STORAGE_VERSION } from "../base/version.ts";
 import { readFile, replaceFile } from "../platform/files.ts";
 import type { Disk, Random } from "../platform/platform.ts";
+import type { ReplicaId } from "../raft/types.ts";
 
-export type Identity = { readonly cluster: string; readonly node: string; readonly incarnation: string };
+export type Identity = {
+  readonly cluster: string;
+  readonly node: string;
+  readonly incarnation: string;
+  /** The highest id that a replica was ever held under here; 0: none yet. */
+  readonly replica: ReplicaId;
+};
 
 const FILE = "node.json";
 const PEERS_FILE = "peers.json";
@@ -76,14 +85,18 @@ export function* createIdentity(
   disk: Disk,
   random: Random,
   dir: string,
-  cluster: string,
-  node: string,
+  owner: Pick<Identity, "cluster" | "node" | "replica">,
 ): Task<Identity> {
   const bits = new Uint8Array(16);
   random.fill(bits);
-  const identity: Identity = { cluster, node, incarnation: toHex(bits) };
-  yield* replaceFile(disk, dir, FILE, utf8(`${JSON.stringify({ format: STORAGE_VERSION, ...identity })}\n`));
+  const { cluster, node, replica } = owner;
+  const identity: Identity = { cluster, node, incarnation: toHex(bits), replica };
+  yield* saveIdentity(disk, dir, identity);
   return identity;
+}
+
+export function saveIdentity(disk: Disk, dir: string, identity: Identity): Task<void> {
+  return replaceFile(disk, dir, FILE, utf8(`${JSON.stringify({ format: STORAGE_VERSION, ...identity })}\n`));
 }
 
 /** The incarnations of other nodes' replicas, by "group/replica" (known_peers.ts): `DIR/peers.json`. */
@@ -110,15 +123,16 @@ export function savePeers(disk: Disk, dir: string, peers: ReadonlyMap<string, st
 
 function parse(text: string, dir: string): Identity {
   try {
-    const { format, cluster, node, incarnation } = JSON.parse(text) as Record<string, unknown>;
+    const { format, cluster, node, incarnation, replica = 0 } = JSON.parse(text) as Record<string, unknown>;
     if (format !== STORAGE_VERSION) {
       throw new NucleusError(
         "EFORMAT",
         `${dir}/${FILE} has storage format ${String(format)}; this program reads ${STORAGE_VERSION}`,
       );
     }
-    if (typeof cluster === "string" && typeof node === "string" && typeof incarnation === "string") {
-      return { cluster, node, incarnation };
+    const isNamed = typeof cluster === "string" && typeof node === "string";
+    if (isNamed && typeof incarnation === "string" && typeof replica === "number") {
+      return { cluster, node, incarnation, replica };
     }
   } catch (error) {
     if (codeOf(error) === "EFORMAT") throw error;

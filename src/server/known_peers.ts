@@ -22,6 +22,8 @@ export class KnownPeers {
   /** Those that last on this disk. */
   readonly #lasting: Set<string>;
   #saving = false;
+  /** Why it could not be saved last: it is tried again and again, and said once. */
+  #problem = "";
   /** Something that was pending is sound now. */
   onLasting: () => void = () => {};
 
@@ -44,11 +46,19 @@ export class KnownPeers {
     return this.#lasting.has(id) ? "sound" : "pending";
   }
 
-  /** Ids that no config names any more are never heard of again: the file does not grow with replacements. */
-  forgetBelow(group: GroupId, lowest: ReplicaId): void {
+  /** Somebody was heard under this id, or it was promised to somebody from here. */
+  isKnown(group: GroupId, replica: ReplicaId): boolean {
+    return this.#known.has(`${group}/${replica}`);
+  }
+
+  /**
+   * Ids below `next` that a committed config does not name never come back, and nothing hangs on what they say: so
+   * the file does not grow with replacements.
+   */
+  forgetOthers(group: GroupId, members: readonly ReplicaId[], next: ReplicaId): void {
     for (const id of this.#known.keys()) {
-      const [of, replica] = id.split("/").map(Number);
-      if (of !== group || (replica as number) >= lowest) continue;
+      const [of, replica] = id.split("/").map(Number) as [number, number];
+      if (of !== group || replica >= next || members.includes(replica)) continue;
       this.#known.delete(id);
       this.#lasting.delete(id);
     }
@@ -62,10 +72,14 @@ export class KnownPeers {
       this.#saving = false;
       if (error !== null) {
         // Not believed, so nothing is at risk: the next hello tries again.
-        this.#platform.log.write("error", "peers.json cannot be written", { reason: messageOf(error) });
+        const reason = messageOf(error);
+        if (reason !== this.#problem)
+          this.#platform.log.write("error", "peers.json cannot be written", { reason });
+        this.#problem = reason;
         for (const id of saved.keys()) if (!this.#lasting.has(id)) this.#known.delete(id);
         return;
       }
+      this.#problem = "";
       for (const id of saved.keys()) if (this.#known.has(id)) this.#lasting.add(id);
       if ([...this.#known.keys()].some((id) => !this.#lasting.has(id))) this.#save();
       this.onLasting();

@@ -61,6 +61,9 @@ export type NodeHolding = {
 
 type Beats = { out: GroupMessage<Heartbeat>[]; back: GroupMessage<HeartbeatReply>[] };
 
+/** Where a replica is, and the directory there that speaks for it. */
+type Route = { readonly remote: Remote; readonly incarnation: string };
+
 type Remote = {
   readonly control: PeerLink;
   readonly forward: PeerLink;
@@ -76,7 +79,7 @@ export class Peers {
   readonly #node: string;
   readonly #remotes = new Map<string, Remote>();
   /** Where each sound replica is, and can be reached. */
-  readonly #routes = new Map<GroupId, Map<ReplicaId, Remote>>();
+  readonly #routes = new Map<GroupId, Map<ReplicaId, Route>>();
   #forwarder: Forwarder | null = null;
   #ticks = 0;
 
@@ -134,7 +137,7 @@ export class Peers {
   // ------------------------------------------------------------------------------------------- who is where
 
   #remoteOf(group: GroupId, replica: ReplicaId): Remote | undefined {
-    return this.#routes.get(group)?.get(replica);
+    return this.#routes.get(group)?.get(replica)?.remote;
   }
 
   /** The node that says it holds a replica; null if none that can be reached does. */
@@ -162,17 +165,23 @@ export class Peers {
   #reroute(): void {
     this.#routes.clear();
     for (const remote of this.#remotes.values()) {
+      const newest = remote.control.hello?.incarnation;
       for (const { hello } of [remote.control, remote.forward, remote.bulk]) {
-        for (const { group, replica, quarantined } of hello?.held ?? []) {
-          if (quarantined || hello === null) continue;
-          if (this.#known.standing(group, replica, hello.incarnation) !== "sound") continue;
-          const routes = this.#routes.get(group) ?? new Map<ReplicaId, Remote>();
-          routes.set(replica, remote);
-          this.#routes.set(group, routes);
-        }
+        // A connection to a directory that is gone may stand for a while after another one took its place.
+        if (hello !== null && hello.incarnation === (newest ?? hello.incarnation))
+          this.#addRoutes(remote, hello);
       }
     }
     this.#host.wake();
+  }
+
+  #addRoutes(remote: Remote, { incarnation, held }: PeerHello): void {
+    for (const { group, replica, quarantined } of held) {
+      if (quarantined || this.#known.standing(group, replica, incarnation) !== "sound") continue;
+      const routes = this.#routes.get(group) ?? new Map<ReplicaId, Route>();
+      routes.set(replica, { remote, incarnation });
+      this.#routes.set(group, routes);
+    }
   }
 
   /** What this node holds is another now: it greets everyone anew. */
@@ -327,7 +336,8 @@ export class Peers {
   }
 
   #speaksFor(link: PeerLink, group: GroupId, replica: ReplicaId): boolean {
-    return this.#remoteOf(group, replica)?.control.peer.id === link.peer.id;
+    const route = this.#routes.get(group)?.get(replica);
+    return route?.remote.control.peer.id === link.peer.id && route.incarnation === link.hello?.incarnation;
   }
 
   #onUp(link: PeerLink): void {
@@ -353,7 +363,7 @@ export class Peers {
       const remote = this.#remotes.get(link.peer.id) as Remote;
       remote.server.onDown();
       for (const routes of this.#routes.values())
-        for (const [replica, at] of routes) if (at === remote) this.#forwarder?.lost(replica);
+        for (const [replica, at] of routes) if (at.remote === remote) this.#forwarder?.lost(replica);
     }
     this.#reroute();
   }

@@ -5,6 +5,8 @@
  *     a voter's node does not hold it      ->  a learner on that node, under the next id     (committed)
  *     a learner that is not there yet      ->  order `create`, for the incarnation that was first meant
  *     a learner that has caught up         ->  joint change: it votes, the one it replaces is removed
+ *     a learner that can become nothing    ->  removed: its id is used up, or meant for a directory that is gone, or
+ *                                              its node is not there and nobody waits for it
  *     a replica that no config names       ->  order `close`
  *
  * Everything is read off the config in force and what the other nodes say they hold, so whoever leads next goes on
@@ -26,7 +28,8 @@ const LOOK_TICKS = 10;
 const ORDER_LOOKS = 10;
 
 export type Orders = {
-  readonly change: ConfigChange | null;
+  /** The first that is possible is proposed: one may have to wait, for a learner to catch up. */
+  readonly changes: readonly ConfigChange[];
   readonly creates: readonly { readonly node: string; readonly replica: ReplicaId }[];
   readonly closes: readonly { readonly node: string; readonly replica: ReplicaId }[];
 };
@@ -46,22 +49,26 @@ export type Situation = {
 /** What to do next. Pure. */
 export function nextOrders(now: Situation): Orders {
   const { config, holdings } = now;
-  let change: ConfigChange | null = null;
+  const changes: ConfigChange[] = [];
   const propose = (wanted: Omit<ConfigChange, "version">): void => {
-    change ??= { version: config.version, ...wanted };
+    changes.push({ version: config.version, ...wanted });
   };
   const creates: { node: string; replica: ReplicaId }[] = [];
   for (const learner of config.learners) {
     const holding = holdings.get(learner.node);
-    if (holding === undefined) continue;
     const { replica, node } = learner;
+    const remove = replacedBy(now, learner);
+    if (holding === undefined) {
+      if (remove.length === 0) propose({ remove: [replica] }); // its node may be gone for good
+      continue;
+    }
     if (holds(holding, learner)) {
-      const remove = replacedBy(now, learner);
       if (holding.standing === "sound" && remove.length > 0) propose({ promote: [replica], remove });
       continue;
     }
     // An id belongs to the incarnation that it was first meant for: another one may not go on with its promises.
-    const standing = now.standing(replica, holding.incarnation);
+    const isUsedUp = holding.quarantined && holding.replica >= replica;
+    const standing = isUsedUp ? "foreign" : now.standing(replica, holding.incarnation);
     if (standing === "sound") creates.push({ node, replica });
     else if (standing === "foreign") propose({ remove: [replica] });
   }
@@ -73,7 +80,7 @@ export function nextOrders(now: Situation): Orders {
     const isThere = config.voters.some((voter) => voter.node === old);
     if (!isMember && isThere && holdings.has(node)) propose({ addLearners: [node] });
   }
-  return { change, creates, closes: closesOf(now) };
+  return { changes, creates, closes: closesOf(now) };
 }
 
 function holds(holding: NodeHolding, { replica }: Member): boolean {
@@ -98,8 +105,8 @@ function replacedBy({ config, wishes }: Situation, learner: Member): ReplicaId[]
 function closesOf({ config, holdings }: Situation): Orders["closes"] {
   const members = membersOf(config);
   const closes: { node: string; replica: ReplicaId }[] = [];
-  for (const [node, { replica }] of holdings) {
-    if (replica === 0 || replica >= config.nextReplica) continue;
+  for (const [node, { replica, quarantined }] of holdings) {
+    if (replica === 0 || quarantined || replica >= config.nextReplica) continue;
     if (!members.some((member) => member.replica === replica)) closes.push({ node, replica });
   }
   return closes;
@@ -139,6 +146,9 @@ export class Replacement {
   #ticks = 0;
   #looks = 0;
   #configSeen = 0;
+  /** Ids that this leader handed out in `#term`: nobody else can have promised them to a directory. */
+  readonly #own = new Set<ReplicaId>();
+  #term = 0;
 
   constructor(host: ReplacementHost) {
     this.#host = host;
@@ -154,12 +164,14 @@ export class Replacement {
 
   tick(): void {
     if (++this.#ticks % LOOK_TICKS !== 0) return;
-    const { group, known } = this.#host;
+    const { group } = this.#host;
     const { core } = group;
     if (core.configIndex > group.store.appliedIndex || core.config.outgoing.length > 0) return;
     if (core.configIndex !== this.#configSeen) this.#noteConfig();
     if (!group.isLeader) return this.#wishes.clear();
     if (!core.committedInTerm) return;
+    if (core.term !== this.#term) this.#own.clear();
+    this.#term = core.term;
     this.#looks++;
     const { config } = core;
     const orders = nextOrders({
@@ -167,11 +179,21 @@ export class Replacement {
       config,
       holdings: this.#host.peers.holdings(group.group),
       wishes: this.#wishes,
-      standing: (replica, incarnation) => known.standing(group.group, replica, incarnation),
+      standing: (replica, incarnation) => this.#standing(replica, incarnation),
     });
-    if (orders.change !== null) this.#propose(orders.change);
+    orders.changes.some((change) => this.#propose(change));
     for (const { node, replica } of orders.creates) this.#order("create", node, replica);
     for (const { node, replica } of orders.closes) this.#order("close", node, replica);
+  }
+
+  /**
+   * A learner that a former leader added, and that nobody has claimed yet: it may have been promised to a directory
+   * that is gone by now, or to the one that is there. An id is never used by two, so it is not used at all.
+   */
+  #standing(replica: ReplicaId, incarnation: string): Standing {
+    const { group, known } = this.#host;
+    const isOpen = this.#own.has(replica) || known.isKnown(group.group, replica);
+    return isOpen ? known.standing(group.group, replica, incarnation) : "foreign";
   }
 
   #noteConfig(): void {
@@ -179,23 +201,29 @@ export class Replacement {
     const { config, configIndex } = group.core;
     this.#configSeen = configIndex;
     const members = membersOf(config);
-    known.forgetBelow(group.group, Math.min(...members.map(({ replica }) => replica)));
+    const ids = members.map(({ replica }) => replica);
+    known.forgetOthers(group.group, ids, config.nextReplica);
+    for (const id of this.#sent.keys()) if (!ids.includes(id)) this.#sent.delete(id);
     for (const [node, old] of this.#wishes) {
       const isDone = config.voters.some((voter) => voter.node === node);
       if (isDone || !config.voters.some((voter) => voter.node === old)) this.#wishes.delete(node);
     }
   }
 
-  #propose(change: ConfigChange): void {
-    const refusal = this.#host.group.proposeConfig(change);
-    if (refusal !== null) return; // not caught up, mostly: looked at again
+  /** False: not now. Not caught up, mostly: looked at again. */
+  #propose(change: ConfigChange): boolean {
+    const { group } = this.#host;
+    const { nextReplica } = group.core.config;
+    if (group.proposeConfig(change) !== null) return false;
     const { addLearners = [], promote = [], remove = [] } = change;
+    for (const i of addLearners.keys()) this.#own.add(nextReplica + i);
     this.#host.log("membership", {
       learners: addLearners.join(" "),
       promoted: promote.join(" "),
       removed: remove.join(" "),
     });
     this.#host.wake();
+    return true;
   }
 
   #order(kind: "create" | "close", node: string, replica: ReplicaId): void {

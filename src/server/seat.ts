@@ -88,9 +88,21 @@ export class Seat {
     return damage === null ? BLANK : `${messageOf(damage)}. ${AFTER_DAMAGE}`;
   }
 
+  /** What others are told; of a replica that is no more, its id: the leader must not mean it for this node again. */
   held(): PeerHello["held"] {
-    const group = this.#hosted?.group;
-    return group === undefined ? [] : [{ group: group.group, replica: group.replica, quarantined: false }];
+    const { group } = this.#host.options.layout;
+    const here = this.#hosted?.group.replica ?? 0;
+    if (here !== 0) return [{ group, replica: here, quarantined: false }];
+    const { usedUp } = this;
+    return usedUp === 0 ? [] : [{ group, replica: usedUp, quarantined: true }];
+  }
+
+  /** The highest id that a replica was ever held under in this directory; 0: none. */
+  get usedUp(): ReplicaId {
+    const { identity, log } = this.#opened;
+    const { group } = this.#host.options.layout;
+    const tombstone = log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;
+    return Math.max(identity.replica, tombstone, this.#hosted?.group.replica ?? 0);
   }
 
   holds(group: GroupId, replica: ReplicaId): boolean {
@@ -101,6 +113,7 @@ export class Seat {
   tick(): void {
     this.#hosted?.tick();
     this.#replacement?.tick();
+    if (this.#closed?.isQuiet === true) this.#closed = null; // and all its data with it
     if (this.#hosted?.isRemoved === true) this.#close("the group goes on without it");
   }
 
@@ -123,13 +136,10 @@ export class Seat {
 
   /** Only for this directory, and only under an id above all that were ever here: ids are not used twice. */
   onCreate(node: string, { group, replica, incarnation }: CreateReplica): void {
-    const { identity, log } = this.#opened;
+    const { identity } = this.#opened;
     if (this.#joining || group !== this.#host.options.layout.group) return;
-    if (incarnation !== identity.incarnation) return;
-    const here = this.#hosted?.group.replica ?? 0;
-    const tombstone = log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;
-    if (replica <= Math.max(here, tombstone, this.#closed?.group.replica ?? 0)) return;
-    if (here !== 0) this.#close(`${node} gives this node another one`);
+    if (incarnation !== identity.incarnation || replica <= this.usedUp) return;
+    if (this.#hosted !== null) this.#close(`${node} gives this node another one`);
     if (this.#closed !== null && !this.#closed.isQuiet) return; // the order will be repeated
     this.#join(replica);
   }
@@ -199,15 +209,16 @@ export class Seat {
   /** Closes the replica for good: a tombstone keeps it from ever coming back. */
   #close(reason: string): void {
     const hosted = this.#hosted;
-    const { log } = this.#opened;
+    const { log, identity } = this.#opened;
     if (hosted === null || log === null) return;
     const { group, replica } = hosted.group;
+    const { usedUp } = this;
     this.#host.platform.log.write("warn", "replica closed", { replica, reason });
     this.#hosted = null;
     this.#replacement = null;
     this.#closed = hosted;
     hosted.end();
-    this.#opened = { ...this.#opened, born: null };
+    this.#opened = { ...this.#opened, born: null, identity: { ...identity, replica: usedUp } };
     log.wal.appendTombstone(replica, group);
     this.#host.peers.greetAgain();
     this.#host.wake();

@@ -51,7 +51,7 @@ export function* listSnapshots(disk: Disk, dir: string): Task<SnapshotName[]> {
 /** At a start: what was being written or received when the node stopped. */
 export function* removeLeftovers(disk: Disk, dir: string): Task<void> {
   for (const file of yield* wait<string[]>((done) => disk.list(dir, done))) {
-    if (file.endsWith(".tmp")) yield* wait<void>((done) => disk.unlink(`${dir}/${file}`, done));
+    if (file.endsWith(".tmp")) yield* removeIfThere(disk, `${dir}/${file}`);
   }
 }
 

@@ -48,7 +48,7 @@ t.test(
     t.equal(again.standing(GROUP, 3, "cc"), "sound");
     t.equal(again.standing(GROUP, 3, "dd"), "foreign");
 
-    again.forgetBelow(GROUP, 4);
+    again.forgetOthers(GROUP, [4], 5);
     t.equal(await untilSettled(again, 5, "ee"), "sound");
     t.same(JSON.parse(readFileSync(join(dir, "peers.json"), "utf8")), { "7/4": "bb", "7/5": "ee" });
   },

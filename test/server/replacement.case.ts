@@ -41,8 +41,8 @@ function situation(over: Partial<Situation>): Situation {
 }
 
 function orders(over: Partial<Situation>) {
-  const { change, creates, closes } = nextOrders(situation(over));
-  return [change, creates, closes];
+  const { changes, creates, closes } = nextOrders(situation(over));
+  return [changes[0] ?? null, creates, closes];
 }
 
 const holding = (n3: NodeHolding | null): Map<string, NodeHolding> =>

@@ -9,6 +9,7 @@ import "./forwarding.case.ts";
 import "./known_peers.case.ts";
 import "./replacement.case.ts";
 import "./lane.case.ts";
+import "./membership_review.case.ts";
 import "./layout.case.ts";
 import "./log_time.case.ts";
 import "./opening.case.ts";
