@@ -6,6 +6,7 @@ import type { Log, LogLevel, Platform } from "../platform/platform.ts";
 import { parseAddress, parseLayout } from "../server/layout.ts";
 import { NucleusNode } from "../server/node.ts";
 import { jsonLog } from "./json_log.ts";
+import { listenerOf } from "./local_process.ts";
 import { replaceCommand } from "./node_replace.ts";
 import { dropPidFile, takePidFile } from "./pid_file.ts";
 import { VERSION } from "./version.ts";
@@ -164,17 +165,30 @@ function readLayoutFile(path: string): string {
   }
 }
 
+/** Says who has the address, as far as this machine lets us see. */
+function takenText(listen: string): string {
+  const holder = listenerOf(parseAddress(listen)?.port ?? 0);
+  const who = holder === null ? "another process" : `another process: ${holder.name} (pid ${holder.pid})`;
+  const next =
+    holder === null
+      ? "stop it or choose another address (see who: ss -ltnp)"
+      : "stop it or choose another address";
+  return `${listen} is taken by ${who}; ${next}`;
+}
+
 /** What happened, why, and what to do next. */
 function explain(error: unknown, args: NodeArgs): string {
   switch (codeOf(error)) {
     case "EADDRINUSE":
-      return `${args.listen} is taken by another process; stop it or choose another address (see who: ss -ltnp)`;
+      return takenText(args.listen);
     case "EADDRNOTAVAIL":
       return `${args.listen} is not an address of this machine`;
     case "EACCES":
     case "EPERM":
     case "EROFS":
       return `${args.dir} cannot be written: ${messageOf(error)}; check its owner and mode`;
+    case "EIO":
+      return `the disk of ${args.dir} cannot be read or written: ${messageOf(error)}; look at the disk (dmesg), and replace it if it fails`;
     case "ENOSPC":
       return `the disk of ${args.dir} is full: ${messageOf(error)}; free some space and start again`;
     default:

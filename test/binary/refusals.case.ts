@@ -77,7 +77,9 @@ t.test("refusals: a port that is taken", async (t) => {
   const server = createServer();
   await new Promise<void>((done) => server.listen(node.port, "127.0.0.1", done));
   t.teardown(() => server.close());
-  isTold(t, "EADDRINUSE", 1, node.refused({ init: true }));
+  const refused = node.refused({ init: true });
+  isTold(t, "EADDRINUSE", 1, refused);
+  t.match(refused.said, `(pid ${process.pid})`, "and who has it");
 });
 
 t.test("refusals: a directory that may not be written", async (t) => {
