@@ -14,7 +14,8 @@
  * must say from which snapshot it came back. Exit code 1 if a limit is broken:
  *
  *     log                  3 x live data + 256 MiB, at any time
- *     memory               after the last round 1.25 x what it was after the first
+ *     memory               after the last round 1.25 x what it was after the first; below a million keys what the
+ *                          collector left by chance weighs more than the data, and this says little
  *     slice of a snapshot  5 ms of processor time
  *     wiped follower       back within WIPED_BACK_MS_MAX
  */
