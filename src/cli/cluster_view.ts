@@ -102,7 +102,7 @@ export function merge(reports: Reports): ClusterView {
 
 /** s2 before s10. */
 function byNumber(a: string, b: string): number {
-  return a.length - b.length || (a < b ? -1 : 1);
+  return a.length - b.length || (a < b ? -1 : Number(a > b));
 }
 
 function mergeShard(id: string, reports: readonly NodeReport[]): ShardView {

@@ -8,6 +8,7 @@ import { REQUEST_FRAME_BYTES_MAX } from "../wire/native.ts";
 import type { GroupReplica } from "./group.ts";
 import type { NodeInfo } from "./info.ts";
 import type { NucleusNode } from "./node.ts";
+import { holds } from "./replacement.ts";
 
 type Facts = readonly (readonly [string, string | number])[];
 
@@ -156,10 +157,10 @@ export class NodeStatus implements NodeInfo {
     const nodeOf = (replica: number): string | null =>
       core.config.voters.find((voter) => voter.replica === replica)?.node ?? null;
     const holdings = this.#node.peers.holdings(group.group);
-    const roleOf = ({ node, replica }: Member, role: string): string => {
-      if (replica === core.leader) return "leader";
-      const holding = holdings.get(node);
-      return holding === undefined || holding.replica === replica ? role : "missing";
+    const roleOf = (member: Member, role: string): string => {
+      if (member.replica === core.leader) return "leader";
+      const holding = holdings.get(member.node);
+      return holding === undefined || holds(holding, member) ? role : "missing";
     };
     const voters = core.config.voters.map((voter) => ({ ...voter, role: roleOf(voter, "follower") }));
     const learners = core.config.learners.map((one) => ({ ...one, role: roleOf(one, "learner") }));

@@ -83,7 +83,8 @@ export function nextOrders(now: Situation): Orders {
   return { changes, creates, closes: closesOf(now) };
 }
 
-function holds(holding: NodeHolding, { replica }: Member): boolean {
+/** The replica is there, and may be used. */
+export function holds(holding: NodeHolding, { replica }: Member): boolean {
   return holding.replica === replica && holding.standing !== "foreign" && !holding.quarantined;
 }
 

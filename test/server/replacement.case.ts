@@ -245,6 +245,9 @@ t.test(
     cluster.run(5000);
     for (const i of [1, 2]) t.match(cluster.node(i).server?.waitsBecause, /log-\d+ at offset \d+/);
     t.match(cluster.call(0, "GET", "k1"), /CLUSTERDOWN/, "one sound copy is no majority");
+    const status = JSON.parse(cluster.node(0).server?.statusJson() ?? "");
+    const roles = status.shards[0].replicas.map(({ role }: { role: string }) => role);
+    t.same(roles, ["follower", "missing", "missing"], "and it says so");
     for (const i of [1, 2]) {
       t.same(
         cluster
