@@ -31,6 +31,7 @@ import {
 } from "../raft/types.ts";
 import { encodeSettings } from "../store/settings.ts";
 import { STATE_VERSION, type Store, type StoreSettings } from "../store/types.ts";
+import { isFull } from "../wal/segments.ts";
 import type { GroupId, Recovered, RecoveredGroup, Wal, WalOptions } from "../wal/types.ts";
 import { openWal } from "../wal/wal.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
@@ -196,6 +197,8 @@ function* bringUp(
  *
  * The id is noted outside of the log before anything else. So it is used up even if this is broken off, or the log is
  * lost afterwards: a second order of the same id is refused, and the leader takes the next one.
+ *
+ * Gives an error value if the disk is too full to begin: then all is as it was.
  */
 export function* joinGroup(
   platform: Platform,
@@ -203,13 +206,19 @@ export function* joinGroup(
   opened: Opened,
   replica: ReplicaId,
   store: Store,
-): Task<Opened> {
+): Task<Opened | Error> {
   const { dir, layout } = options;
   const { group } = layout;
   const identity = { ...opened.identity, replica };
   assert(replica > opened.identity.replica, "an id is held once");
-  yield* saveIdentity(platform.disk, dir, identity);
-  const log = opened.log ?? (yield* openLog(platform, options, "setAside"));
+  let log: OpenLog;
+  try {
+    yield* saveIdentity(platform.disk, dir, identity);
+    log = opened.log ?? (yield* openLog(platform, options, "setAside"));
+  } catch (error) {
+    if (error instanceof Error && isFull(error)) return error;
+    throw error;
+  }
   const { wal, recovered } = log;
   assert(opened.born === null, "a node holds one replica of a group");
   const old = recovered.groups.find((one) => one.group === group);
@@ -270,8 +279,26 @@ function* makeDirs(disk: Disk, dir: string): Task<void> {
   yield* wait<void>((done) => disk.makeDir(`${dir}/wal`, done));
   yield* wait<void>((done) => disk.makeDir(`${dir}/snapshots`, done));
   yield* wait<void>((done) => disk.syncDir(dir, done));
-  const above = dir.replace(/\/+[^/]+\/*$/, "");
-  if (above !== dir && above !== "") yield* wait<void>((done) => disk.syncDir(above, done));
+  for (const above of ancestorsOf(dir)) yield* syncIfReadable(disk, above);
+}
+
+/** "/a/b/c" -> "/a/b", "/a", "/"; "a/b" -> "a", ".". Any of them may be new. */
+function ancestorsOf(dir: string): string[] {
+  const names = dir.split("/").filter((name) => name !== "");
+  const root = dir.startsWith("/") ? "/" : "";
+  const above: string[] = [];
+  for (let count = names.length - 1; count >= 0; count--)
+    above.push(root + names.slice(0, count).join("/") || ".");
+  return above;
+}
+
+/** One that this user may not read was not made by this user: it has been there for long. */
+function* syncIfReadable(disk: Disk, dir: string): Task<void> {
+  try {
+    yield* wait<void>((done) => disk.syncDir(dir, done));
+  } catch (error) {
+    if (!["EACCES", "EPERM"].includes(codeOf(error))) throw error;
+  }
 }
 
 /** The first entry of a new replica, on the disk before this ends. */

@@ -54,6 +54,8 @@ export class Seat {
   #diverged: Index | null = null;
   /** An order is being carried out. */
   #joining = false;
+  /** Why the last order was not carried out: it is repeated each second, and this said once. */
+  #problem = "";
 
   constructor(host: SeatHost, opened: Opened, store: Store) {
     this.#host = host;
@@ -151,12 +153,26 @@ export class Seat {
     runTask(joinGroup(platform, options, this.#opened, replica, store), (error, joined) => {
       this.#joining = false;
       if (error !== null) return this.#host.fatal(error);
-      this.#opened = joined;
-      this.#serve(joined, store);
-      platform.log.write("info", "replica made", { replica });
-      this.#host.peers.greetAgain();
+      if (joined instanceof Error) this.#cannotYet(joined);
+      else this.#begin(joined, store);
       this.#host.onJoined();
     });
+  }
+
+  #begin(joined: Opened, store: Store): void {
+    this.#opened = joined;
+    this.#problem = "";
+    this.#serve(joined, store);
+    const replica = this.usedUp;
+    this.#host.platform.log.write("info", "replica made", { replica });
+    this.#host.peers.greetAgain();
+  }
+
+  /** The order is repeated until it can be carried out. */
+  #cannotYet({ message: reason }: Error): void {
+    if (reason !== this.#problem)
+      this.#host.platform.log.write("error", "no replica can be made yet", { reason });
+    this.#problem = reason;
   }
 
   /** Serves the replica that was found, or made. */

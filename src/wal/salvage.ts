@@ -18,7 +18,7 @@ import type { DiskFile } from "../platform/platform.ts";
 import type { Lsn, ReplicaId } from "../raft/types.ts";
 import type { Chain } from "./chain.ts";
 import { readCheckpointBody, type Span } from "./checkpoint.ts";
-import { closeAfterError, openFile, readWhole, sync, writeWhole } from "./disk_io.ts";
+import { closeAfterError, openFile, readWhole, sync, unlink, writeWhole } from "./disk_io.ts";
 import { RECORD_HEAD_BYTES, RECORD_KIND, type SegmentPlace } from "./format.ts";
 import { Image } from "./image.ts";
 import { scanSegment } from "./recovery.ts";
@@ -98,7 +98,9 @@ export function* copyAside(
   const { disk, dir } = options;
   const aside = damagedName(names, name);
   names.push(aside);
-  const to = yield* openFile(disk, `${dir}/${aside}`, "create");
+  const path = `${dir}/${aside}`;
+  const to = yield* openFile(disk, path, "create");
+  let isWhole = false;
   try {
     const buffer = new Uint8Array(COPY_BYTES);
     for (let at = 0; ; at += buffer.length) {
@@ -107,8 +109,10 @@ export function* copyAside(
       if (read < buffer.length) break;
     }
     yield* sync(to);
+    isWhole = true;
   } finally {
     yield* closeAfterError(to);
+    if (!isWhole) yield* unlink(disk, path); // on a full disk each attempt would leave a piece
   }
 }
 

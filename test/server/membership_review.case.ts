@@ -8,7 +8,7 @@ import { nextOrders } from "../../src/server/replacement.ts";
 import { Cluster } from "./cluster.ts";
 import { MembershipSoak } from "./membership_soak.ts";
 
-const SOAK_SEEDS = [3, 6, 7, 10, 26, 314];
+const SOAK_SEEDS = [1, 2, 3, 4, 5, 6, 7, 8];
 const SOAK_STEPS = 25;
 
 function wipeAndStart(cluster: Cluster, i: number): void {
@@ -291,6 +291,31 @@ t.test("a node that is told to stop while it takes a replica stops, and has it a
   t.end();
 });
 
+t.test(
+  "D6: on a full disk a node with a damaged log waits, leaves nothing behind, and goes on when there is room",
+  (t) => {
+    const cluster = Cluster.started();
+    cluster.makeLeader(0);
+    for (let i = 0; i < 20; i++) cluster.call(0, "SET", `k${i}`, "v");
+    cluster.run(200);
+    cluster.kill(2);
+    cluster.onDisk(2, (disk) => damageBirth(disk, "/n3/wal"));
+    const { disk } = cluster.node(2).machine;
+    disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+    cluster.start(2);
+    cluster.run(10_000);
+    const names = disk.tree.durableFiles().map(({ path }) => path);
+    t.same(
+      names.filter((path) => /damaged-/.test(path)),
+      [],
+    );
+    t.match(cluster.node(2).server?.waitsBecause, /offset/);
+    disk.faults.occupiedBytes = 0;
+    untilMembers(cluster, /^n1:1 n2:2 n3:[4-9]\|$/);
+    t.end();
+  },
+);
+
 t.test("A12, E1-E7, H1: clusters that lose disks, power and members keep what they acknowledged", (t) => {
   const total: Record<string, number> = {};
   for (const seed of SOAK_SEEDS) {
@@ -304,10 +329,13 @@ t.test("A12, E1-E7, H1: clusters that lose disks, power and members keep what th
   }
   for (const [what, least] of [
     ["acknowledged", 500],
-    ["wiped", 15],
+    ["wiped", 10],
+    ["log lost", 5],
     ["kill", 10],
     ["power", 10],
-    ["cut off", 5],
+    ["paused", 10],
+    ["snapshot", 10],
+    ["cut off", 10],
     ["replace asked", 3],
   ] as const)
     t.ok((total[what] ?? 0) >= least, `${what}: ${total[what]}`);

@@ -4,6 +4,8 @@
  */
 import { crc32 } from "../../src/base/checksum.ts";
 import type { Prng } from "../../src/base/prng.ts";
+import { type Task, wait } from "../../src/base/task.ts";
+import type { Disk } from "../../src/platform/platform.ts";
 import type { GroupConfig } from "../../src/raft/types.ts";
 import type { SimClient } from "./client.ts";
 import { Cluster } from "./cluster.ts";
@@ -13,6 +15,13 @@ const POLL_MS = 50;
 const CONVERGE_MS = 60_000;
 
 type Ask = { readonly kind: "add" | "set"; readonly key: string };
+
+function* removeLog(disk: Disk, dir: string): Task<void> {
+  const names = yield* wait<string[]>((done) => disk.list(dir.slice(0, -4), done));
+  if (!names.includes("wal")) return;
+  for (const name of yield* wait<string[]>((done) => disk.list(dir, done)))
+    yield* wait<void>((done) => disk.unlink(`${dir}/${name}`, done));
+}
 
 /** One client with one question at a time. */
 class Writer {
@@ -167,8 +176,9 @@ export class MembershipSoak {
   #fault(): void {
     const { cluster, random } = this;
     const i = random.below(cluster.nodes.length);
+    cluster.world.run(cluster.world.nowUs + random.below(POLL_MS * 1000)); // any moment, not only those of a poll
     if (this.#isWhole()) this.#lost.clear();
-    switch (random.below(6)) {
+    switch (random.below(9)) {
       case 0:
         return this.#stop("kill", i);
       case 1:
@@ -177,6 +187,16 @@ export class MembershipSoak {
       case 3:
         return this.#wipe(i);
       case 4:
+        return this.#loseLog(i);
+      case 5:
+        cluster.node(i).machine.pause(random.below(3_000_000));
+        return this.#count("paused");
+      case 6:
+        for (const { server } of cluster.nodes) {
+          if (server?.groups[0]?.snapshots.take() === true) this.#count("snapshot");
+        }
+        return;
+      case 7:
         if (this.#cut.size > 0) return this.#mend();
         cluster.isolate(i);
         this.#cut.add(i);
@@ -193,10 +213,26 @@ export class MembershipSoak {
     this.#count(how);
   }
 
-  #wipe(i: number): void {
+  /** False: it would be one too many. */
+  #loses(i: number): boolean {
     const most = Math.floor((this.members - 1) / 2);
-    if (!this.#lost.has(i) && this.#lost.size >= most) return;
+    if (!this.#lost.has(i) && this.#lost.size >= most) return false;
     this.#lost.add(i);
+    return true;
+  }
+
+  /** The directory knows who it is, and nothing of what it promised. */
+  #loseLog(i: number): void {
+    if (!this.#loses(i)) return;
+    this.cluster.kill(i);
+    this.cluster.onDisk(i, (disk) => removeLog(disk, `/n${i + 1}/wal`));
+    (this.#wipes[i] as number)++;
+    this.#restartAt.set(i, this.#nowMs + this.random.below(1500));
+    this.#count("log lost");
+  }
+
+  #wipe(i: number): void {
+    if (!this.#loses(i)) return;
     if (this.random.below(2) === 0) this.cluster.kill(i);
     else this.cluster.power(i);
     this.cluster.wipe(i);
