@@ -55,7 +55,7 @@ import { FORMER_MAX, type MetaState, ordered, type Plan, RETIRED_MAX } from "./s
 /** Rises when an image's bytes change meaning; code N reads N - 1. */
 export const IMAGE_VERSION = 1;
 export const FRAME_HEADER_BYTES = 8;
-/** The largest possible is a head: 4096 retired groups, two layouts of 1024 shards, 1024 awaited nodes: 350 KiB. */
+/** The largest possible is a head: 1024 retired shards, two layouts of 1024, 1024 awaited nodes: 450 KiB. */
 export const PAYLOAD_BYTES_MAX = MiB;
 const ITEMS_PER_FRAME = 32;
 
@@ -134,7 +134,7 @@ const frame = oneOf({
     awaited: nullable(list(nodeId, NODES_MAX)),
     epoch: integer(0),
     planNumber: integer(0),
-    retired: list(groupId, RETIRED_MAX),
+    retired: list(record({ shard: shardId, group: groupId }), RETIRED_MAX),
     layout: nullable(layout),
     plan: nullable(planHead),
     planEnd: nullable(record({ number: integer(1), cancelled: flag(), done: integer(0), moves: integer(0) })),

@@ -76,12 +76,12 @@ function ended(state: MetaState, plan: Plan): MetaState {
   return isCancelled ? backToBefore(next, plan) : next;
 }
 
-/** The wish is again what it was, and whatever the plan brought that owns slots by now. */
+/** The wish is again what it was, and what has come since and is not empty: by the plan, or by adoption after a restore. */
 function backToBefore(state: MetaState, plan: Plan): MetaState {
-  const { assignment, layout } = state;
-  const counts = assignment.counts();
-  const kept = (layout?.shards ?? []).filter(
-    ({ id }) => plan.added.includes(id) && (counts.get(id) ?? 0) > 0,
+  const counts = state.assignment.counts();
+  const before = new Set(plan.before.shards.map(({ id }) => id));
+  const kept = (state.layout?.shards ?? []).filter(
+    ({ id }) => !before.has(id) && (!plan.added.includes(id) || (counts.get(id) ?? 0) > 0),
   );
   const wish = kept.length === 0 ? plan.before : mergedLayout(plan, kept);
   const wanted = new Set(wish.shards.map(({ id }) => id));

@@ -28,7 +28,7 @@ export function birthProblem(state: MetaState, shard: PlannedShard): string | nu
   const { id, newborn } = shard;
   if (newborn === null) return noShard(id);
   if (state.shards.has(id)) return `CONFLICT there is a shard '${id}' already`;
-  const isUsed = state.retired.includes(newborn.group) || groupsOf(state).has(newborn.group);
+  const isUsed = groupsOf(state).has(newborn.group);
   if (isUsed) return `CONFLICT group ${newborn.group} of shard '${id}' was used before`;
   const { founders } = newborn;
   if (founders.length === 0) return `INVALID shard '${id}' has no nodes`;
@@ -43,8 +43,9 @@ export function birthProblem(state: MetaState, shard: PlannedShard): string | nu
   return null;
 }
 
+/** All that were ever used, as far as remembered. */
 function groupsOf(state: MetaState): Set<number> {
-  return new Set([...state.shards.values()].map(({ group }) => group));
+  return new Set([...state.shards.values(), ...state.retired].map(({ group }) => group));
 }
 
 export function bornShard(
@@ -126,7 +127,7 @@ export function applyRetire(state: MetaState, id: string): Step {
   if (state.assignment.slotsOf(id).length > 0) return refused(state, `CONFLICT shard '${id}' owns slots`);
   // A plan that is cancelled may want the shard back.
   if (state.plan !== null) return refused(state, `CONFLICT plan ${state.plan.number} is under way`);
-  const retired = [...state.retired, shard.group].slice(-RETIRED_MAX);
+  const retired = [...state.retired, { shard: id, group: shard.group }].slice(-RETIRED_MAX);
   return done({ ...state, shards: without(state.shards, id), retired });
 }
 
@@ -157,7 +158,7 @@ export function applyAdopt(state: MetaState, { shard: id, group, replicas }: Bod
   const known = state.shards.get(id);
   if (known?.group === group) return done(state);
   if (state.version.restore === 0) return refused(state, "CONFLICT nothing was restored here");
-  const isUsed = known !== undefined || groupsOf(state).has(group) || state.retired.includes(group);
+  const isUsed = known !== undefined || groupsOf(state).has(group);
   if (isUsed) return refused(state, `CONFLICT shard '${id}' or its group is known as another`);
   if (state.shards.size >= SHARDS_MAX) return refused(state, `LIMIT there are ${SHARDS_MAX} shards already`);
   if (replicas.length === 0 || hasTwin(replicas))

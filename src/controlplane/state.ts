@@ -15,8 +15,8 @@ import type { Slots } from "../wire/shapes.ts";
 
 /** Finished moves that are remembered for people; the newest ones. */
 export const RECORDS_MAX = 1024;
-/** Groups that are gone, and whose replicas are still to be closed wherever they turn up. */
-export const RETIRED_MAX = 4096;
+/** Groups that are gone, and whose replicas are still to be closed wherever they turn up; the newest ones. */
+export const RETIRED_MAX = 1024;
 /**
  * Answered requests that are remembered, so that one sent twice is carried out once. A sender repeats for seconds; the
  * commands that carry a request are those of people, a few in a second at most.
@@ -41,6 +41,8 @@ export type NodeRecord = {
 
 /** `lost`: its replicas are destroyed for good, an operator said. */
 export type ShardState = "active" | "retiring" | "lost";
+
+export type RetiredShard = { readonly shard: string; readonly group: number };
 
 /** A group's first entry, in the words it is made of; issued once, and the same for all founders. */
 export type Birth = { readonly founders: readonly Founder[]; readonly slots: Slots; readonly epoch: number };
@@ -145,7 +147,7 @@ export type MetaState = {
   /** By id. */
   readonly nodes: ReadonlyMap<string, NodeRecord>;
   readonly shards: ReadonlyMap<string, ShardRecord>;
-  readonly retired: readonly number[];
+  readonly retired: readonly RetiredShard[];
   /** Null before the first one. Its number is that of the plan that brought it. */
   readonly layout: Layout | null;
   /** Read only: whoever changes it copies it first. */

@@ -23,6 +23,8 @@ export const MOVE_SLOTS_MAX = 256;
 export const ORDERS_MAX = 256;
 /** Replicas on one node: a control message (control.ts) of 2 MiB has 128 bytes for each. */
 const GROUPS_MAX = 16_384;
+/** One move gives and one takes at a time; the rest are memories. */
+const MOVE_REPORTS_MAX = 64;
 const ADDRESS_BYTES_MAX = 260;
 const ID_BYTES = 16;
 const HASH_BYTES = 8;
@@ -120,8 +122,8 @@ export const leadReport = record({
   learners: list(member, 64),
   /** Slots served or sealed there in applied state, by epoch; a move that was begun has not changed them. */
   slots: list(record({ epoch, slots: slots(16_384) }), 16_384),
-  /** All that are not closed, and the last closed ones. */
-  moves: list(moveReport, 64),
+  /** All that are not closed, and the last closed ones (released, unsealed; of the target owned, aborted). */
+  moves: list(moveReport, MOVE_REPORTS_MAX),
 });
 export type LeadReport = ValueOf<typeof leadReport>;
 
@@ -177,6 +179,11 @@ export const order = oneOf({
   move: { epoch, from: shardId, to: shardId, slots: moveSlots, hold: flag() },
   /** For the target's leader: commit `abort`, if the epoch has no outcome. */
   abort: { epoch, to: shardId },
+  /**
+   * For the source's leader: the epoch has an outcome; read it from the target's applied state, and release or unseal.
+   * A source that never heard of the epoch writes it down as closed, so that it does not begin when it comes late.
+   */
+  settle: { epoch, from: shardId, to: shardId },
   /** For the source's leader: the target is lost for good, serve the slots again. */
   unseal: { epoch, from: shardId },
 });

@@ -1,0 +1,74 @@
+/**
+ * The moves of the plan under way: begun when both sides are free and can act, told to the leaders of both sides until
+ * they say that they know, and followed to their ends (design section 11). A move that was begun needs none of this to
+ * finish; what is here starts, resumes after a change of leaders, and cancels.
+ */
+import type { Order } from "../wire/control_plane.ts";
+import type { Body } from "./commands.ts";
+import type { View } from "./liveness.ts";
+import { hasQuorum } from "./membership.ts";
+import { reportOf } from "./observe.ts";
+import type { Addressed, Situation } from "./reconciler.ts";
+import { isOpen, type MetaState, type Plan, type PlannedMove } from "./state.ts";
+
+/** After so many failures an attempt waits no longer than after one less: 2^6 rounds. */
+const BACKOFF_TRIES_MAX = 6;
+
+export function moveStarts({ state, view, round }: Situation): Body[] {
+  const { plan } = state;
+  if (plan === null || plan.cancelled > 0) return [];
+  const open = plan.moves.filter(isOpen);
+  const giving = new Set(open.map(({ from }) => from));
+  const taking = new Set(open.map(({ to }) => to));
+  const starts: Body[] = [];
+  for (const [at, move] of plan.moves.entries()) {
+    if (open.length + starts.length >= state.settings.movesMax) break;
+    if (move.state !== "waiting" || giving.has(move.from) || taking.has(move.to)) continue;
+    if (!canAct(state, view, move.from) || !canAct(state, view, move.to) || mustWait(move, round)) continue;
+    giving.add(move.from);
+    taking.add(move.to);
+    starts.push({ kind: "start", plan: plan.number, move: at, tries: move.tries + 1 });
+  }
+  return starts;
+}
+
+/** What failed is tried again at once, then after 2, 4, 8 .. rounds. */
+function mustWait({ tries }: PlannedMove, round: number): boolean {
+  return tries > 0 && round % 2 ** Math.min(tries - 1, BACKOFF_TRIES_MAX) !== 0;
+}
+
+function canAct(state: MetaState, view: View, id: string): boolean {
+  const shard = state.shards.get(id);
+  const leader = shard === undefined ? null : (view.groups.get(shard.group)?.leader ?? null);
+  if (shard === undefined || shard.state === "lost" || leader === null) return false;
+  return hasQuorum(
+    view,
+    leader.lead.voters.map(({ node }) => node),
+  );
+}
+
+export function moveOrders({ state, view }: Situation): Addressed[] {
+  const { plan } = state;
+  if (plan === null) return [];
+  return plan.moves.filter(isOpen).flatMap((move) => ordersFor(state, view, plan, move));
+}
+
+function ordersFor(state: MetaState, view: View, plan: Plan, move: PlannedMove): Addressed[] {
+  const { epoch, from, to } = move;
+  const toLeader = (shard: string, order: Order): Addressed[] => {
+    const group = state.shards.get(shard)?.group ?? 0;
+    const leader = view.groups.get(group)?.leader ?? null;
+    return leader === null ? [] : [{ node: leader.node, order }];
+  };
+  if (move.state !== "running") {
+    const isLost = state.shards.get(to)?.state === "lost";
+    return toLeader(from, isLost ? { kind: "unseal", epoch, from } : { kind: "settle", epoch, from, to });
+  }
+  if (plan.cancelled > 0) return toLeader(to, { kind: "abort", epoch, to });
+  const hold = plan.manual && !plan.cutover;
+  const order: Order = { kind: "move", epoch, from, to, slots: move.slots, hold };
+  const source = reportOf(state, view, move, "source");
+  const knows = reportOf(state, view, move, "target") !== undefined;
+  const waits = source === undefined || (source.phase === "ready" && !hold);
+  return [...(knows ? [] : toLeader(to, order)), ...(waits ? toLeader(from, order) : [])];
+}
