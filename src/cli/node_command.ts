@@ -48,7 +48,7 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
         type: "boolean",
         global: false,
         default: false,
-        describe: "First start of this node: its directory is empty",
+        describe: "First start of a founding node: its directory is empty",
       })
       .option("log-level", {
         global: false,
