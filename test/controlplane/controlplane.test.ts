@@ -1,3 +1,9 @@
 /** The control plane. One tap file, because each costs most of a second; the cases are in the files it names. */
 import "./golden.case.ts";
+import "./liveness.case.ts";
+import "./map.case.ts";
+import "./messages.case.ts";
 import "./meta_store.case.ts";
+import "./reconciler.case.ts";
+import "./requests.case.ts";
+import "./steps.case.ts";
