@@ -95,19 +95,20 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
       process.exit(EXIT_FAILED); // nothing after a failed write or a broken rule may leave this process
     });
   } catch (error) {
-    return refuse(
-      error,
-      codeOf(error) === "EUSAGE" || codeOf(error) === "ELAYOUT" ? EXIT_USAGE : EXIT_FAILED,
-    );
+    return refuse(error, exitCodeFor(error));
   }
   node.start((error) => {
     if (error !== null) {
       dropPidFile(args.dir);
-      refuse(error, EXIT_FAILED);
+      refuse(error, exitCodeFor(error));
     }
     log.write("info", "listening", { addr: args.listen, dir: args.dir, ...recovery(node) });
   });
   stopOnSignals(node, args);
+}
+
+function exitCodeFor(error: unknown): number {
+  return ["EUSAGE", "ELAYOUT"].includes(codeOf(error)) ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /**

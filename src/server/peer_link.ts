@@ -8,7 +8,7 @@
 import { Writer } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
 import { WIRE_VERSION } from "../base/version.ts";
-import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
+import type { Connection, ConnectionEvents, LogLevel, Platform } from "../platform/platform.ts";
 import { STATE_VERSION } from "../store/types.ts";
 import type { ConnectionClass, PeerHello } from "../wire/control.ts";
 import { PeerParser } from "../wire/peer.ts";
@@ -185,16 +185,16 @@ export class PeerLink implements ConnectionEvents {
     this.#ended(reason);
   }
 
-  /** Cuts the connection; frames on their way are lost. */
-  drop(reason: string): void {
+  /** Cuts the connection; frames on their way are lost. `level`: wanted ends are no reason to worry. */
+  drop(reason: string, level: LogLevel = "warn"): void {
     const connection = this.#connection;
     if (connection === null) return;
     connection.events = DEAF;
     connection.destroy();
-    this.#ended(reason);
+    this.#ended(reason, level);
   }
 
-  #ended(reason: string): void {
+  #ended(reason: string, level: LogLevel = "warn"): void {
     const wasUp = this.isUp;
     this.#connection = null;
     this.#output = null;
@@ -202,7 +202,7 @@ export class PeerLink implements ConnectionEvents {
     this.#redialIn = this.#redialTicks + (this.#host.platform.random.u32() % this.#redialTicks);
     this.#redialTicks = Math.min(2 * this.#redialTicks, REDIAL_TICKS_MAX);
     if (!wasUp) return;
-    this.#host.platform.log.write("warn", "peer connection lost", {
+    this.#host.platform.log.write(level, "peer connection lost", {
       peer: this.peer.id,
       class: this.kind,
       reason,

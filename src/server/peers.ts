@@ -34,6 +34,9 @@ const HELLO_TICKS_MAX = 500;
 /** Three to each of 15 nodes, and as many again that are being replaced; the oldest makes room. */
 const CALLERS_MAX = 96;
 
+/** Reasons that were said already; what others say of themselves must not fill the memory. */
+const REASONS_MAX = 64;
+
 export type PeersHost = {
   /** What this node holds now. */
   held(): PeerHello["held"];
@@ -187,7 +190,7 @@ export class Peers {
   /** What this node holds is another now: it greets everyone anew. */
   greetAgain(): void {
     for (const { control, forward, bulk } of this.#remotes.values()) {
-      for (const link of [control, forward, bulk]) link.drop("this node holds another replica now");
+      for (const link of [control, forward, bulk]) link.drop("this node holds another replica now", "info");
     }
   }
 
@@ -385,12 +388,18 @@ export class Peers {
     }
   }
 
+  /** Why callers were refused: said once. */
+  readonly #refused = new Set<string>();
   /** Oldest first. */
   readonly #callers = new Set<Caller>();
 
   #onCaller(connection: Connection, parser: PeerParser, frame: PeerFrame): void {
     const refuse = (reason: string): void => {
-      this.#platform.log.write("warn", "peer refused", { remote: connection.remote, reason });
+      if (!this.#refused.has(reason)) {
+        if (this.#refused.size >= REASONS_MAX) this.#refused.clear();
+        this.#refused.add(reason); // it dials again and again
+        this.#platform.log.write("warn", "peer refused", { remote: connection.remote, reason });
+      }
       connection.destroy();
     };
     if (frame.kind !== "hello") return refuse("it did not say hello");

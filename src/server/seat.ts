@@ -26,6 +26,9 @@ import { Replacement } from "./replacement.ts";
 const BLANK =
   "this node holds no replica of the shard yet; the shard's leader gives it one. If no node of this cluster ever ran " +
   "before, stop it and start all of them once with --init";
+const CLOSED =
+  "the replica that was here is closed for good; if this node still has a place in the shard, its leader gives it a " +
+  "new one, else another node took it";
 const AFTER_DAMAGE =
   "This node takes no part; if a majority of the others is sound, their leader gives it a new replica by itself";
 
@@ -87,7 +90,8 @@ export class Seat {
   get waitsBecause(): string | null {
     if (this.#hosted !== null) return null;
     const { damage } = this.#opened;
-    return damage === null ? BLANK : `${messageOf(damage)}. ${AFTER_DAMAGE}`;
+    if (damage !== null) return `${messageOf(damage)}. ${AFTER_DAMAGE}`;
+    return this.usedUp === 0 ? BLANK : CLOSED;
   }
 
   /** What others are told; of a replica that is no more, its id: the leader must not mean it for this node again. */

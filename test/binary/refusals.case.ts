@@ -31,7 +31,7 @@ t.test("refusals: a wrong command line or layout", async (t) => {
   isTold(t, "ELAYOUT", 2, node.refused({ options: { layout: "none.json" } }));
   node.layout("bad.json", { cluster: "x" });
   isTold(t, "ELAYOUT", 2, node.refused({ options: { layout: "bad.json" } }));
-  isTold(t, "ELAYOUT", 1, node.refused({ init: true, options: { id: "n9" } }));
+  isTold(t, "ELAYOUT", 2, node.refused({ init: true, options: { id: "n9" } }));
   isTold(t, "EUSAGE", 2, node.refused({ options: { listen: `127.0.0.1:${node.port + 1}` } }));
 });
 
