@@ -101,8 +101,9 @@ export function* openNode(platform: Platform, options: OpenOptions, store: Store
   }
   try {
     const found = yield* findReplica(options, known !== null, log);
-    const judged =
-      found === null ? null : yield* orDamage(bringUp(platform, options, log.wal, found, store), options);
+    const heldBefore = known?.replica ?? 0;
+    const task = found === null ? null : bringUp(platform, options, log.wal, found, heldBefore, store);
+    const judged = task === null ? null : yield* orDamage(task, options);
     // Only now: a directory that is another node's does not become this one's.
     const owner = { cluster: layout.cluster, node, replica: highestHeld(log.recovered, found) };
     const identity = known ?? (yield* createIdentity(disk, random, dir, owner));
@@ -179,9 +180,14 @@ function* bringUp(
   options: OpenOptions,
   wal: Wal,
   found: RecoveredGroup,
+  heldBefore: ReplicaId,
   store: Store,
 ): Task<BornReplica> {
   const { dir } = options;
+  if (found.replica < heldBefore) {
+    const given = `this node was given replica ${heldBefore} since`;
+    throw new NucleusError("EDAMAGED", `${dir}/wal is that of replica ${found.replica}, given up: ${given}`);
+  }
   const loaded = yield* loadSnapshot(platform, `${dir}/snapshots`, found.group, found.snapshotIndex, store);
   const snapshot = loaded?.meta ?? { index: 0, term: 0, config: EMPTY_CONFIG };
   const restored = yield* restore(wal, found, snapshot);
@@ -227,7 +233,7 @@ export function* joinGroup(
   const hardState = { term: 0, vote: 0, commit: 0 };
   yield* untilSynced(log, wal.appendHardState(replica, group, hardState));
   const found = { group, replica, hardState, snapshotIndex: 0, snapshotTerm: 0, entries: [] };
-  const born = yield* bringUp(platform, options, wal, found, store);
+  const born = yield* bringUp(platform, options, wal, found, replica, store);
   return { ...opened, identity, log, born, damage: null };
 }
 

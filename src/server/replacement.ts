@@ -5,8 +5,8 @@
  *     a voter's node does not hold it      ->  a learner on that node, under the next id     (committed)
  *     a learner that is not there yet      ->  order `create`, for the incarnation that was first meant
  *     a learner that has caught up         ->  joint change: it votes, the one it replaces is removed
- *     a learner that can become nothing    ->  removed: its id is used up, or meant for a directory that is gone, or
- *                                              its node is not there and nobody waits for it
+ *     a learner that can become nothing    ->  removed: its id is used up, or meant for a directory that is gone;
+ *                                              what was lost is there again; its node is gone and nobody waits for it
  *     a replica that no config names       ->  order `close`
  *
  * Everything is read off the config in force and what the other nodes say they hold, so whoever leads next goes on
@@ -68,7 +68,8 @@ export function nextOrders(now: Situation): Orders {
     }
     // An id belongs to the incarnation that it was first meant for: another one may not go on with its promises.
     const isUsedUp = holding.quarantined && holding.replica >= replica;
-    const standing = isUsedUp ? "foreign" : now.standing(replica, holding.incarnation);
+    const isNeeded = config.voters.every((voter) => voter.node !== node || !holds(holding, voter));
+    const standing = isUsedUp || !isNeeded ? "foreign" : now.standing(replica, holding.incarnation);
     if (standing === "sound") creates.push({ node, replica });
     else if (standing === "foreign") propose({ remove: [replica] });
   }

@@ -1,7 +1,7 @@
 /** What a node that lost its replica, and those who give it a new one, must survive: crashes, leaders that change. */
 import t from "tap";
 import { type Task, wait } from "../../src/base/task.ts";
-import { readFile } from "../../src/platform/files.ts";
+import { readFile, replaceFile } from "../../src/platform/files.ts";
 import type { Disk, DiskFile } from "../../src/platform/platform.ts";
 import type { Message } from "../../src/raft/types.ts";
 import { nextOrders } from "../../src/server/replacement.ts";
@@ -134,6 +134,25 @@ t.test(
   },
 );
 
+t.test("A12: a log of a replica that was given up since is not served from", (t) => {
+  const cluster = Cluster.started();
+  cluster.makeLeader(0);
+  wipeAndStart(cluster, 1);
+  untilMembers(cluster, /^n1:1 n2:4 n3:3\|$|^n1:1 n3:3 n2:4\|$/);
+  cluster.kill(2);
+  cluster.onDisk(2, function* (disk) {
+    const identity = JSON.parse(
+      Buffer.from(yield* readFile(disk, "/n3/node.json", 4096)).toString(),
+    ) as object;
+    const text = JSON.stringify({ ...identity, replica: 4 });
+    yield* replaceFile(disk, "/n3", "node.json", Buffer.from(text));
+  });
+  cluster.start(2);
+  cluster.until("it waits", () => /given up/.test(cluster.node(2).server?.waitsBecause ?? ""));
+  untilMembers(cluster, /n3:5\|$/);
+  t.end();
+});
+
 t.test("A12: a stale connection of the old directory does not vouch for a new one born by hand", (t) => {
   for (let seed = 1; seed <= 3; seed++) {
     const cluster = Cluster.started({ seed });
@@ -202,7 +221,15 @@ t.test("a learner whose node is gone for good, and for whom nobody waits, is rem
     "it is to replace n2",
   );
   const voters = [...config.voters.slice(0, 2), { replica: 3, node: "n3" }];
-  t.same(nextOrders({ ...now, holdings, config: { ...config, voters } }).changes, [], "it may come back");
+  const three = { ...config, voters };
+  t.same(nextOrders({ ...now, holdings, config: three }).changes, [], "it may come back");
+  holdings.set("n3", on(3));
+  const { changes, creates } = nextOrders({ ...now, holdings, config: three });
+  t.same(
+    [changes, creates],
+    [[{ version: 9, remove: [4] }], []],
+    "with what was lost: a sound voter is not given up",
+  );
   t.end();
 });
 
