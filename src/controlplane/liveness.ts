@@ -96,7 +96,7 @@ export class Liveness {
   }
 
   silentTicks(node: string, tick: number): number {
-    return tick - Math.max(this.#beganTick, this.#heard.get(node)?.tick ?? this.#beganTick);
+    return tick - (this.#heard.get(node)?.tick ?? this.#beganTick);
   }
 
   /** Never heard, but perhaps silent no longer than this leader listens: suspect, as nothing can be said. */

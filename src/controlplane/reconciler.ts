@@ -67,11 +67,11 @@ function turned<T>(list: readonly T[], round: number): T[] {
 /** Shards that are left out of the layout and have given everything away, by their own words. */
 function retirements({ state, view }: Situation): Body[] {
   if (state.plan !== null) return [];
-  return ordered(state.shards).flatMap(({ id, group, state: is }): Body[] => {
+  const retiring = ordered(state.shards).filter((shard) => shard.state === "retiring");
+  return retiring.flatMap(({ id, group }): Body[] => {
     const lead = view.groups.get(group)?.leader?.lead;
-    const isEmpty =
-      lead !== undefined && lead.slots.length === 0 && state.assignment.slotsOf(id).length === 0;
-    return is === "retiring" && isEmpty ? [{ kind: "retire", shard: id }] : [];
+    if (lead === undefined || lead.slots.length > 0 || state.assignment.slotsOf(id).length > 0) return [];
+    return [{ kind: "retire", shard: id }];
   });
 }
 

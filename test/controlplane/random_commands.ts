@@ -109,15 +109,24 @@ export class RandomCommands {
     };
     const all = random.chance(1, 2) ? [...shards, fresh] : shards;
     const moves = names.flatMap((from) => {
-      const ranges = state.assignment.slotsOf(from);
-      if (ranges.length === 0 || all.length === 0) return [];
-      const [first, last] = random.pick(ranges);
+      const first = this.#slotOf(state, from);
+      if (first < 0 || all.length === 0) return [];
+      let last = first;
+      const size = random.below(256);
+      while (last - first < size && state.assignment.shardAt(last + 1) === from) last++;
       const to = random.pick(all).id;
-      return to === from
-        ? []
-        : [{ from, to, slots: [[first, Math.min(last, first + random.below(256))]] as Slots }];
+      return to === from ? [] : [{ from, to, slots: [[first, last]] as Slots }];
     });
     return plan(number, all, moves, random.chance(1, 2));
+  }
+
+  /** Some slot of the shard; -1 if it was not hit on. */
+  #slotOf({ assignment }: MetaState, shard: string): number {
+    for (let i = 0; i < 50; i++) {
+      const slot = this.#random.below(16_383);
+      if (assignment.shardAt(slot) === shard) return slot;
+    }
+    return -1;
   }
 
   #step({ plan: active }: MetaState): Body {

@@ -134,9 +134,9 @@ t.test(
       cluster.delayMax = 6;
       run(cluster, 200);
       const { random } = cluster;
-      for (let phase = 0; phase < 12; phase++) {
+      for (let phase = 0; phase < 20; phase++) {
         disturb(cluster, phase);
-        run(cluster, random.between(10, 80));
+        run(cluster, random.between(10, 60));
         for (let slot = 0; slot < 16_384; slot += 97) {
           const serving = [...cluster.groups.values()].filter((group) => group.serves(slot));
           if (serving.length > 1) t.fail(`seed ${seed}: slot ${slot} is served by ${serving.length}`);
@@ -153,7 +153,7 @@ t.test(
       ownersAgree(t, cluster, `seed ${seed}`);
       moved += cluster.state.finished.length;
     }
-    t.ok(wants > 8, `members were changed: ${wants}`);
+    t.ok(wants > 20, `members were changed: ${wants}`);
     t.ok(moved > 20, "slots were moved");
   },
 );
@@ -164,7 +164,7 @@ function disturb(cluster: ModelCluster, phase: number): void {
   const node = random.pick(nodes);
   const shard = random.pick([...state.shards.values()]);
   const down = nodes.filter(({ up }) => !up).length;
-  switch (phase < 2 ? 10 : random.below(10)) {
+  switch (phase < 2 ? 11 : random.below(12)) {
     case 0:
     case 1:
       if (down < 2) node.up = false;
@@ -191,7 +191,8 @@ function disturb(cluster: ModelCluster, phase: number): void {
       break;
     }
     case 6:
-      if (shard.replicas.length > 3)
+    case 9:
+      if (shard.replicas.length > 2)
         driver.run({
           kind: "desired",
           shard: shard.id,
@@ -201,6 +202,7 @@ function disturb(cluster: ModelCluster, phase: number): void {
         });
       break;
     case 7:
+    case 10:
       driver.run({ kind: "node", node: node.id, action: random.chance(1, 2) ? "drain" : "undrain" });
       break;
     case 8:
