@@ -61,6 +61,7 @@ export class SnapshotSender {
   #idNext: number;
   /** Why the file could not be opened last: the core asks for it with every heartbeat, and it is said once. */
   #problem = "";
+  #stopped = false;
 
   constructor(host: SenderHost, snapshots: Snapshots) {
     this.#host = host;
@@ -84,8 +85,15 @@ export class SnapshotSender {
       this.#problem = problem;
       if (error !== null) return this.#end(to, name.index, false);
       this.#streams.set(to, stream);
-      this.#fill(stream);
+      if (this.#stopped) this.#end(to, name.index, false);
+      else this.#fill(stream);
     });
+  }
+
+  /** Nothing is sent any more; a file that is being opened or read is closed afterwards. */
+  stop(): void {
+    this.#stopped = true;
+    this.tick(false);
   }
 
   *#open(to: ReplicaId, name: SnapshotName, term: Term): Task<Outgoing> {

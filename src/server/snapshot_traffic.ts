@@ -92,9 +92,9 @@ export class SnapshotTraffic {
 
   stop(): void {
     this.#stopped = true;
-    this.#sender.tick(false);
+    this.#group.snapshots.stop(); // first: the files may be another replica's when the others have ended
+    this.#sender.stop();
     this.#receiver.stop();
-    this.#group.snapshots.stop();
   }
 
   /** Tells the core; true if it took it. */

@@ -216,7 +216,7 @@ export class Snapshots {
 
   #clean(): void {
     const latest = this.#latest;
-    if (this.#readers > 0 || latest === null) return;
+    if (this.#stopped || this.#readers > 0 || latest === null) return;
     runTask(removeOthers(this.#host.platform, this.#dir, latest), (error) => {
       if (error === null) return;
       this.#host.platform.log.write("warn", "an old snapshot could not be deleted", {

@@ -350,6 +350,24 @@ t.test(
   },
 );
 
+t.test(
+  "D18: a replica that is closed while the file is opened or read leaves no file open, and sends nothing",
+  (t) => {
+    for (let steps = 0; steps < 12; steps++) {
+      const { disk, sent, state, side } = sender();
+      side.start(2);
+      for (let i = 0; i < steps; i++) disk.step();
+      side.stop();
+      const before = sent.length;
+      disk.pump(); // and nobody ticks it any more
+      t.equal(sent.length, before);
+      t.equal(state.readers, 0);
+      t.equal(disk.counts.get("open"), disk.counts.get("close"), `after ${steps} steps`);
+    }
+    t.end();
+  },
+);
+
 t.test("a snapshot that cannot be read is given up, and its file closed", (t) => {
   const { disk, ended, start, state } = sender();
   disk.flip("/s/9-7.snap", 3);
