@@ -8,8 +8,7 @@ import type { Body } from "../../src/controlplane/commands.ts";
 import { Liveness, type View } from "../../src/controlplane/liveness.ts";
 import { type Addressed, reconcile } from "../../src/controlplane/reconciler.ts";
 import type { MetaState } from "../../src/controlplane/state.ts";
-import { heardOf } from "../../src/controlplane/state.ts";
-import type { Heartbeat } from "../../src/wire/control_plane.ts";
+import type { Heard, Heartbeat } from "../../src/wire/control_plane.ts";
 import { NOTHING_HEARD, register } from "./bodies.ts";
 import { Driver, id } from "./driver.ts";
 import { ModelGroup, type World } from "./model_group.ts";
@@ -32,6 +31,8 @@ export class ModelCluster implements World {
   /** Share of what is sent that gets lost, in hundredths; and the longest delay in steps. */
   lossPercent = 0;
   delayMax = 1;
+  /** The highest numbers that nodes have seen. */
+  heard: Heard = NOTHING_HEARD;
   orders: readonly Addressed[] = [];
   commands: readonly Body[] = [];
   onOrders: (orders: readonly Addressed[], view: View) => void = () => {};
@@ -117,7 +118,7 @@ export class ModelCluster implements World {
     const beat: Heartbeat = {
       node: node.id,
       incarnation: node.incarnation,
-      heard: NOTHING_HEARD,
+      heard: this.heard,
       load,
       groups,
     };
@@ -171,11 +172,6 @@ export class ModelCluster implements World {
       this.groups.set(group, new ModelGroup(this, group, shard.id, voters, all, epoch));
     }
     node.held.set(group, replica);
-  }
-
-  /** What is heard of a restore: the highest numbers there are. */
-  get heard(): Heartbeat["heard"] {
-    return heardOf(this.state);
   }
 }
 

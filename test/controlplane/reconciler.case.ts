@@ -6,10 +6,14 @@ import type { View } from "../../src/controlplane/liveness.ts";
 import { isAsWished } from "../../src/controlplane/membership.ts";
 import { type PlanningTools, planFirst, planNext } from "../../src/controlplane/planner.ts";
 import type { Addressed } from "../../src/controlplane/reconciler.ts";
-import { SETTINGS_DEFAULT } from "../../src/controlplane/state.ts";
+import { heardOf, SETTINGS_DEFAULT } from "../../src/controlplane/state.ts";
+import { compareVersions } from "../../src/wire/control_plane.ts";
+import { id, imageOf, restoreInto } from "./driver.ts";
 import { ModelCluster } from "./model_cluster.ts";
 
 const { h64 } = await xxhash();
+/** Worlds of the long test; SEEDS=100 by hand. */
+const SEEDS = Number(process.env.SEEDS ?? 5);
 
 function tools(cluster: ModelCluster): PlanningTools {
   let group = 1000 + cluster.state.version.index;
@@ -127,7 +131,7 @@ t.test(
   async (t) => {
     let wants = 0;
     let moved = 0;
-    for (let seed = 1; seed <= 5; seed++) {
+    for (let seed = 1; seed <= SEEDS; seed++) {
       const cluster = begin(seed, 6, 4);
       const count = watchQuorum(t, cluster);
       cluster.lossPercent = 20;
@@ -294,5 +298,52 @@ t.test(
     t.equal(gone.length, 1);
     const left = [...cluster.nodes.values()].filter(({ held }) => gone.some((group) => held.has(group)));
     t.same(left, [], "its replicas are closed");
+  },
+);
+
+t.test(
+  "F9: a control plane restored from an old backup finds out what has happened since, and goes on",
+  async (t) => {
+    for (let seed = 31; seed <= 33; seed++) {
+      const cluster = begin(seed, 5, 3);
+      settles(t, cluster, "at first");
+      const { store } = cluster.driver;
+      const backup = imageOf(store);
+      const ids = ["s1", "s2", "s3", "s4"];
+      t.match(askPlan(cluster, ids), /^ok/);
+      settles(t, cluster, "after the backup", 6000);
+      const lost = cluster.state;
+      cluster.heard = heardOf(lost);
+      const silent = cluster.nodes.get("n5");
+      if (silent !== undefined) silent.up = false;
+      run(cluster, 2); // its last words are on their way
+      t.equal(restoreInto(store, backup), null);
+      t.notOk(cluster.state.shards.has("s4"));
+      cluster.driver.run({ kind: "restored", token: id("restore") });
+      cluster.failOver();
+
+      let orders = 0;
+      cluster.onOrders = (all) => {
+        orders += all.length;
+      };
+      run(cluster, 300);
+      t.same([orders, cluster.state.awaited], [0, ["n5"]], "nothing is ordered while a node is missing");
+      cluster.onOrders = () => {};
+      if (silent !== undefined) silent.up = true;
+      settles(t, cluster, "restored", 3000);
+      const now = cluster.state;
+      t.ok(compareVersions(now.version, lost.version) > 0);
+      t.same(
+        [now.epoch >= lost.epoch, now.planNumber >= lost.planNumber],
+        [true, true],
+        `${now.epoch} ${lost.epoch}`,
+      );
+      t.same(now.assignment.counts(), lost.assignment.counts(), "the shards' own logs tell who owns what");
+      ownersAgree(t, cluster, "restored");
+      t.match(askPlan(cluster, ["s1", "s2", "s3"]), /^ok/);
+      settles(t, cluster, "the younger shard removed", 6000);
+      rests(t, cluster, "the younger shard removed");
+      ownersAgree(t, cluster, "the younger shard removed");
+    }
   },
 );
