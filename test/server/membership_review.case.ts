@@ -358,12 +358,12 @@ t.test("A12, E1-E7, H1: clusters that lose disks, power and members keep what th
     ["acknowledged", 500],
     ["wiped", 10],
     ["log lost", 5],
-    ["kill", 10],
-    ["power", 10],
-    ["paused", 10],
+    ["kill", 5],
+    ["power", 5],
+    ["paused", 5],
     ["snapshot", 10],
-    ["cut off", 10],
-    ["replace asked", 3],
+    ["cut off", 5],
+    ["replace asked", 2],
   ] as const)
     t.ok((total[what] ?? 0) >= least, `${what}: ${total[what]}`);
   t.end();
