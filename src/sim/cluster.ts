@@ -75,6 +75,8 @@ export class Cluster {
 
   /** Set by the checkers: a new process of a node begins. */
   onStart: (node: SimNode) => void = () => {};
+  /** .. has read its disk, and nobody has sent it anything yet. */
+  onUp: (node: SimNode) => void = () => {};
   /** .. its disk, whole and without power, is about to be harmed. */
   onDamage: (node: SimNode, how: "flip_bit" | "wipe") => void = () => {};
 
@@ -160,6 +162,7 @@ export class Cluster {
       node.state = "up";
       node.born = true;
       this.world.note("up", node.index);
+      this.onUp(node);
     });
   }
 

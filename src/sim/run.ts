@@ -89,6 +89,9 @@ class Run {
     });
     tap.onSnapshotReceived = () => cluster.happened.snapshotsReceived++;
     cluster.net.observers.push(tap);
+    cluster.onUp = (node) => {
+      for (const checker of this.#checkers) checker.onUp?.(node);
+    };
     cluster.onStart = (node) => {
       for (const checker of this.#checkers) checker.onStart?.(node);
     };
@@ -125,6 +128,8 @@ class Run {
     const deadlineUs = world.nowUs + LIVENESS_US;
     world.run(world.nowUs + CALM_US);
     for (const client of clients) client.stop();
+    // What is still under way would change what the verifier reads behind its back.
+    world.runUntil(deadlineUs, () => clients.every(({ pendingCount }) => pendingCount === 0));
     const machine = new Machine(world, this.#cluster.net, VERIFIER_MACHINE, "verifier");
     const verifier = new Verifier(this.#cluster, machine);
     const done = world.runUntil(deadlineUs, () => verifier.done && this.#converged());

@@ -165,6 +165,8 @@ t.test("every error of fate that a server has is judged for what it says", async
     TOO_LARGE: "answer",
     NO_LEADER: "again",
     NO_ANSWER: "again",
+    NO_REPLICA: "again",
+    REPLICA_GONE: "again",
     DISK_FULL: "refused",
   });
   t.same(Object.fromEntries(Object.entries(SESSION_ERROR).map(([name, text]) => [name, verdict(text)])), {

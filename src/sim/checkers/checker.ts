@@ -17,6 +17,8 @@ export interface Checker {
   onLeader?(node: SimNode, replica: GroupReplica): void;
   /** A new process of `node` begins: it knows what its disk says and nothing else. */
   onStart?(node: SimNode): void;
+  /** It has read its disk; nobody has sent it anything yet. */
+  onUp?(node: SimNode): void;
   /** Its disk, whole and without power, is about to be harmed. */
   onDamage?(node: SimNode, how: "flip_bit" | "wipe"): void;
   /** How often the checker had something to judge: a checker that never had proves nothing. */

@@ -1,8 +1,8 @@
 /**
  * A replica whose disk was harmed does not go on as if nothing had been (hazards A12, D1, D2).
  *
- *     damage is noticed    a replica that votes or acknowledges after a bit of its log turned over still has every
- *                          entry that its log vouched for before
+ *     damage is noticed    a replica that serves after a bit of its log turned over still has every entry that
+ *                          its log vouched for before
  *     a lost disk is lost  a replica whose disk was wiped neither votes nor acknowledges any more; the node may
  *                          come back under another replica id
  *
@@ -40,8 +40,6 @@ export class DamageChecker implements Checker {
         `${node.id} sent a ${message.kind} as replica ${message.from}, whose disk was wiped`,
       );
     }
-    const before = this.#before.get(node);
-    if (before !== undefined) this.#compare(node, message.from, before);
     let spoke = this.#spoke.get(node);
     if (spoke === undefined) {
       spoke = new Set();
@@ -55,9 +53,13 @@ export class DamageChecker implements Checker {
     else this.#before.set(node, new DurableLog(node.machine.disk, `${NODE_DIR}/wal`).vouched());
   }
 
-  /** For the first time after the damage the node vouches for something, as `replica`. */
-  #compare(node: SimNode, replica: ReplicaId, before: readonly VouchedEntry[]): void {
+  /** It serves, and nobody has sent it anything yet: what its log held before, it must still hold. */
+  onUp(node: SimNode): void {
+    const before = this.#before.get(node);
+    if (before === undefined) return;
     this.#before.delete(node);
+    const replica = node.server?.groups[0]?.replica;
+    if (replica === undefined) return; // it noticed, and waits for another id
     this.judged++;
     const log = new DurableLog(node.machine.disk, `${NODE_DIR}/wal`);
     const gone = before.find(
