@@ -25,6 +25,10 @@ export class AppendGate {
     else if (this.#held.length < HELD_APPENDS_MAX) this.#held.push(message); // beyond: the leader sends it again
   }
 
+  get isWaiting(): boolean {
+    return this.#held.length > 0;
+  }
+
   /** There may be room by now; true if anything was stepped. */
   release(): boolean {
     const before = this.#held.length;

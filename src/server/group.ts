@@ -20,6 +20,7 @@ import {
   type Entry,
   type EntryKind,
   type Index,
+  type Lsn,
   type Message,
   type RaftOptions,
   type ReplicaId,
@@ -51,6 +52,10 @@ export type GroupHost = {
   send(group: GroupId, message: Message, entries: readonly Entry[]): void;
   /** There is work for another turn. */
   wake(): void;
+  /** The replica has something for the log, or to send, in this turn. */
+  touch(): void;
+  /** Gives the log everything that this node's replicas took so far: only then it can tell how much room is left. */
+  appendAll(): void;
   /** The role, the leader or the term changed. */
   onLeaderChange(group: GroupReplica): void;
   /** Reads that must be asked again, elsewhere or later; none of them was answered. */
@@ -100,8 +105,8 @@ export class GroupReplica {
   #leaderTimeAtMs = -1;
   readonly #gate: AppendGate;
   readonly #appends: AppendSender;
-  /** The core has entries that the log was not given yet. */
-  #unwritten = false;
+  /** Where the last record of this replica ends in the log. */
+  #lastLsn: Lsn = 0;
   readonly #snapshots: Snapshots;
   #leaderSeen: ReplicaId = 0;
   #termSeen: Term = -1;
@@ -141,7 +146,7 @@ export class GroupReplica {
       (bytes) => this.#hasRoom(bytes),
       (message) => {
         this.core.step(message);
-        this.#unwritten = true;
+        this.#host.touch();
       },
     );
     this.#appends = new AppendSender({
@@ -194,6 +199,7 @@ export class GroupReplica {
   }
 
   step(message: Message): void {
+    this.#host.touch();
     if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
     const newest = message.entries[message.entries.length - 1] as Entry;
     this.#leaderTimeMs = batchTimeMs(newest.bytes);
@@ -203,15 +209,21 @@ export class GroupReplica {
 
   /**
    * What the core takes will be written: there must be room for it in the log's unsynced window and on the disk,
-   * beside what the core took before. So that goes to the log first.
+   * beside what all replicas of this node took before. So that goes to the log first.
    */
   #hasRoom(bytes: number): boolean {
-    if (this.#unwritten) this.advance();
+    this.#host.appendAll();
     return this.#host.wal.hasRoom(bytes);
   }
 
+  /** Something waits for the log to be synced beyond `lsn`. */
+  waitsBeyond(lsn: Lsn): boolean {
+    return this.#lastLsn > lsn || this.#gate.isWaiting;
+  }
+
   /** The log was synced: appends that waited for room go on. */
-  onSynced(lsn: number): void {
+  onSynced(lsn: Lsn): void {
+    this.#host.touch();
     this.core.persisted(lsn);
     this.#snapshots.onSynced(lsn);
     if (this.#gate.release()) this.advance();
@@ -254,7 +266,7 @@ export class GroupReplica {
     const term = this.core.term;
     const bytes = this.#sealBundle(bundle, term, index);
     this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
-    this.#unwritten = true;
+    this.#host.touch();
     this.#proposals.add(index, term, bundle);
     if (this.#timeBatchWanted) this.#timeBatchIndex = index;
     this.#timeBatchWanted = false;
@@ -281,7 +293,7 @@ export class GroupReplica {
   /** Asks for a change of members: null = proposed, else why not. */
   proposeConfig(change: ConfigChange): ConfigRefusal | null {
     const refusal = this.core.proposeConfig(change);
-    if (refusal === null) this.#unwritten = true;
+    this.#host.touch();
     return refusal;
   }
 
@@ -329,6 +341,7 @@ export class GroupReplica {
 
   /** Asks for a round of reads. False: this replica does not lead; nothing was asked. */
   read(bundle: Bundle): boolean {
+    this.#host.touch();
     return this.#reads.ask(bundle, (id) => this.core.readIndex(id));
   }
 
@@ -338,7 +351,6 @@ export class GroupReplica {
   advance(): void {
     const { core, replica, group } = this;
     const { wal } = this.#host;
-    this.#unwritten = false;
     for (let ready = core.takeReady(); ready !== null; ready = core.takeReady()) {
       if (ready.truncatedFrom !== null) this.#cache.truncate(ready.truncatedFrom);
       if (ready.snapshot !== null) this.#install(ready.snapshot);
@@ -350,6 +362,7 @@ export class GroupReplica {
         this.#snapshots.logged(entry.bytes.length);
       }
       if (ready.hardState !== null || ready.mustSync) core.written(wal.endLsn);
+      if (ready.hardState !== null || ready.entries.length > 0) this.#lastLsn = wal.endLsn;
       for (const to of ready.snapshotsWanted) this.#host.sendSnapshot(this, to);
       for (const read of ready.reads) this.#reads.confirm(read.id, read.index);
       for (const id of ready.readsLost) {

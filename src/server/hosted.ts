@@ -7,12 +7,11 @@ import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Entry, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
-import type { Store } from "../store/types.ts";
-import type { Wal } from "../wal/types.ts";
+import type { GroupId, Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
 import { Forwarder } from "./forwarder.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
-import { type Layout, membersOf } from "./layout.ts";
+import { membersOf } from "./layout.ts";
 import type { Peers } from "./peers.ts";
 import { Router } from "./router.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
@@ -26,10 +25,12 @@ const CACHE_BYTES_MAX = 16 * MiB;
 export type HostedHost = {
   readonly platform: Platform;
   readonly dir: string;
-  readonly layout: Layout;
+  readonly electionMs: number;
   readonly wal: Wal;
   readonly peers: Peers;
   wake(): void;
+  touch(hosted: HostedReplica): void;
+  appendAll(): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
   onLeader(group: GroupReplica): void;
@@ -46,16 +47,16 @@ export class HostedReplica {
   readonly #host: HostedHost;
   #ended = false;
 
-  constructor(host: HostedHost, born: BornReplica, store: Store) {
+  constructor(id: GroupId, host: HostedHost, born: BornReplica) {
     this.#host = host;
-    const { platform, peers, layout, wal } = host;
+    const { platform, peers, electionMs, wal } = host;
     const { random } = platform;
     const group = new GroupReplica(
-      layout.group,
+      id,
       born.replica,
-      raftOptions(layout.settings.electionMs, (bound) => random.u32() % bound),
+      raftOptions(electionMs, (bound) => random.u32() % bound),
       born.restored,
-      store,
+      born.store,
       CACHE_BYTES_MAX,
       this.#groupHost(),
       (owner) => this.#openSnapshots(born, owner),
@@ -86,7 +87,7 @@ export class HostedReplica {
       config: () => (group.core.config.outgoing.length > 0 ? null : group.core.config),
       tell: (index, hash) => {
         const note = { group: group.group, replica: group.replica, index, hash };
-        peers.tellAll({ create: null, close: null, hash: note });
+        peers.tellAll({ kind: "hash", hash: note });
       },
       onDiverged: (index) => host.onDiverged(index),
       onUndecidable: (index) => host.fatal(new NucleusError("EDIVERGED", undecidable(index))),
@@ -102,6 +103,8 @@ export class HostedReplica {
       wal: host.wal,
       send: (group, message, entries) => host.peers.send(group, message, entries),
       wake: () => host.wake(),
+      touch: () => host.touch(this),
+      appendAll: () => host.appendAll(),
       onLeaderChange: (group) => {
         this.router.onLeaderChange();
         const { term, leader, role } = group.core;

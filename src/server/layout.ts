@@ -9,7 +9,10 @@
  */
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
-import type { GroupConfig, Member, ReplicaId } from "../raft/types.ts";
+import type { Entry, GroupConfig, Member, ReplicaId } from "../raft/types.ts";
+import { encodeSettings } from "../store/settings.ts";
+import type { StoreSettings } from "../store/types.ts";
+import { foundingConfig, sealBootstrap } from "./bootstrap.ts";
 
 export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
 
@@ -60,13 +63,20 @@ function groupOf(cluster: string): number {
 
 /** The config of the group at its birth: replica i on the i-th node. */
 export function firstConfig(layout: Layout): GroupConfig {
-  return {
-    version: 1,
-    voters: layout.nodes.map((node, i) => ({ replica: i + 1, node: node.id })),
-    outgoing: [],
-    learners: [],
-    nextReplica: layout.nodes.length + 1,
-  };
+  return foundingConfig(layout.nodes.map(({ id }) => id));
+}
+
+/** The group's first entry. */
+export function bootstrapEntry(layout: Layout): Entry {
+  return sealBootstrap(layout.group, firstConfig(layout), encodeSettings(storeSettings(layout.settings.memoryBytesMax)));
+}
+
+/** Most remembered replies: 64 Ki of 64 B in the shard, 4 Ki of one client (its pipeline, and room to spare). */
+const SESSION_LIMITS = { sessionRepliesMax: 4096, sessionsMax: 65_536 };
+
+/** `memoryBytesMax` 0: no limit. */
+export function storeSettings(memoryBytesMax: number): StoreSettings {
+  return { memoryBytesMax: memoryBytesMax === 0 ? Number.MAX_SAFE_INTEGER : memoryBytesMax, ...SESSION_LIMITS };
 }
 
 /** Everyone who takes part, each once. */

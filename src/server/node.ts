@@ -1,53 +1,49 @@
 /**
- * A node: one process, its replica, its log, its peers and its clients, driven by one turn of the loop. It may be
- * without a replica: before its group gives it one, and after that was closed.
+ * The storage node: an engine full of replicas, doors for clients, and whoever tells it what the cluster is like.
  *
- *     sockets, ticks, completed syncs -> wake -> turn:
- *       router.flush    commands that came in: seal and propose, ask for reads, or forward
- *       group.advance   the core's Ready: messages out, records into the log
- *       peers.flush     one write to each peer
- *       wal.submit      one write and at most one sync for everything
- *       group.apply     committed entries, replies, reads
- *       doors.flush     one write to each touched client
+ *     fixed      a layout file: one group over fixed nodes, all slots
+ *     managed    the control plane: any number of groups, created by order, and a map that changes (managed.ts)
  *
- * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it.
+ * A command comes in at a door, the routing brings it to a replica here or on another node, and its reply goes out at
+ * the end of a turn (engine.ts).
  */
-import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
-import { type Done, runTask, type Task, wait } from "../base/task.ts";
-import type { Connection, Listener, Platform } from "../platform/platform.ts";
-import type { Entry, Message, ReplicaId } from "../raft/types.ts";
+import { type Done, runTask } from "../base/task.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Entry } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
-import type { GroupId, Recovered, Wal } from "../wal/types.ts";
-import type { CommandView } from "../wire/command.ts";
-import type { PeerNote } from "../wire/control.ts";
-import { type Opened, type OpenOptions, openNode, storeSettings } from "./birth.ts";
-import type { Origin } from "./bundle.ts";
+import type { Recovered, Wal } from "../wal/types.ts";
+import type { OpenOptions } from "./birth.ts";
 import { Doors } from "./doors.ts";
+import { Engine } from "./engine.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
-import { type HostedReplica, TICK_MS } from "./hosted.ts";
-import { slotOfCommand } from "./keys.ts";
-import { KnownPeers } from "./known_peers.ts";
-import { Lane } from "./lane.ts";
-import { type Layout, membersOf } from "./layout.ts";
+import { bootstrapEntry, fixedMap, type Layout, type NodeAddress, parseAddress, storeSettings } from "./layout.ts";
+import { Managed, type ManagedOptions } from "./managed.ts";
+import { type KeptMap, loadMap } from "./map_file.ts";
 import { NodeStatus } from "./node_status.ts";
-import { Peers } from "./peers.ts";
-import { Seat, type SeatHost } from "./seat.ts";
+import type { Peers } from "./peers.ts";
+import type { Routing } from "./routing.ts";
 
-/** A third of the shortest election timeout: worth knowing when elections are looked into. */
-const LATE_MS_LOGGED = 100;
-/** One second to hand over and drain. */
-const STOP_TICKS_MAX = 100;
+export type FixedCluster = {
+  readonly kind: "fixed";
+  readonly layout: Layout;
+  /** First start on an empty directory. */
+  readonly init: boolean;
+};
+export type ManagedCluster = ManagedOptions & { readonly kind: "managed" };
 
 export type NodeConfig = {
   readonly id: string;
   readonly dir: string;
-  readonly layout: Layout;
-  /** First start on an empty directory. */
-  readonly init: boolean;
   readonly version: string;
   readonly pid: number;
+  /** Where clients and other nodes find it. */
+  readonly host: string;
+  readonly port: number;
+  /** Where it serves HTTP, "host:port"; "" = nowhere. */
+  readonly http: string;
+  readonly cluster: FixedCluster | ManagedCluster;
 };
 
 /** For checkers: what the node did, as it happened. */
@@ -60,19 +56,12 @@ export class NucleusNode {
   readonly config: NodeConfig;
   readonly platform: Platform;
   readonly observer: NodeObserver;
-  readonly #fatal: (error: Error) => void;
-  #listener: Listener | null = null;
-  #recovered: Recovered | null = null;
-  #peers: Peers | null = null;
-  #seat: Seat | null = null;
+  readonly engine: Engine;
   readonly #doors: Doors;
-  #turnAsked = false;
-  /** Nothing is taken, sent or written any more. */
-  #stopped = false;
-  #dead = false;
-  #stopping: { done: Done<void>; ticks: number } | null = null;
-  #stopTicks: (() => void) | null = null;
   readonly #status: NodeStatus;
+  #managed: Managed | null = null;
+  /** Commands that came in at this node's doors since it started. */
+  commandsTotal = 0;
 
   /** `fatal` ends the process: after it, nothing the node says or writes can be trusted. */
   constructor(
@@ -84,41 +73,75 @@ export class NucleusNode {
     this.platform = platform;
     this.config = config;
     this.observer = observer;
-    this.#fatal = fatal;
+    const { host, port, cluster } = config;
+    const { electionMs } = cluster.kind === "fixed" ? cluster.layout.settings : cluster;
+    const open = cluster.kind === "fixed" ? fixedOptions(config, cluster) : managedOptions(config, cluster);
+    this.engine = new Engine(
+      platform,
+      { host, port, electionMs, open },
+      {
+        onConnection: (connection) => this.#doors.accept(connection),
+        onTick: () => {
+          this.#doors.tick();
+          this.#managed?.tick();
+        },
+        afterTurn: () => this.#doors.flush(),
+        onLeader: (group) => {
+          this.#managed?.onLeader(group);
+          observer.onLeader?.(group);
+        },
+        onApplied: (group, entry) => {
+          this.#managed?.onApplied(group, entry);
+          observer.onApplied?.(group, entry);
+        },
+        onClaim: (claim) => this.#managed?.onClaim(claim),
+        fatal,
+      },
+    );
     this.#status = new NodeStatus(this);
     this.#doors = new Doors({
       clock: platform.clock,
       random: platform.random,
       info: this.#status,
-      admit: (view, at, lane, origin, tag) => this.#admit(view, at, lane, origin, tag),
+      admit: (view, at, lane, origin, tag) => {
+        const isAdmitted = this.routing.admit(view, at, lane, origin, tag);
+        if (isAdmitted) this.commandsTotal++;
+        return isAdmitted;
+      },
       moveLeader: (node) => this.#moveLeader(node),
       replaceNode: (old, node) => this.#replaceNode(old, node),
-      onPeer: (connection, bytes) => this.#peers?.accept(connection, bytes),
-      wake: () => this.wake(),
+      onPeer: (connection, bytes) => this.engine.peers.accept(connection, bytes),
+      wake: () => this.engine.wake(),
     });
   }
 
-  get #hosted(): HostedReplica | null {
-    return this.#seat?.hosted ?? null;
+  // ------------------------------------------------------------------------------------------- what is here
+
+  get routing(): Routing {
+    return this.engine.routing;
+  }
+
+  get peers(): Peers {
+    return this.engine.peers;
   }
 
   get groups(): readonly GroupReplica[] {
-    return this.#hosted === null ? [] : [this.#hosted.group];
+    return this.engine.groups;
   }
 
   /** Null while a damaged log is left as it is. */
   get wal(): Wal | null {
-    return this.#seat?.wal ?? null;
+    return this.engine.wal;
   }
 
   /** What the start found in the log. */
   get recovered(): Recovered | null {
-    return this.#recovered;
+    return this.engine.recovered;
   }
 
-  /** Why this node holds no replica; null if it does. */
+  /** Why this node holds no replica, or not all that it should; null if it does. */
   get waitsBecause(): string | null {
-    return this.#seat?.waitsBecause ?? null;
+    return this.engine.waitsBecause;
   }
 
   get clientCount(): number {
@@ -129,180 +152,88 @@ export class NucleusNode {
     return this.#doors.total;
   }
 
+  /** Null: a fixed cluster has no control plane. */
+  get managed(): Managed | null {
+    return this.#managed;
+  }
+
+  /** "" before it is known. */
+  get cluster(): string {
+    const { cluster } = this.config;
+    if (cluster.kind === "fixed") return cluster.layout.cluster;
+    return this.engine.isOpen ? this.engine.home.identity.cluster : "";
+  }
+
+  /** All nodes of the cluster, as far as known. */
+  get nodes(): readonly NodeAddress[] {
+    const { cluster } = this.config;
+    if (cluster.kind === "fixed") return cluster.layout.nodes;
+    return addressesOf(this.routing);
+  }
+
+  statusJson(): string {
+    return this.#status.json();
+  }
+
   // ------------------------------------------------------------------------------------------- start and stop
 
   /** Done when clients can connect; there may be no leader yet. */
   start(done: Done<void>): void {
-    runTask(this.#start(), (error) => {
-      if (error !== null) this.#listener?.close(() => {});
+    const { cluster } = this.config;
+    if (cluster.kind === "fixed") return this.#startFixed(cluster.layout, done);
+    const { disk } = this.platform;
+    disk.makeDir(this.config.dir, (error) => {
+      if (error !== null) return done(error, undefined);
+      runTask(loadMap(disk, this.config.dir), (problem, kept) => {
+        if (problem !== null) done(problem, undefined);
+        else this.#startManaged(cluster, kept, done);
+      });
+    });
+  }
+
+  #startFixed(layout: Layout, done: Done<void>): void {
+    const { id } = this.config;
+    if (!layout.nodes.some((node) => node.id === id)) {
+      const text = `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`;
+      return done(new NucleusError("ELAYOUT", text), undefined);
+    }
+    this.engine.start(done, () => {
+      this.routing.setMap(fixedMap(layout));
+      this.engine.setNodes(layout.nodes);
+    });
+  }
+
+  #startManaged(cluster: ManagedCluster, kept: KeptMap, done: Done<void>): void {
+    this.engine.start(done, () => {
+      this.#managed = new Managed(this, cluster, kept);
+    });
+  }
+
+  /**
+   * Stops cleanly: hands leaderships over, lets what was begun end, then closes connections and log (engine.ts).
+   */
+  stop(done: Done<void>): void {
+    this.#managed?.close();
+    this.engine.stop((error) => {
+      this.#doors.close();
       done(error, undefined);
     });
   }
 
-  *#start(): Task<void> {
-    const { layout, id } = this.config;
-    const self = layout.nodes.find((node) => node.id === id);
-    if (self === undefined) {
-      throw new NucleusError(
-        "ELAYOUT",
-        `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`,
-      );
-    }
-    // Before anything is written: a port that is taken must not leave a directory behind that is half in use.
-    this.#listener = yield* wait<Listener>((done) => {
-      this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
-    });
-    const store = new KeyValueStore(storeSettings(layout));
-    const opened = yield* openNode(this.platform, this.#openOptions(), store);
-    if (this.#stopping !== null) {
-      if (opened.log !== null) yield* opened.log.wal.close();
-      throw new NucleusError("ESTOPPED", "it was told to stop while it started");
-    }
-    this.#open(opened, store);
-    this.#peers?.dialAll();
-    if (this.#hosted?.isAlone === true) this.#hosted.group.core.campaign();
-    this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
-    this.wake();
-  }
-
-  #openOptions(): OpenOptions {
-    const { layout, id, dir, init } = this.config;
-    const events = {
-      onSynced: (lsn: number) => this.#onSynced(lsn),
-      onFailed: (error: Error) => this.#die(error),
-    };
-    return { dir, node: id, layout, init, events };
-  }
-
-  #open(opened: Opened, store: KeyValueStore): void {
-    const { platform, config } = this;
-    const known = new KnownPeers(platform, config.dir, opened.peers);
-    const peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, known, {
-      held: () => this.#seat?.held() ?? [],
-      onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
-      onChunk: (chunk) => {
-        if (this.#seat?.holds(chunk.group, chunk.to) === true) this.#hosted?.traffic.onChunk(chunk);
-      },
-      onAck: (ack) => {
-        if (this.#seat?.holds(ack.group, ack.to) === true) this.#hosted?.traffic.onAck(ack);
-      },
-      onNote: (node, note) => this.#onNote(node, note),
-      router: () => this.#hosted?.router ?? null,
-      nodeOf: (replica) => this.nodeOf(replica),
-      wake: () => this.wake(),
-    });
-    const host: SeatHost = {
-      platform,
-      options: this.#openOptions(),
-      peers,
-      known,
-      wake: () => this.wake(),
-      fatal: (error) => this.#die(error),
-      onLeader: (group) => this.observer.onLeader?.(group),
-      onApplied: (group, entry) => this.observer.onApplied?.(group, entry),
-      onJoined: () => {
-        if (this.#stopping === null) this.wake();
-        else this.#finish(); // it was told to stop meanwhile
-      },
-    };
-    this.#recovered = opened.log?.recovered ?? null;
-    this.#peers = peers;
-    this.#seat = new Seat(host, opened, store);
-  }
-
-  #onNote(node: string, { create, close, hash }: PeerNote): void {
-    if (this.#stopped || this.#stopping !== null) return;
-    if (hash !== null) this.#seat?.onHash(node, hash);
-    if (create !== null) this.#seat?.onCreate(node, create);
-    if (close !== null) this.#seat?.onClose(close);
-  }
-
-  /** The node cannot go on: whoever runs it ends the process, and nothing of it happens until then. */
-  #die(error: Error): void {
-    if (this.#dead) return;
-    this.#dead = true;
-    this.#stopped = true;
-    this.#stopTicks?.();
-    this.#fatal(error);
-  }
-
-  /**
-   * Stops cleanly: hands leaderships over, lets what was begun end, then closes connections and log. No longer
-   * than STOP_TICKS_MAX for the first two: what is unanswered then, its callers take for unknown.
-   */
-  stop(done: Done<void>): void {
-    if (this.#dead) return done(null, undefined);
-    if (this.#stopping !== null) return;
-    this.#stopping = { done, ticks: 0 };
-    this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
-    const hosted = this.#hosted;
-    const to = hosted?.group.isLeader === true ? hosted.successor : 0;
-    if (to !== 0) hosted?.group.core.transfer(to);
-    if (this.#stopTicks === null) this.#finish();
-    else this.wake();
-  }
-
-  #tickStop(): void {
-    const stopping = this.#stopping;
-    if (stopping === null) return;
-    const hosted = this.#hosted;
-    const isOpen =
-      hosted !== null && (hosted.group.proposalsOpen > 0 || (hosted.group.isLeader && !hosted.isAlone));
-    if (!isOpen || ++stopping.ticks > STOP_TICKS_MAX) this.#finish();
-  }
-
-  #finish(): void {
-    const stopping = this.#stopping;
-    assert(stopping !== null, "stop was asked for");
-    if (this.#stopped || this.#seat?.isJoining === true) return; // a log that is being opened can be closed only afterwards
-    this.#stopped = true;
-    this.#stopTicks?.();
-    this.#hosted?.stop();
-    this.#doors.close();
-    this.#peers?.close();
-    if (this.wal === null) stopping.done(null, undefined);
-    else runTask(this.wal.close(), stopping.done);
-  }
-
-  // ------------------------------------------------------------------------------------------- inputs
-
-  #onConnection(connection: Connection): void {
-    if (this.#peers === null || this.#stopped)
-      connection.destroy(); // still reading the log, or at the end
-    else this.#doors.accept(connection);
-  }
-
-  #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const router = this.#hosted?.router;
-    if (router === undefined) {
-      origin.fail(tag, lane.enter(Lane.bucket(slotOfCommand(view)), !view.isWrite), NO_REPLICA);
-      return true;
-    }
-    const admitted = router.admit(view, frameAt, lane, origin, tag);
-    this.wake();
-    return admitted;
-  }
-
-  /** The node that holds a replica, by the config or by its own word. */
-  nodeOf(replica: ReplicaId): string | null {
-    const group = this.#hosted?.group;
-    if (group === undefined || replica === 0) return null;
-    const member = membersOf(group.core.config).find((one) => one.replica === replica);
-    return member?.node ?? this.#peers?.nodeOf(group.group, replica) ?? null;
-  }
+  // ------------------------------------------------------------------------------------------- operators
 
   /** Null if this node leads; else why it cannot be asked for a change. */
   #leads(group: GroupReplica | undefined): string | null {
     if (group === undefined) return NO_REPLICA;
     if (group.isLeader) return null;
-    const leader = this.nodeOf(group.core.leader);
+    const leader = this.engine.nodeOf(group, group.core.leader);
     return leader === null
       ? "CLUSTERDOWN No leader that could do it; nothing was done"
       : `ERR this node does not lead; ask ${leader}`;
   }
 
   #moveLeader(node: string): string | null {
-    const group = this.#hosted?.group;
+    const [group] = this.groups;
     const target = group?.core.config.voters.find((voter) => voter.node === node);
     if (group !== undefined && target === undefined)
       return `ERR node '${node}' has no vote in this shard; see NUCLEUS STATUS`;
@@ -310,74 +241,53 @@ export class NucleusNode {
     const problem = this.#leads(group);
     if (problem !== null || group === undefined || target === undefined) return problem;
     const refusal = group.core.transfer(target.replica);
-    this.wake();
+    this.engine.wake();
     return refusal === null ? null : `TRYAGAIN the leader cannot hand over now: ${refusal}`;
   }
 
   /** `node` is to take the place of `old` in the shard; why not, as an error text, or null: it has begun. */
   #replaceNode(old: string, node: string): string | null {
-    return this.#leads(this.#hosted?.group) ?? this.#seat?.replacement?.replace(old, node) ?? null;
+    const [group] = this.groups;
+    const seat = group === undefined ? undefined : this.engine.seats.get(group.group);
+    return this.#leads(group) ?? seat?.replacement?.replace(old, node) ?? null;
   }
+}
 
-  #onMessage(groupId: GroupId, message: Message, wallMs: number): void {
-    const group = this.#hosted?.group;
-    if (group === undefined || this.#stopped || this.#seat?.holds(groupId, message.to) !== true) return;
-    if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
-    group.step(message);
-    this.wake();
-  }
+/** The nodes of the map, where they listen. */
+export function addressesOf({ map }: Routing): NodeAddress[] {
+  return (map?.nodes ?? []).flatMap(({ id, address }) => {
+    const place = parseAddress(address);
+    return place === null ? [] : [{ id, ...place }];
+  });
+}
 
-  #onSynced(lsn: number): void {
-    this.#hosted?.group.onSynced(lsn);
-    this.wake();
-  }
+function fixedOptions({ id, dir }: NodeConfig, { layout, init }: FixedCluster): Omit<OpenOptions, "events"> {
+  const { cluster, group, nodes, settings } = layout;
+  const replica = nodes.findIndex((node) => node.id === id) + 1;
+  return {
+    dir,
+    node: id,
+    cluster,
+    segmentBytes: settings.segmentBytes,
+    makeStore: () => new KeyValueStore(storeSettings(settings.memoryBytesMax)),
+    founding: init ? { group, replica, entry: bootstrapEntry(layout) } : null,
+    groups: [group],
+    hasOthers: nodes.length > 1,
+    mayBeMember: (node) => nodes.some((other) => other.id === node),
+  };
+}
 
-  #tick(lateMs: number): void {
-    if (this.#stopped) return;
-    if (lateMs > LATE_MS_LOGGED)
-      this.platform.log.write("warn", "the loop was late", { ms: Math.round(lateMs) });
-    // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
-    // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
-    if (lateMs > this.config.layout.settings.electionMs / 2) this.#hosted?.group.core.holdElection();
-    this.#seat?.tick();
-    this.#peers?.tick();
-    this.#doors.tick();
-    this.wal?.tick(TICK_MS + lateMs);
-    this.#tickStop();
-    this.wake();
-  }
-
-  // ------------------------------------------------------------------------------------------- the turn
-
-  wake(): void {
-    if (this.#turnAsked || this.#stopped) return;
-    this.#turnAsked = true;
-    this.platform.clock.turn(() => this.#turn());
-  }
-
-  #turn(): void {
-    this.#turnAsked = false;
-    if (this.#stopped) return;
-    const hosted = this.#hosted;
-    hosted?.router.flush();
-    hosted?.group.advance();
-    this.#peers?.flush();
-    this.wal?.submit();
-    if (hosted !== null) {
-      if (hosted.group.apply()) this.wake();
-      hosted.group.advance(); // what applying allowed: the end of a joint change, a served transfer
-    }
-    this.#peers?.flush();
-    this.#seat?.endTurn();
-    this.#doors.flush();
-  }
-
-  statusJson(): string {
-    return this.#status.json();
-  }
-
-  get peers(): Peers {
-    assert(this.#peers !== null, "the node was started");
-    return this.#peers;
-  }
+/** What may be here, the control plane and the groups' own logs say. */
+function managedOptions({ id, dir }: NodeConfig, { segmentBytes }: ManagedCluster): Omit<OpenOptions, "events"> {
+  return {
+    dir,
+    node: id,
+    cluster: null,
+    segmentBytes,
+    makeStore: () => new KeyValueStore(storeSettings(0)), // the limits in force are the log's
+    founding: null,
+    groups: null,
+    hasOthers: true,
+    mayBeMember: () => true,
+  };
 }

@@ -7,8 +7,12 @@ import { encodeShape } from "../wire/msgpack.ts";
 import { REQUEST_FRAME_BYTES_MAX } from "../wire/native.ts";
 import type { GroupReplica } from "./group.ts";
 import type { NodeInfo } from "./info.ts";
+import { addressText } from "./layout.ts";
 import type { NucleusNode } from "./node.ts";
 import { holds } from "./replacement.ts";
+
+/** Before the control plane has said which one it is. */
+const NO_CLUSTER = "0".repeat(32);
 
 type Facts = readonly (readonly [string, string | number])[];
 
@@ -22,9 +26,8 @@ export class NodeStatus implements NodeInfo {
   }
 
   get address(): string {
-    const { id, layout } = this.#node.config;
-    const self = layout.nodes.find((node) => node.id === id);
-    return self === undefined ? "?:0" : `${self.host}:${self.port}`;
+    const { host, port } = this.#node.config;
+    return addressText(host, port);
   }
 
   isLeader(): boolean {
@@ -141,18 +144,20 @@ export class NodeStatus implements NodeInfo {
     const { config } = this.#node;
     return JSON.stringify({
       node: config.id,
-      cluster: config.layout.cluster,
+      cluster: this.#node.cluster,
       addr: this.address,
+      http: config.http === "" ? null : config.http,
       pid: config.pid,
       version: config.version,
       uptimeMs: this.#uptimeMs(),
       waits: this.#node.waitsBecause,
-      nodes: config.layout.nodes.map(({ id, host, port }) => ({ id, addr: `${host}:${port}` })),
-      shards: this.#node.groups.map((group, i) => this.#shard(group, i)),
+      map: this.#node.routing.map?.version ?? null,
+      nodes: this.#node.nodes.map(({ id, host, port }) => ({ id, addr: addressText(host, port) })),
+      shards: this.#node.groups.map((group) => this.#shard(group)),
     });
   }
 
-  #shard(group: GroupReplica, i: number) {
+  #shard(group: GroupReplica) {
     const { core, store } = group;
     const nodeOf = (replica: number): string | null =>
       core.config.voters.find((voter) => voter.replica === replica)?.node ?? null;
@@ -165,7 +170,7 @@ export class NodeStatus implements NodeInfo {
     const voters = core.config.voters.map((voter) => ({ ...voter, role: roleOf(voter, "follower") }));
     const learners = core.config.learners.map((one) => ({ ...one, role: roleOf(one, "learner") }));
     return {
-      id: `s${i + 1}`,
+      id: store.shard,
       group: group.group,
       role: core.role,
       leader: nodeOf(core.leader),
@@ -178,7 +183,7 @@ export class NodeStatus implements NodeInfo {
         role,
         lag: this.#lag(group, replica),
       })),
-      slots: 16_384,
+      slots: store.slotsServed().count,
       keys: store.keyCount,
       bytes: store.dataBytes,
       hash: store.stateHash(),
@@ -197,7 +202,7 @@ export class NodeStatus implements NodeInfo {
   helloReply(): Uint8Array {
     const { config, groups } = this.#node;
     return encodeShape(helloReply, {
-      cluster: config.layout.cluster,
+      cluster: this.#node.cluster === "" ? NO_CLUSTER : this.#node.cluster,
       node: config.id,
       version: config.version,
       wireVersion: WIRE_VERSION,
@@ -210,9 +215,8 @@ export class NodeStatus implements NodeInfo {
   /** Who leads, if this replica knows, and where that node listens. */
   #leaderOf({ core, group }: GroupReplica): HelloReply["leaders"] {
     const member = core.config.voters.find(({ replica }) => replica === core.leader);
-    const node = this.#node.config.layout.nodes.find(({ id }) => id === member?.node);
+    const node = this.#node.nodes.find(({ id }) => id === member?.node);
     if (node === undefined) return [];
-    const host = node.host.includes(":") ? `[${node.host}]` : node.host;
-    return [{ group, term: core.term, node: node.id, address: `${host}:${node.port}` }];
+    return [{ group, term: core.term, node: node.id, address: addressText(node.host, node.port) }];
   }
 }

@@ -25,11 +25,12 @@ const SILENCE_TICKS_MAX = 300;
 const REDIAL_TICKS_MIN = 5;
 const REDIAL_TICKS_MAX = 25;
 
+/** Who this node is to others. The cluster is "" until it is known; nobody is dialled before. */
+export type PeerIdentity = { cluster: string; readonly node: string; readonly incarnation: string };
+
 export type LinkHost = {
   readonly platform: Platform;
-  readonly cluster: string;
-  readonly node: string;
-  readonly incarnation: string;
+  readonly self: PeerIdentity;
   /** What this node holds now. */
   held(): PeerHello["held"];
   onFrame(link: PeerLink, frame: PeerFrame): void;
@@ -59,7 +60,7 @@ export class PeerLink implements ConnectionEvents {
     this.peer = peer;
     this.kind = kind;
     this.#host = host;
-    this.#dials = host.node < peer.id;
+    this.#dials = host.self.node < peer.id;
   }
 
   /** Frames can be sent, and the peer takes them. */
@@ -111,7 +112,7 @@ export class PeerLink implements ConnectionEvents {
   }
 
   #sayHello(): void {
-    const { cluster, node, incarnation } = this.#host;
+    const { cluster, node, incarnation } = this.#host.self;
     this.encoder.hello({
       cluster,
       node,
@@ -158,7 +159,7 @@ export class PeerLink implements ConnectionEvents {
   #onHello(frame: PeerFrame): void {
     if (frame.kind !== "hello") return this.drop("it did not say hello");
     const { hello } = frame;
-    const problem = helloProblem(hello, this.#host.cluster, this.peer.id, this.kind);
+    const problem = helloProblem(hello, this.#host.self.cluster, this.peer.id, this.kind);
     if (problem !== null) return this.#refuse(problem);
     this.#refused = "";
     this.#setUp(hello);

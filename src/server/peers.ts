@@ -21,8 +21,8 @@ import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { KnownPeers, Standing } from "./known_peers.ts";
-import type { Layout } from "./layout.ts";
-import { helloProblem, PeerLink } from "./peer_link.ts";
+import type { NodeAddress } from "./layout.ts";
+import { helloProblem, type PeerIdentity, PeerLink } from "./peer_link.ts";
 import type { Router } from "./router.ts";
 
 /** What a node may ask for a forwarded command; it answers by itself after its own deadline (router.ts). */
@@ -44,6 +44,7 @@ export type PeersHost = {
   onMessage(group: GroupId, message: Message, wallMs: number): void;
   onChunk(chunk: SnapshotChunk): void;
   onAck(ack: SnapshotAck): void;
+  /** `note` is not about what the node holds: that is known here. */
   onNote(node: string, note: PeerNote): void;
   /** Null: this node holds no replica now. */
   router(): Router | null;
@@ -71,70 +72,83 @@ type Remote = {
   readonly control: PeerLink;
   readonly forward: PeerLink;
   readonly bulk: PeerLink;
+  readonly links: readonly PeerLink[];
   server: ForwardServer;
   readonly beats: Beats;
+  /** What the node says it holds, and the directory that says so; null before it was heard. */
+  holds: { readonly incarnation: string; readonly held: ReadonlyMap<GroupId, Held> } | null;
 };
+
+type Held = PeerHello["held"][number];
 
 export class Peers {
   readonly #platform: Platform;
   readonly #host: PeersHost;
-  readonly #cluster: string;
-  readonly #node: string;
+  readonly #self: PeerIdentity;
   readonly #remotes = new Map<string, Remote>();
   /** Where each sound replica is, and can be reached. */
   readonly #routes = new Map<GroupId, Map<ReplicaId, Route>>();
   #forwarder: Forwarder | null = null;
+  #heldChanged = false;
   #ticks = 0;
 
   readonly #known: KnownPeers;
 
-  constructor(
-    platform: Platform,
-    node: string,
-    incarnation: string,
-    layout: Layout,
-    known: KnownPeers,
-    host: PeersHost,
-  ) {
+  constructor(platform: Platform, self: PeerIdentity, known: KnownPeers, host: PeersHost) {
     this.#known = known;
     this.#platform = platform;
     this.#host = host;
-    this.#cluster = layout.cluster;
-    this.#node = node;
+    this.#self = self;
     known.onLasting = () => this.#reroute();
-    for (const peer of layout.nodes) {
-      if (peer.id === node) continue;
-      const linkHost = {
-        platform,
-        cluster: layout.cluster,
-        node,
-        incarnation,
-        held: () => host.held(),
-        onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
-        onUp: (link: PeerLink) => this.#onUp(link),
-        onDown: (link: PeerLink) => this.#onDown(link),
-      };
-      const forward = new PeerLink(peer, "forward", linkHost);
-      this.#remotes.set(peer.id, {
-        control: new PeerLink(peer, "control", linkHost),
-        forward,
-        bulk: new PeerLink(peer, "bulk", linkHost),
-        server: new ForwardServer(forward, host),
-        beats: { out: [], back: [] },
-      });
+  }
+
+  /** It was not known before; nobody was dialled. */
+  setCluster(cluster: string): void {
+    this.#self.cluster = cluster;
+  }
+
+  /** These are the other nodes now, and where they are. Connections to those that are the same stand. */
+  setNodes(nodes: readonly NodeAddress[]): void {
+    for (const [id, { control, links }] of this.#remotes) {
+      const next = nodes.find((node) => node.id === id);
+      const { host, port } = control.peer;
+      if (next !== undefined && next.host === host && next.port === port) continue;
+      this.#remotes.delete(id);
+      for (const link of links) link.drop("the node is elsewhere now, or gone", "info");
     }
+    for (const peer of nodes) {
+      if (peer.id === this.#self.node || this.#remotes.has(peer.id)) continue;
+      this.#addRemote(peer);
+    }
+    this.#reroute();
+  }
+
+  #addRemote(peer: NodeAddress): void {
+    const linkHost = {
+      platform: this.#platform,
+      self: this.#self,
+      held: () => this.#host.held(),
+      onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
+      onUp: (link: PeerLink) => this.#onUp(link),
+      onDown: (link: PeerLink) => this.#onDown(link),
+    };
+    const control = new PeerLink(peer, "control", linkHost);
+    const forward = new PeerLink(peer, "forward", linkHost);
+    const bulk = new PeerLink(peer, "bulk", linkHost);
+    this.#remotes.set(peer.id, {
+      control,
+      forward,
+      bulk,
+      links: [control, forward, bulk],
+      server: new ForwardServer(forward, this.#host),
+      beats: { out: [], back: [] },
+      holds: null,
+    });
+    for (const link of [control, forward, bulk]) link.dial();
   }
 
   setForwarder(forwarder: Forwarder | null): void {
     this.#forwarder = forwarder;
-  }
-
-  dialAll(): void {
-    for (const { control, forward, bulk } of this.#remotes.values()) {
-      control.dial();
-      forward.dial();
-      bulk.dial();
-    }
   }
 
   // ------------------------------------------------------------------------------------------- who is where
@@ -151,35 +165,32 @@ export class Peers {
   /** What the other nodes that can be reached hold of a group. */
   holdings(group: GroupId): ReadonlyMap<string, NodeHolding> {
     const holdings = new Map<string, NodeHolding>();
-    for (const [node, { control }] of this.#remotes) {
-      if (control.hello !== null) holdings.set(node, this.#holding(control.hello, group));
+    for (const [node, { control, holds }] of this.#remotes) {
+      if (control.isUp && holds !== null) holdings.set(node, this.#holding(holds, group));
     }
     return holdings;
   }
 
-  #holding({ incarnation, held }: PeerHello, group: GroupId): NodeHolding {
-    const claim = held.find((one) => one.group === group);
+  #holding({ incarnation, held }: NonNullable<Remote["holds"]>, group: GroupId): NodeHolding {
+    const claim = held.get(group);
     if (claim === undefined) return { incarnation, replica: 0, quarantined: false, standing: null };
     const { replica, quarantined } = claim;
     const standing = this.#known.standing(group, replica, incarnation);
     return { incarnation, replica, quarantined, standing };
   }
 
+  /** What a node says of itself counts while any of its connections stands. */
   #reroute(): void {
     this.#routes.clear();
     for (const remote of this.#remotes.values()) {
-      const newest = remote.control.hello?.incarnation;
-      for (const { hello } of [remote.control, remote.forward, remote.bulk]) {
-        // A connection to a directory that is gone may stand for a while after another one took its place.
-        if (hello !== null && hello.incarnation === (newest ?? hello.incarnation))
-          this.#addRoutes(remote, hello);
-      }
+      if (remote.links.every(({ isUp }) => !isUp)) remote.holds = null;
+      else if (remote.holds !== null) this.#addRoutes(remote, remote.holds);
     }
     this.#host.wake();
   }
 
-  #addRoutes(remote: Remote, { incarnation, held }: PeerHello): void {
-    for (const { group, replica, quarantined } of held) {
+  #addRoutes(remote: Remote, { incarnation, held }: NonNullable<Remote["holds"]>): void {
+    for (const { group, replica, quarantined } of held.values()) {
       if (quarantined || this.#known.standing(group, replica, incarnation) !== "sound") continue;
       const routes = this.#routes.get(group) ?? new Map<ReplicaId, Route>();
       routes.set(replica, { remote, incarnation });
@@ -187,11 +198,9 @@ export class Peers {
     }
   }
 
-  /** What this node holds is another now: it greets everyone anew. */
-  greetAgain(): void {
-    for (const { control, forward, bulk } of this.#remotes.values()) {
-      for (const link of [control, forward, bulk]) link.drop("this node holds another replica now", "info");
-    }
+  /** What this node holds is another now: everyone is told, at the end of the turn. */
+  heldChanged(): void {
+    this.#heldChanged = true;
   }
 
   sendNote(node: string, note: PeerNote): void {
@@ -270,6 +279,10 @@ export class Peers {
 
   /** One write to each peer that has something to hear. */
   flush(): void {
+    if (this.#heldChanged) {
+      this.#heldChanged = false;
+      this.tellAll({ kind: "held", held: this.#host.held() });
+    }
     for (const { control, forward, bulk, server, beats } of this.#remotes.values()) {
       if (control.isUp) {
         if (beats.out.length > 0) control.encoder.heartbeats(beats.out);
@@ -327,15 +340,24 @@ export class Peers {
     if (bytes.length === PING.length && bytes[0] === PING[0]) return;
     const note = decodeShape(peerNote, bytes, "note");
     if (note instanceof ShapeError) link.drop(note.reason);
+    else if (note.kind === "held") this.#onHeld(link, note.held);
     else this.#host.onNote(link.peer.id, note);
+  }
+
+  #onHeld(link: PeerLink, held: readonly Held[]): void {
+    const remote = this.#remotes.get(link.peer.id) as Remote;
+    if (link.hello === null || remote.control !== link) return;
+    remote.holds = { incarnation: link.hello.incarnation, held: byGroup(held) };
+    this.#sayForeign(link.peer.id, remote.holds);
+    this.#reroute();
   }
 
   /** Each node speaks for its own replicas; one that is not sound (yet) is not listened to. */
   #deliver(link: PeerLink, { group, message }: GroupMessage<Message>, wallMs: number): void {
     const { from } = message;
     if (this.#speaksFor(link, group, from)) this.#host.onMessage(group, message, wallMs);
-    else if (link.hello?.held.every((one) => one.group !== group || one.replica !== from) ?? true)
-      link.drop(`it speaks for replica ${from}, which is not there`);
+    else if (this.#remotes.get(link.peer.id)?.holds?.held.get(group)?.replica !== from)
+      link.drop(`it speaks for replica ${from} of group ${group}, which is not there`);
   }
 
   #speaksFor(link: PeerLink, group: GroupId, replica: ReplicaId): boolean {
@@ -345,25 +367,31 @@ export class Peers {
 
   #onUp(link: PeerLink): void {
     const remote = this.#remotes.get(link.peer.id) as Remote;
+    const { hello } = link;
     if (link.kind === "forward") remote.server = new ForwardServer(link, this.#host);
-    if (link.kind === "control") this.#sayForeign(link);
+    // A connection to a directory that is gone may stand for a while after another one took its place: what is said
+    // over the control connection counts, and before there is one, whatever was said last.
+    const isNews = remote.holds === null || link.kind === "control" || !remote.control.isUp;
+    if (hello !== null && isNews)
+      remote.holds = { incarnation: hello.incarnation, held: byGroup(hello.held) };
+    if (link.kind === "control" && remote.holds !== null) this.#sayForeign(link.peer.id, remote.holds);
     this.#reroute();
   }
 
   /** Said once a connection: what it promised under this id may be forgotten there. */
-  #sayForeign({ peer, hello }: PeerLink): void {
-    for (const { group, replica } of hello?.held ?? []) {
-      if (hello === null || this.#known.standing(group, replica, hello.incarnation) !== "foreign") continue;
+  #sayForeign(peer: string, { incarnation, held }: NonNullable<Remote["holds"]>): void {
+    for (const { group, replica } of held.values()) {
+      if (this.#known.standing(group, replica, incarnation) !== "foreign") continue;
       const reason =
-        `${peer.id} came back with another data directory (incarnation ${hello.incarnation}): ` +
+        `${peer} came back with another data directory (incarnation ${incarnation}): ` +
         `it must not vote as its former self, replica ${replica}`;
-      this.#platform.log.write("warn", "peer refused", { peer: peer.id, reason });
+      this.#platform.log.write("warn", "peer refused", { peer, reason });
     }
   }
 
   #onDown(link: PeerLink): void {
-    if (link.kind === "forward") {
-      const remote = this.#remotes.get(link.peer.id) as Remote;
+    const remote = this.#remotes.get(link.peer.id);
+    if (link.kind === "forward" && remote !== undefined) {
       remote.server.onDown();
       for (const routes of this.#routes.values())
         for (const [replica, at] of routes) if (at.remote === remote) this.#forwarder?.lost(replica);
@@ -405,18 +433,18 @@ export class Peers {
     if (frame.kind !== "hello") return refuse("it did not say hello");
     const { hello } = frame;
     const remote = this.#remotes.get(hello.node);
-    if (remote === undefined) return refuse(`node ${hello.node} is not in the layout`);
-    const problem = helloProblem(hello, this.#cluster, hello.node, hello.class);
+    if (remote === undefined) return refuse(`node ${hello.node} is not known here`);
+    const problem = helloProblem(hello, this.#self.cluster, hello.node, hello.class);
     if (problem !== null) return refuse(problem);
-    if (hello.node > this.#node) return refuse("this side dials that connection");
+    if (hello.node > this.#self.node) return refuse("this side dials that connection");
     remote[hello.class].adopt(connection, parser, hello);
   }
 
   tick(): void {
     this.#ticks++;
     const ping = this.#ticks % PING_TICKS === 0;
-    for (const { control, forward, bulk } of this.#remotes.values()) {
-      for (const link of [control, forward, bulk]) {
+    for (const { links } of this.#remotes.values()) {
+      for (const link of links) {
         link.tick();
         if (ping && link.isOpen) link.encoder.control(PING);
       }
@@ -430,11 +458,13 @@ export class Peers {
   }
 
   close(): void {
-    for (const { control, forward, bulk } of this.#remotes.values()) {
-      for (const link of [control, forward, bulk]) link.close();
-    }
+    for (const { links } of this.#remotes.values()) for (const link of links) link.close();
     for (const caller of this.#callers) caller.connection.destroy();
   }
+}
+
+function byGroup(held: readonly Held[]): Map<GroupId, Held> {
+  return new Map(held.map((one) => [one.group, one]));
 }
 
 /** A MessagePack nil: says only that somebody is there. */

@@ -7,10 +7,13 @@
  *     a learner that has caught up         ->  joint change: it votes, the one it replaces is removed
  *     a learner that can become nothing    ->  removed: its id is used up, or meant for a directory that is gone;
  *                                              what was lost is there again; its node is gone and nobody waits for it
+ *     a node that is wanted, and no member ->  a learner there; when all that are wanted have caught up, one joint
+ *                                              change makes them the voters and removes the others
  *     a replica that no config names       ->  order `close`
  *
  * Everything is read off the config in force and what the other nodes say they hold, so whoever leads next goes on
- * where this leader stopped; only whose place a node of its own is to take (`replace`) must be asked for again.
+ * where this leader stopped; only whose place a node is to take (`replace`), and who is wanted (`want`: the control
+ * plane says it each second), must be asked for again.
  * One change at a time, each by a majority that does without the lost replica: if the lost ones are a majority,
  * nothing can be committed and nothing happens (hazards A12, E1, E2, E4, E7; thesis 4.2, 4.3).
  */
@@ -42,6 +45,8 @@ export type Situation = {
   readonly holdings: ReadonlyMap<string, NodeHolding>;
   /** Whose place a node is to take: new node -> old node. */
   readonly wishes: ReadonlyMap<string, string>;
+  /** The nodes that are to have the votes, and no others; null: nobody said. */
+  readonly wanted: readonly string[] | null;
   /** Whether a replica id may still be promised to a node as it is now. */
   standing(replica: ReplicaId, incarnation: string): Standing;
 };
@@ -58,8 +63,13 @@ export function nextOrders(now: Situation): Orders {
     const holding = holdings.get(learner.node);
     const { replica, node } = learner;
     const remove = replacedBy(now, learner);
+    const mayVote = remove.length > 0 || (now.wanted?.includes(node) ?? false);
     if (holding === undefined) {
-      if (remove.length === 0) propose({ remove: [replica] }); // its node may be gone for good
+      if (!mayVote) propose({ remove: [replica] }); // its node may be gone for good
+      continue;
+    }
+    if (!mayVote && now.wanted !== null) {
+      propose({ remove: [replica] });
       continue;
     }
     if (holds(holding, learner)) {
@@ -74,14 +84,35 @@ export function nextOrders(now: Situation): Orders {
     else if (standing === "foreign") propose({ remove: [replica] });
   }
   for (const voter of config.voters) {
-    if (isLost(now, voter)) propose({ addLearners: [voter.node] });
+    const isUnwanted = now.wanted?.includes(voter.node) === false;
+    if (!isUnwanted && isLost(now, voter)) propose({ addLearners: [voter.node] });
   }
   for (const [node, old] of now.wishes) {
     const isMember = membersOf(config).some((member) => member.node === node);
     const isThere = config.voters.some((voter) => voter.node === old);
     if (!isMember && isThere && holdings.has(node)) propose({ addLearners: [node] });
   }
+  for (const change of wantedChanges(now)) propose(change);
   return { changes, creates, closes: closesOf(now) };
+}
+
+/** From the voters that are to the ones that are wanted: learners first, then all in one joint change. */
+function wantedChanges({ config, holdings, wanted }: Situation): Omit<ConfigChange, "version">[] {
+  if (wanted === null) return [];
+  const members = membersOf(config);
+  const missing = wanted.filter((node) => !members.some((member) => member.node === node));
+  const reachable = missing.filter((node) => holdings.has(node));
+  if (reachable.length > 0) return [{ addLearners: reachable }];
+  const isVoter = (node: string): boolean => config.voters.some((voter) => voter.node === node);
+  const coming = config.learners.filter(({ node }) => wanted.includes(node) && !isVoter(node));
+  const areThere = coming.every((learner) => {
+    const holding = holdings.get(learner.node);
+    return holding !== undefined && holds(holding, learner) && holding.standing === "sound";
+  });
+  if (missing.length > 0 || !areThere) return [];
+  const promote = coming.map(({ replica }) => replica);
+  const remove = config.voters.filter(({ node }) => !wanted.includes(node)).map(({ replica }) => replica);
+  return promote.length + remove.length === 0 ? [] : [{ promote, remove }];
 }
 
 /** The replica is there, and may be used. */
@@ -143,6 +174,7 @@ export type ReplacementHost = {
 export class Replacement {
   readonly #host: ReplacementHost;
   readonly #wishes = new Map<string, string>();
+  #wanted: readonly string[] | null = null;
   /** When an order was last sent, in looks. */
   readonly #sent = new Map<ReplicaId, number>();
   #ticks = 0;
@@ -164,13 +196,22 @@ export class Replacement {
     return problem;
   }
 
+  /** The control plane wants these voters, made up for config `version`; an order for another one came late. */
+  want(version: number, voters: readonly string[]): void {
+    const { group } = this.#host;
+    if (group.isLeader && group.core.config.version === version) this.#wanted = voters;
+  }
+
   tick(): void {
     if (++this.#ticks % LOOK_TICKS !== 0) return;
     const { group } = this.#host;
     const { core } = group;
     if (core.configIndex > group.store.appliedIndex || core.config.outgoing.length > 0) return;
     if (core.configIndex !== this.#configSeen) this.#noteConfig();
-    if (!group.isLeader) return this.#wishes.clear();
+    if (!group.isLeader) {
+      this.#wanted = null;
+      return this.#wishes.clear();
+    }
     if (!core.committedInTerm) return;
     if (core.term !== this.#term) this.#own.clear();
     this.#term = core.term;
@@ -181,6 +222,7 @@ export class Replacement {
       config,
       holdings: this.#host.peers.holdings(group.group),
       wishes: this.#wishes,
+      wanted: this.#wanted,
       standing: (replica, incarnation) => this.#standing(replica, incarnation),
     });
     orders.changes.some((change) => this.#propose(change));
@@ -236,8 +278,7 @@ export class Replacement {
     if (incarnation === undefined) return;
     const create = { group: group.group, replica, incarnation, bootstrap: null };
     const close = { group: group.group, replica };
-    const note: PeerNote =
-      kind === "create" ? { create, close: null, hash: null } : { create: null, close, hash: null };
+    const note: PeerNote = kind === "create" ? { kind, create } : { kind, close };
     peers.sendNote(node, note);
     this.#host.wake();
   }

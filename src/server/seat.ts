@@ -5,23 +5,24 @@
  *           `---> none, or damaged --> waits -- create -------> serves, under a new id
  *     serves -- removed, superseded, or its state differs ----> closed for good, waits
  *
- * Orders come from the group's leader (replacement.ts). Each names an id that was never used, and this very
- * directory; what was here before gets a tombstone, so it never comes back as itself (hazards A12, E7).
+ * Orders come from the group's leader (replacement.ts); of founders, from the control plane. Each names an id that was
+ * never used, and this very directory; what was here before gets a tombstone, so it never comes back as itself
+ * (hazards A12, E7).
  */
+import { assert } from "../base/assert.ts";
 import { messageOf, NucleusError } from "../base/errors.ts";
-import { runTask } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Entry, Index, ReplicaId } from "../raft/types.ts";
-import { KeyValueStore } from "../store/store.ts";
-import type { Store } from "../store/types.ts";
-import type { GroupId, Wal } from "../wal/types.ts";
-import type { CloseReplica, CreateReplica, PeerHello, StateHash } from "../wire/control.ts";
-import { joinGroup, type Opened, type OpenOptions, storeSettings } from "./birth.ts";
+import type { GroupId } from "../wal/types.ts";
+import type { CloseReplica, PeerHello, StateHash } from "../wire/control.ts";
+import { type BornReplica, type JoinOrder, joinGroup, type OpenedGroup, type OpenOptions } from "./birth.ts";
 import type { GroupReplica } from "./group.ts";
+import type { Home } from "./home.ts";
 import { HostedReplica } from "./hosted.ts";
 import type { KnownPeers } from "./known_peers.ts";
 import type { Peers } from "./peers.ts";
 import { Replacement } from "./replacement.ts";
+import type { Routing } from "./routing.ts";
 
 const BLANK =
   "this node holds no replica of the shard yet; the shard's leader gives it one. If no node of this cluster ever ran " +
@@ -34,21 +35,30 @@ const AFTER_DAMAGE =
 
 export type SeatHost = {
   readonly platform: Platform;
+  readonly home: Home;
   readonly options: OpenOptions;
+  readonly electionMs: number;
   readonly peers: Peers;
+  readonly routing: Routing;
   readonly known: KnownPeers;
   wake(): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
   onLeader(group: GroupReplica): void;
   onApplied(group: GroupReplica, entry: Entry): void;
-  /** A replica was made, or why none could be; only now may the log be closed. */
-  onJoined(): void;
+  /** What the node holds changed. */
+  onHeld(): void;
+  onClosed(hosted: HostedReplica): void;
+  /** `endTurn` of this seat is to be called when the turn's work is done. */
+  endTurnOf(seat: Seat): void;
+  touch(hosted: HostedReplica): void;
+  appendAll(): void;
 };
 
 export class Seat {
+  readonly group: GroupId;
   readonly #host: SeatHost;
-  #opened: Opened;
+  #damage: NucleusError | null;
   #hosted: HostedReplica | null = null;
   #replacement: Replacement | null = null;
   /** The replica that was closed last, until nothing of it is at work any more. */
@@ -60,12 +70,11 @@ export class Seat {
   /** Why the last order was not carried out: it is repeated each second, and this said once. */
   #problem = "";
 
-  constructor(host: SeatHost, opened: Opened, store: Store) {
+  constructor(host: SeatHost, { group, born, damage }: OpenedGroup) {
+    this.group = group;
     this.#host = host;
-    this.#opened = opened;
-    this.#serve(opened, store);
-    const { waitsBecause: reason } = this;
-    if (reason !== null) host.platform.log.write("warn", "waiting for a replica", { reason });
+    this.#damage = damage;
+    if (born !== null) this.#serve(born);
   }
 
   /** The replica that sits here; null: the place waits. */
@@ -77,43 +86,33 @@ export class Seat {
     return this.#replacement;
   }
 
-  /** Null while a damaged log is left as it is. */
-  get wal(): Wal | null {
-    return this.#opened.log?.wal ?? null;
-  }
-
-  get isJoining(): boolean {
-    return this.#joining;
-  }
-
   /** Why no replica sits here; null if one does. */
   get waitsBecause(): string | null {
     if (this.#hosted !== null) return null;
-    const { damage } = this.#opened;
-    if (damage !== null) return `${messageOf(damage)}. ${AFTER_DAMAGE}`;
+    if (this.#damage !== null) return `${messageOf(this.#damage)}. ${AFTER_DAMAGE}`;
     return this.usedUp === 0 ? BLANK : CLOSED;
+  }
+
+  /** A replica sits here, or should and cannot. */
+  get isTaken(): boolean {
+    return this.#hosted !== null || this.#damage !== null;
   }
 
   /** What others are told; of a replica that is no more, its id: the leader must not mean it for this node again. */
   held(): PeerHello["held"] {
-    const { group } = this.#host.options.layout;
+    const { group, usedUp } = this;
     const here = this.#hosted?.group.replica ?? 0;
     if (here !== 0) return [{ group, replica: here, quarantined: false }];
-    const { usedUp } = this;
     return usedUp === 0 ? [] : [{ group, replica: usedUp, quarantined: true }];
   }
 
   /** The highest id that a replica was ever held under in this directory; 0: none. */
   get usedUp(): ReplicaId {
-    const { identity, log } = this.#opened;
-    const { group } = this.#host.options.layout;
-    const tombstone = log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;
-    return Math.max(identity.replica, tombstone, this.#hosted?.group.replica ?? 0);
+    return Math.max(this.#host.home.usedUp(this.group), this.#hosted?.group.replica ?? 0);
   }
 
-  holds(group: GroupId, replica: ReplicaId): boolean {
-    const here = this.#hosted?.group;
-    return here?.group === group && here.replica === replica;
+  holds(replica: ReplicaId): boolean {
+    return this.#hosted?.group.replica === replica;
   }
 
   tick(): void {
@@ -132,44 +131,46 @@ export class Seat {
 
   onHash(node: string, { group, replica, index, hash }: StateHash): void {
     const hosted = this.#hosted;
-    if (hosted?.group.group !== group || this.#host.peers.nodeOf(group, replica) !== node) return;
+    if (hosted === null || this.#host.peers.nodeOf(group, replica) !== node) return;
     hosted.hashes.hear(replica, index, hash);
   }
 
-  onClose({ group, replica }: CloseReplica): void {
-    if (this.holds(group, replica)) this.#close("the group goes on without it");
+  onClose({ replica }: CloseReplica): void {
+    if (this.holds(replica)) this.#close("the group goes on without it");
   }
 
-  /** Only for this directory, and only under an id above all that were ever here: ids are not used twice. */
-  onCreate(node: string, { group, replica, incarnation }: CreateReplica): void {
-    const { identity } = this.#opened;
-    if (this.#joining || group !== this.#host.options.layout.group) return;
-    if (incarnation !== identity.incarnation || replica <= this.usedUp) return;
-    if (this.#hosted !== null) this.#close(`${node} gives this node another one`);
+  /**
+   * Only under an id above all that were ever here, since ids are not used twice; the caller saw to it that this
+   * directory is meant. A founder's order comes once in the life of its group: whoever was here already knows more.
+   */
+  onCreate(from: string, order: JoinOrder): void {
+    if (this.#joining || order.replica <= this.usedUp) return;
+    if (order.bootstrap !== null && this.usedUp > 0) return;
+    if (this.#hosted !== null) this.#close(`${from} gives this node another one`);
     if (this.#closed !== null && !this.#closed.isQuiet) return; // the order will be repeated
-    this.#join(replica);
+    this.#join(order);
   }
 
-  #join(replica: ReplicaId): void {
-    const { platform, options } = this.#host;
-    const store = new KeyValueStore(storeSettings(options.layout));
+  #join(order: JoinOrder): void {
+    const { home, options } = this.#host;
     this.#joining = true;
-    runTask(joinGroup(platform, options, this.#opened, replica, store), (error, joined) => {
+    const task = () => joinGroup(home, options, order, this.#damage !== null);
+    home.change(task, (error, born) => {
       this.#joining = false;
       if (error !== null) return this.#host.fatal(error);
-      if (joined instanceof Error) this.#cannotYet(joined);
-      else this.#begin(joined, store);
-      this.#host.onJoined();
+      if (born instanceof Error) this.#cannotYet(born);
+      else this.#begin(born);
     });
   }
 
-  #begin(joined: Opened, store: Store): void {
-    this.#opened = joined;
+  #begin(born: BornReplica): void {
+    this.#damage = null;
     this.#problem = "";
-    this.#serve(joined, store);
-    const replica = this.usedUp;
-    this.#host.platform.log.write("info", "replica made", { replica });
-    this.#host.peers.greetAgain();
+    this.#serve(born);
+    const { group } = this;
+    this.#host.platform.log.write("info", "replica made", { group, replica: born.replica });
+    this.#host.onHeld();
+    if (this.#hosted?.isAlone === true) this.#hosted.group.core.campaign();
   }
 
   /** The order is repeated until it can be carried out. */
@@ -180,29 +181,32 @@ export class Seat {
   }
 
   /** Serves the replica that was found, or made. */
-  #serve({ born, log }: Opened, store: Store): void {
-    if (born === null || log === null) return;
-    const { platform, options, peers, known } = this.#host;
-    const { dir, layout } = options;
+  #serve(born: BornReplica): void {
+    const { platform, options, peers, routing, known, home, electionMs } = this.#host;
+    const { log } = home;
+    assert(log !== null, "a replica was found in the log, or made there");
     const host = this.#host;
     this.#hosted = new HostedReplica(
+      this.group,
       {
         platform,
-        dir,
-        layout,
+        dir: options.dir,
+        electionMs,
         wal: log.wal,
         peers,
+        routing,
         wake: () => host.wake(),
+        touch: (hosted) => host.touch(hosted),
+        appendAll: () => host.appendAll(),
         fatal: (error) => host.fatal(error),
         onLeader: (group) => host.onLeader(group),
         onApplied: (group, entry) => host.onApplied(group, entry),
         onDiverged: (index) => {
           this.#diverged ??= index; // it may be in the middle of applying
-          host.wake();
+          host.endTurnOf(this);
         },
       },
       born,
-      store,
     );
     this.#replacement = new Replacement({
       group: this.#hosted.group,
@@ -222,25 +226,24 @@ export class Seat {
     hosted.group.core.stepDown();
     hosted.group.advance(); // commands that it leads are given back
     this.#close(text);
-    const damage = new NucleusError("EDIVERGED", `${this.#host.options.dir}: ${text}`);
-    this.#opened = { ...this.#opened, damage };
+    this.#damage = new NucleusError("EDIVERGED", `${this.#host.options.dir}: ${text}`);
   }
 
   /** Closes the replica for good: a tombstone keeps it from ever coming back. */
   #close(reason: string): void {
     const hosted = this.#hosted;
-    const { log, identity } = this.#opened;
-    if (hosted === null || log === null) return;
+    const { home, platform } = this.#host;
+    if (hosted === null || home.log === null) return;
     const { group, replica } = hosted.group;
-    const { usedUp } = this;
-    this.#host.platform.log.write("warn", "replica closed", { replica, reason });
+    platform.log.write("warn", "replica closed", { group, replica, reason });
+    home.remember(group, replica);
     this.#hosted = null;
     this.#replacement = null;
     this.#closed = hosted;
     hosted.end();
-    this.#opened = { ...this.#opened, born: null, identity: { ...identity, replica: usedUp } };
-    log.wal.appendTombstone(replica, group);
-    this.#host.peers.greetAgain();
+    this.#host.onClosed(hosted);
+    home.log.wal.appendTombstone(replica, group);
+    this.#host.onHeld();
     this.#host.wake();
   }
 }

@@ -48,10 +48,11 @@ export function* listSnapshots(disk: Disk, dir: string): Task<SnapshotName[]> {
   return found.sort((a, b) => b.index - a.index);
 }
 
-/** At a start: what was being written or received when the node stopped. */
-export function* removeLeftovers(disk: Disk, dir: string): Task<void> {
+/** Before a replica begins: what was being written or received for the one before it when that ended. */
+export function* removeLeftovers(disk: Disk, dir: string, group: GroupId): Task<void> {
   for (const file of yield* wait<string[]>((done) => disk.list(dir, done))) {
-    if (file.endsWith(".tmp")) yield* removeIfThere(disk, `${dir}/${file}`);
+    const isOurs = file.startsWith(`${group}-`); // other groups may be at work in here
+    if (isOurs && file.endsWith(".tmp")) yield* removeIfThere(disk, `${dir}/${file}`);
   }
 }
 

@@ -248,7 +248,7 @@ export function* loadSnapshot(
   index: number,
   store: Store,
 ): Task<LoadedSnapshot | null> {
-  yield* removeLeftovers(platform.disk, dir);
+  yield* removeLeftovers(platform.disk, dir, group);
   const names = yield* listSnapshots(platform.disk, dir);
   for (const name of names) {
     // Newer than the mark: complete, but the log never came to rely on it.

@@ -134,8 +134,10 @@ export class Cluster {
     const config = {
       id: node.id,
       dir: NODE_DIR,
-      layout: this.layout,
-      init,
+      host: node.id,
+      port: NODE_PORT,
+      http: "",
+      cluster: { kind: "fixed", layout: this.layout, init } as const,
       version: "sim",
       pid: 1000 + node.index,
     };

@@ -8,6 +8,7 @@
 import { KiB, MiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX } from "./batch.ts";
 import { bytes, choice, flag, hex, integer, list, nullable, record, text, type ValueOf } from "./msgpack.ts";
+import { name, oneOf, slots } from "./shapes.ts";
 
 /** Most bytes of a control message: a greeting that lists 16384 replicas has about 400 KiB. */
 export const CONTROL_BYTES_MAX = 2 * MiB;
@@ -91,11 +92,19 @@ export type CloseReplica = ValueOf<typeof closeReplica>;
 export const stateHash = record({ group: groupId, replica: replicaId, index: integer(1), hash: hex(8) });
 export type StateHash = ValueOf<typeof stateHash>;
 
-/** What nodes tell each other beside the traffic of their replicas: one of these, the others null. */
-export const peerNote = record({
-  create: nullable(createReplica),
-  close: nullable(closeReplica),
-  hash: nullable(stateHash),
+/** Who serves these slots since `epoch`: its own leader says so, and the higher epoch wins (hazard F9). */
+export const slotClaim = record({ shard: name(), group: integer(1), epoch: integer(1), slots: slots(16_384) });
+export type SlotClaim = ValueOf<typeof slotClaim>;
+
+/** What nodes tell each other beside the traffic of their replicas. */
+export const peerNote = oneOf({
+  create: { create: createReplica },
+  close: { close: closeReplica },
+  hash: { hash: stateHash },
+  /** Every replica on this node, as in its hello: it changed. */
+  held: { held: list(held, GROUPS_MAX) },
+  /** Slots moved. */
+  claim: { claim: slotClaim },
 });
 export type PeerNote = ValueOf<typeof peerNote>;
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createPlatform } from "../../src/platform/node.ts";
 import type { Log } from "../../src/platform/platform.ts";
+import { present } from "../../src/base/assert.ts";
 import { parseLayout } from "../../src/server/layout.ts";
 import { NucleusNode } from "../../src/server/node.ts";
 import { Mortal } from "./mortal.ts";
@@ -71,11 +72,15 @@ export class TestCluster {
   #make(id: string, init: boolean): { node: NucleusNode; life: Mortal } {
     const log: Log = { write() {} };
     const life = new Mortal(createPlatform(log));
+    const layout = parseLayout(this.#layout);
+    const self = present(layout.nodes.find((one) => one.id === id), "the layout names the node");
     const config = {
       id,
       dir: join(this.dir, id),
-      layout: parseLayout(this.#layout),
-      init,
+      host: self.host,
+      port: self.port,
+      http: "",
+      cluster: { kind: "fixed", layout, init } as const,
       version: "test",
       pid: 1,
     };

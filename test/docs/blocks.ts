@@ -132,9 +132,8 @@ function example(): string[] {
   ];
 }
 
-/** The three notes between nodes, each in the body of a `control` frame. */
+/** The notes between nodes, each in the body of a `control` frame. */
 function notes(): string[] {
-  const none = { create: null, close: null, hash: null };
   const [group, replica] = [7, 4];
   const incarnation = "00112233445566778899aabbccddeeff";
   const create = { group, replica, incarnation, bootstrap: null };
@@ -142,11 +141,18 @@ function notes(): string[] {
   const shown = (title: string, note: PeerNote): string[] => [title, ...hexDump(encodeShape(peerNote, note))];
   return [
     "```text",
-    ...shown("create: group 7, replica 4, on the node of that incarnation", { ...none, create }),
+    ...shown("create: group 7, replica 4, on the node of that incarnation", { kind: "create", create }),
     "",
-    ...shown("close: group 7, replica 4", { ...none, close: { group, replica } }),
+    ...shown("close: group 7, replica 4", { kind: "close", close: { group, replica } }),
     "",
-    ...shown("hash: of group 7 on replica 4 when it had applied index 128", { ...none, hash }),
+    ...shown("hash: of group 7 on replica 4 when it had applied index 128", { kind: "hash", hash }),
+    "",
+    ...shown("held: all that the node holds now", { kind: "held", held: [{ group, replica, quarantined: false }] }),
+    "",
+    ...shown("claim: shard s2, group 8, serves slots 0 to 255 since epoch 9", {
+      kind: "claim",
+      claim: { shard: "s2", group: 8, epoch: 9, slots: [[0, 255]] },
+    }),
     "```",
   ];
 }

@@ -4,7 +4,8 @@ import { utf8 } from "../../src/base/bytes.ts";
 import { type Task, wait } from "../../src/base/task.ts";
 import { readFile, replaceFile } from "../../src/platform/files.ts";
 import type { Disk } from "../../src/platform/platform.ts";
-import { openNode, storeSettings } from "../../src/server/birth.ts";
+import { type OpenOptions, openNode } from "../../src/server/birth.ts";
+import { bootstrapEntry, type Layout, storeSettings } from "../../src/server/layout.ts";
 import { KeyValueStore } from "../../src/store/store.ts";
 import { Cluster } from "./cluster.ts";
 
@@ -14,6 +15,24 @@ function* put(disk: Disk, dir: string, name: string, text: string): Task<void> {
 
 function* remove(disk: Disk, path: string): Task<void> {
   yield* wait<void>((done) => disk.unlink(path, done));
+}
+
+/** As a node of `layout` opens the directory of n1, with --init. */
+function openOptions(layout: Layout, node: string): OpenOptions {
+  const { cluster, group, nodes, settings } = layout;
+  const replica = nodes.findIndex(({ id }) => id === node) + 1;
+  return {
+    dir: "/n1",
+    node,
+    cluster,
+    segmentBytes: settings.segmentBytes,
+    events: { onSynced: () => {}, onFailed: () => {}, onIdle: () => {} },
+    makeStore: () => new KeyValueStore(storeSettings(0)),
+    founding: { group, replica, entry: bootstrapEntry(layout) },
+    groups: [group],
+    hasOthers: true,
+    mayBeMember: () => true,
+  };
 }
 
 t.test("a blank directory is begun by --init alone, and only once", (t) => {
@@ -85,13 +104,11 @@ t.test("A12: what one node promised is not another's, whatever the operator beli
     for (const name of ["node.json", "peers.json"]) yield* remove(disk, `/n1/${name}`); // its log is left
   });
   const { layout } = cluster;
-  const store = new KeyValueStore(storeSettings(layout));
-  const events = { onSynced: () => {}, onFailed: () => {} };
-  const options = { dir: "/n1", node: "n2", layout, init: true, events };
+  const options = openOptions(layout, "n2");
   t.throws(
     () =>
       cluster.onDisk(0, function* (_disk, platform) {
-        yield* openNode(platform, options, store);
+        yield* openNode(platform, options);
       }),
     { code: "EFOREIGN" },
     "another node must not take it over",
@@ -107,7 +124,7 @@ t.test("A12: what one node promised is not another's, whatever the operator beli
   t.throws(
     () =>
       cluster.onDisk(0, function* (_disk, platform) {
-        yield* openNode(platform, { ...options, node: "n1", layout: other }, store);
+        yield* openNode(platform, openOptions(other, "n1"));
       }),
     { code: "EFOREIGN" },
     "nor another cluster",

@@ -97,8 +97,10 @@ export class Cluster {
       const config = {
         id: node.id,
         dir: `/${node.id}`,
-        layout: this.layout,
-        init,
+        host: node.id,
+        port: PORT,
+        http: "",
+        cluster: { kind: "fixed", layout: this.layout, init } as const,
         version: "test",
         pid: i + 1,
       };
@@ -209,7 +211,7 @@ export class Cluster {
       const leader = this.nodes.find((node) => node.isLeader);
       if (leader === undefined) this.node(i).group.core.campaign();
       else leader.group.core.transfer(i + 1);
-      for (const node of this.nodes) node.server?.wake();
+      for (const node of this.nodes) node.server?.engine.wake();
       this.run(100);
     }
     throw new Error(`n${i + 1} does not come to lead`);

@@ -106,8 +106,8 @@ t.test("A12: an order of an id that the node used is refused, though its log is 
   cluster.isolate(2, false);
   cluster.until("a connection", () => cluster.node(1).server?.peers.holdings(group).get("n3") !== undefined);
   const create = { group, replica: 3, incarnation, bootstrap: null };
-  cluster.node(1).server?.peers.sendNote("n3", { create, close: null, hash: null });
-  cluster.node(1).server?.wake();
+  cluster.node(1).server?.peers.sendNote("n3", { kind: "create", create });
+  cluster.node(1).server?.engine.wake();
   untilMembers(cluster, /^n1:1 n2:2 n3:4\|$/);
   t.end();
 });
@@ -209,7 +209,13 @@ t.test("a learner whose node is gone for good, and for whom nobody waits, is rem
     quarantined: false,
     standing: "sound" as const,
   });
-  const now = { self: 1, config, wishes: new Map<string, string>(), standing: () => "sound" as const };
+  const now = {
+    self: 1,
+    config,
+    wishes: new Map<string, string>(),
+    wanted: null,
+    standing: () => "sound" as const,
+  };
   const holdings = new Map([
     ["n2", on(2)],
     ["n4", on(5)],

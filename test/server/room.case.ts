@@ -37,7 +37,7 @@ t.test(
     const { core } = cluster.node(leader).group;
     const messages = appends(cluster, leader, lag, after);
     for (const message of messages) cluster.node(lag).group.step(message);
-    cluster.node(lag).server?.wake();
+    cluster.node(lag).server?.engine.wake();
     cluster.run(1000);
     t.equal(cluster.node(lag).group.core.durableIndex, core.lastIndex);
     t.end();

@@ -61,9 +61,11 @@ const order: CreateReplica = {
   bootstrap: Uint8Array.of(1, 2, 3),
 };
 const notes: readonly PeerNote[] = [
-  { create: { ...order, bootstrap: null }, close: null, hash: null },
-  { create: null, close: { group: 5, replica: 3 }, hash: null },
-  { create: null, close: null, hash: { group: 5, replica: 3, index: 4096, hash: "00112233aabbccdd" } },
+  { kind: "create", create: { ...order, bootstrap: null } },
+  { kind: "close", close: { group: 5, replica: 3 } },
+  { kind: "hash", hash: { group: 5, replica: 3, index: 4096, hash: "00112233aabbccdd" } },
+  { kind: "held", held: [{ group: 5, replica: 3, quarantined: true }] },
+  { kind: "claim", claim: { shard: "s2", group: 6, epoch: 9, slots: [[0, 255]] } },
 ];
 const status: NodeStatus = {
   cluster: id("a"),

@@ -1,0 +1,227 @@
+/**
+ * The control plane's hand on this node: says who the node is and what it holds, keeps the newest map, and carries
+ * orders out.
+ *
+ *     register -> known -> beat each second, and soon when something changed -> orders, a newer map
+ *         ^---- "unknown": the control plane forgot it, or another one answers
+ *
+ * If nobody answers, all goes on as it is: the map on the disk serves until there is a newer one. Orders stand under a
+ * fence; one that is lower than the highest seen is of a deposed control plane (hazard F10). A higher one is on this
+ * node's disk before anything that came under it is carried out.
+ */
+import { messageOf } from "../base/errors.ts";
+import { runTask } from "../base/task.ts";
+import type { Platform } from "../platform/platform.ts";
+import { type ClusterMap, mapProblem, mergeMaps } from "../wire/cluster_map.ts";
+import {
+  compareVersions,
+  type Fence,
+  type Heard,
+  type Heartbeat,
+  type HeartbeatReply,
+  isFenced,
+  type Order,
+  type Registration,
+} from "../wire/control_plane.ts";
+import type { ControlReply } from "../wire/control_request.ts";
+import { ControlLine } from "./control_line.ts";
+import type { NodeAddress } from "./layout.ts";
+import { type KeptMap, saveMap } from "./map_file.ts";
+
+const BEAT_TICKS = 100;
+/** What changed is told this soon. */
+const NEWS_TICKS = 5;
+
+export type AgentHost = {
+  readonly platform: Platform;
+  readonly dir: string;
+  readonly addresses: readonly Omit<NodeAddress, "id">[];
+  /** "" until it is known. */
+  cluster(): string;
+  registration(heard: Heard): Registration;
+  beat(heard: Heard): Heartbeat;
+  /** The cluster is known from now on; `done` when the directory says so. */
+  joinCluster(cluster: string, done: (error: Error | null) => void): void;
+  onMap(map: ClusterMap): void;
+  obey(order: Order): void;
+};
+
+export class Agent {
+  readonly #host: AgentHost;
+  readonly #line: ControlLine;
+  #kept: KeptMap;
+  /** The highest fence that this disk knows. */
+  #lasting: Fence;
+  #registered = false;
+  #asking = false;
+  #saving = false;
+  #unsaved = false;
+  #sinceBeat = 0;
+  #news = false;
+  /** Why the last registration was refused: said once. */
+  #refused = "";
+  #waiting: { readonly fence: Fence; readonly orders: readonly Order[] } | null = null;
+
+  constructor(kept: KeptMap, host: AgentHost) {
+    this.#host = host;
+    this.#kept = kept;
+    this.#lasting = kept.fence;
+    const { net, random } = host.platform;
+    this.#line = new ControlLine(host.addresses, { net, random, onUp: () => this.#ask() });
+  }
+
+  get isConnected(): boolean {
+    return this.#registered && this.#line.isUp;
+  }
+
+  get heard(): Heard {
+    const { map, epoch, plan } = this.#kept;
+    return { version: map?.version ?? { restore: 0, index: 0 }, epoch, plan };
+  }
+
+  /** Something that the control plane should know soon: a leader, a step of a move. */
+  noteNews(): void {
+    this.#news = true;
+  }
+
+  /** An epoch was seen, in an order or in a shard's log. */
+  noteEpoch(epoch: number): void {
+    if (epoch <= this.#kept.epoch) return;
+    this.#kept = { ...this.#kept, epoch };
+    this.#save();
+  }
+
+  /** One call of the control plane's HTTP surface by way of this node; null: it could not be reached. */
+  http(method: string, path: string, body: Uint8Array, answer: (reply: ControlReply | null) => void): void {
+    const known = (["GET", "POST", "PUT", "DELETE", "HEAD"] as const).find((one) => one === method);
+    if (known === undefined) return answer(null);
+    this.#line.ask({ kind: "http", method: known, path, body }, answer);
+  }
+
+  tick(): void {
+    this.#line.tick();
+    this.#sinceBeat++;
+    if (this.#sinceBeat < (this.#news ? NEWS_TICKS : BEAT_TICKS)) return;
+    this.#ask();
+  }
+
+  close(): void {
+    this.#line.close();
+  }
+
+  /** Registers, or beats; one at a time. */
+  #ask(): void {
+    if (this.#asking || !this.#line.isUp) return;
+    this.#asking = true;
+    this.#sinceBeat = 0;
+    this.#news = false;
+    if (this.#registered) {
+      const heartbeat = this.#host.beat(this.heard);
+      this.#line.ask({ kind: "beat", heartbeat }, (reply) => this.#onAnswer(reply));
+    } else {
+      const cluster = this.#host.cluster();
+      const registration = this.#host.registration(this.heard);
+      const request = { kind: "register", cluster: cluster === "" ? null : cluster, registration } as const;
+      this.#line.ask(request, (reply) => this.#onAnswer(reply));
+    }
+  }
+
+  #onAnswer(reply: ControlReply | null): void {
+    this.#asking = false;
+    if (reply?.kind === "registered") this.#onRegistered(reply.cluster);
+    else if (reply?.kind === "beat") this.#onBeat(reply.reply);
+    else if (reply?.kind === "refused") this.#onRefused(reply.text);
+  }
+
+  #onRefused(text: string): void {
+    this.#registered = false;
+    if (text !== this.#refused)
+      this.#host.platform.log.write("error", "the control plane refuses this node", { reason: text });
+    this.#refused = text;
+  }
+
+  #onRegistered(cluster: string): void {
+    const { log } = this.#host.platform;
+    const begin = (): void => {
+      this.#registered = true;
+      this.#refused = "";
+      log.write("info", "registered", { cluster });
+      this.#askMap();
+    };
+    const own = this.#host.cluster();
+    if (own === cluster) return begin();
+    if (own !== "") return this.#onRefused(`it is of cluster ${cluster}, this directory of ${own}`);
+    this.#asking = true;
+    this.#host.joinCluster(cluster, (error) => {
+      this.#asking = false;
+      if (error === null) begin();
+      else log.write("error", "node.json cannot be written", { reason: messageOf(error) });
+    });
+  }
+
+  #onBeat({ standing, fence, version, orders }: HeartbeatReply): void {
+    if (standing === "unknown") {
+      this.#registered = false;
+      return this.#ask();
+    }
+    if (standing === "stale")
+      return this.#onRefused("another directory has taken this node's place, or an operator excluded it");
+    if (isFenced(fence, this.#kept.fence)) return;
+    const isNewFence = isFenced(this.#kept.fence, fence);
+    this.#waiting = { fence, orders };
+    if (isNewFence) {
+      this.#kept = { ...this.#kept, fence };
+      this.#save();
+    }
+    this.#obeyWaiting();
+    if (compareVersions(version, this.heard.version) > 0) this.#askMap();
+  }
+
+  /** What came under a fence waits until the disk knows of it. */
+  #obeyWaiting(): void {
+    const waiting = this.#waiting;
+    if (waiting === null || this.#saving || this.#unsaved) return;
+    this.#waiting = null;
+    if (isFenced(waiting.fence, this.#kept.fence)) return;
+    for (const order of waiting.orders) this.#host.obey(order);
+  }
+
+  #askMap(): void {
+    this.#line.ask({ kind: "map" }, (reply) => {
+      if (reply?.kind === "map" && mapProblem(reply.map) === null) this.#onMap(reply.map);
+      this.#ask();
+    });
+  }
+
+  #onMap(map: ClusterMap): void {
+    const { map: now } = this.#kept;
+    const merged = now === null ? map : mergeMaps(now, map);
+    this.#kept = { ...this.#kept, map: merged };
+    this.#save();
+    this.#host.onMap(merged);
+  }
+
+  /** One write at a time; what changed meanwhile is written after it. A failure loses no promise: it is tried again. */
+  #save(): void {
+    if (this.#saving) {
+      this.#unsaved = true;
+      return;
+    }
+    this.#saving = true;
+    this.#unsaved = false;
+    const { platform, dir } = this.#host;
+    const saved = this.#kept;
+    runTask(saveMap(platform.disk, dir, saved), (error) => {
+      this.#saving = false;
+      if (error !== null) {
+        platform.log.write("error", "the map cannot be written", { reason: messageOf(error) });
+        this.#waiting = null; // the orders come again, and with them the disk is tried again
+        this.#kept = { ...this.#kept, fence: this.#lasting };
+        return;
+      }
+      this.#lasting = saved.fence;
+      if (this.#unsaved) this.#save();
+      else this.#obeyWaiting();
+    });
+  }
+}
