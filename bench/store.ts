@@ -17,7 +17,7 @@ import { DISCARD } from "../src/wire/reply.ts";
 const COMMANDS_PER_BATCH = 512;
 const VALUE_BYTES = 100;
 const BATCHES_MEASURED = 600;
-const LISTENER = { begin: () => DISCARD, end: () => {} };
+const LISTENER = { begin: () => DISCARD, end: () => {}, notServed: () => {} };
 const SETTINGS = { memoryBytesMax: 2 ** 34, sessionRepliesMax: 1024, sessionsMax: 2 ** 20 };
 
 type Build = (encoder: CommandEncoder, key: Uint8Array) => void;

@@ -7,28 +7,27 @@
  */
 /// <reference lib="esnext.disposable" />
 import { fromUtf8 } from "../base/bytes.ts";
-import { ARGS_MAX, EXPIRE_OPTION, EXPIRY_MS_MAX, OP, type Op, SET_OPTION } from "../wire/command.ts";
+import { ARGS_MAX, EXPIRE_OPTION, OP, OP_WRITE_MIN, type Op, SET_OPTION } from "../wire/command.ts";
 import type { CommandEncoder } from "../wire/command_encode.ts";
 import { OPCODE } from "../wire/native.ts";
 import { abortedBefore, Call, type CallOptions, type Read } from "./call.ts";
-import { type ClientCore, TIMEOUT_MS_MAX } from "./core.ts";
-import { ClientError, ConflictError, ProtocolError } from "./errors.ts";
+import type { ClientCore } from "./core.ts";
+import { ConflictError, ProtocolError } from "./errors.ts";
+import { gather, placesBy } from "./gather.ts";
+import {
+  isDuration,
+  isRevision,
+  optionsProblem,
+  type ScanOptions,
+  type SetOptions,
+  setBits,
+  setProblem,
+  UsageError,
+} from "./options.ts";
 import { type Blob, ReplyReader, statusOf, wrongReply } from "./replies.ts";
-import { type Data, putArgument, slotOfKey, slotOfKeys } from "./text.ts";
+import { type Data, putArgument, slotOfKey } from "./text.ts";
 
-export type SetOptions = CallOptions & {
-  /** The key ends after so many milliseconds. */
-  readonly ttlMs?: number;
-  /** The key ends at this time, milliseconds since 1970. */
-  readonly expiresAtMs?: number;
-  /** The key ends when it would have ended without this call. */
-  readonly keepTtl?: boolean;
-  /** At most one of these conditions. */
-  readonly ifAbsent?: boolean;
-  readonly ifPresent?: boolean;
-  /** The revision that the key must have; 0 = it must be absent. Else the call fails with a ConflictError. */
-  readonly ifRevision?: number;
-};
+export { type ScanOptions, type SetOptions, UsageError } from "./options.ts";
 
 export type Entry<V> = {
   readonly value: V;
@@ -38,25 +37,10 @@ export type Entry<V> = {
   readonly expiresAtMs: number | undefined;
 };
 
-export type ScanOptions = CallOptions & {
-  /** Only keys that begin so. */
-  readonly prefix?: string;
-  /** Only keys that match this glob, as Redis has it. Not together with `prefix`. */
-  readonly match?: string;
-  /** About how many keys are looked at in one request. */
-  readonly count?: number;
-};
-
 const SCAN_COUNT = 512;
 
-/** The call was wrong, and was not made. */
-export class UsageError extends ClientError {
-  override readonly name = "UsageError";
-
-  constructor(message: string) {
-    super("USAGE", message, false);
-  }
-}
+/** What one of the commands gave that a call became, and which of the call's items it was about. */
+type Part<T> = { readonly places: readonly number[]; readonly value: T };
 
 export class NucleusClient<V = string> {
   readonly core: ClientCore;
@@ -144,7 +128,7 @@ export class NucleusClient<V = string> {
   ): Promise<number> {
     const { ifRevision } = options;
     if (ifRevision !== undefined) return this.#delIf(key, ifRevision, options);
-    return this.#overKeys(OP.del, key, this.#asNumber, options);
+    return this.#countKeys(OP.del, key, options);
   }
 
   #delIf(key: Data | readonly Data[], revision: number, options: CallOptions): Promise<number> {
@@ -215,51 +199,71 @@ export class NucleusClient<V = string> {
   // ------------------------------------------------------------------------------------------- many keys
 
   /** The values in the order of the keys. */
-  mget(keys: readonly Data[], options?: CallOptions): Promise<(V | undefined)[]> {
-    if (keys.length === 0) return Promise.resolve([]);
-    return this.#overKeys(OP.mget, keys, this.#asValues, options);
+  async mget(keys: readonly Data[], options?: CallOptions): Promise<(V | undefined)[]> {
+    const values: (V | undefined)[] = new Array<V | undefined>(keys.length).fill(undefined);
+    if (keys.length === 0) return values;
+    for (const { places, value } of await this.#overKeys(OP.mget, keys, this.#asValues, options)) {
+      if (value.length !== places.length) throw wrongReply("a value for each key");
+      for (const [i, place] of places.entries()) values[place] = value[i];
+    }
+    return values;
   }
 
   /** How many of the keys are there; a key given twice counts twice. */
   exists(keys: Data | readonly Data[], options?: CallOptions): Promise<number> {
-    return this.#overKeys(OP.exists, keys, this.#asNumber, options);
+    return this.#countKeys(OP.exists, keys, options);
   }
 
-  /**
-   * Sets all of them. Keys of several slots are set by one write that is sent once: if the connection is lost
-   * meanwhile, the outcome is unknown.
-   */
-  mset(
+  /** Sets all of them: those of one slot in one step, those of several slots not. */
+  async mset(
     entries: Iterable<readonly [Data, Data]> | Readonly<Record<string, Data>>,
     options?: CallOptions,
   ): Promise<void> {
     const list = isIterable(entries) ? [...entries] : Object.entries(entries);
-    if (list.length === 0) return Promise.resolve();
-    if (2 * list.length > ARGS_MAX)
-      return Promise.reject(new UsageError(`mset takes at most ${ARGS_MAX / 2} entries`));
-    const call = new Call(this.#asDone);
-    const slot = slotOfKeys(list.map(([key]) => key));
-    if (this.#begin(OP.mset, slot, call, options)) {
-      const to = this.#command as CommandEncoder;
-      for (const [key, value] of list) {
-        putArgument(to, key);
-        putArgument(to, value);
-      }
-      this.#end(call, options);
-    }
-    return call.promise;
+    if (list.length === 0) return;
+    if (2 * list.length > ARGS_MAX) throw new UsageError(`mset takes at most ${ARGS_MAX / 2} entries`);
+    await this.#inParts(OP.mset, list, ([key]) => slotOfKey(key), putPair, this.#asDone, options);
   }
 
-  #overKeys<T>(op: Op, keys: Data | readonly Data[], read: Read<T>, options?: CallOptions): Promise<T> {
+  async #countKeys(op: Op, keys: Data | readonly Data[], options?: CallOptions): Promise<number> {
     const list = isList(keys) ? keys : [keys];
-    if (list.length === 0 || list.length > ARGS_MAX)
-      return Promise.reject(new UsageError(`1 to ${ARGS_MAX} keys can be given`));
-    const call = new Call(read);
-    if (this.#begin(op, slotOfKeys(list), call, options)) {
-      for (const key of list) putArgument(this.#command as CommandEncoder, key);
-      this.#end(call, options);
-    }
-    return call.promise;
+    let sum = 0;
+    for (const { value } of await this.#overKeys(op, list, this.#asNumber, options)) sum += value;
+    return sum;
+  }
+
+  async #overKeys<T>(
+    op: Op,
+    keys: readonly Data[],
+    read: Read<T>,
+    options?: CallOptions,
+  ): Promise<Part<T>[]> {
+    if (keys.length === 0 || keys.length > ARGS_MAX)
+      throw new UsageError(`1 to ${ARGS_MAX} keys can be given`);
+    return this.#inParts(op, keys, slotOfKey, putArgument, read, options);
+  }
+
+  /** One command to each slot (writes) or shard (reads) that `items` lie in; all of them begin at once. */
+  async #inParts<I, T>(
+    op: Op,
+    items: readonly I[],
+    slotOf: (item: I) => number,
+    put: (to: CommandEncoder, item: I) => void,
+    read: Read<T>,
+    options?: CallOptions,
+  ): Promise<Part<T>[]> {
+    const isWrite = op >= OP_WRITE_MIN;
+    const parts = placesBy(items, (item) => (isWrite ? slotOf(item) : this.core.groupOf(slotOf(item))));
+    const calls = parts.map((places) => {
+      const call = new Call(read);
+      if (this.#begin(op, slotOf(items[places[0] as number] as I), call, options)) {
+        for (const place of places) put(this.#command as CommandEncoder, items[place] as I);
+        this.#end(call, options);
+      }
+      return call.promise;
+    });
+    const values = await gather(calls, isWrite);
+    return values.map((value, i) => ({ places: parts[i] as number[], value }));
   }
 
   /** Every key that stays while it runs, at least once. */
@@ -350,49 +354,7 @@ export class NucleusClient<V = string> {
   }
 }
 
-// --------------------------------------------------------------------------------------------- options and replies
-
-function optionsProblem(options: CallOptions | undefined): UsageError | null {
-  const timeoutMs = options?.timeoutMs;
-  if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= TIMEOUT_MS_MAX)) return null;
-  return new UsageError(`timeoutMs is above 0 and at most ${TIMEOUT_MS_MAX}`);
-}
-
-function setProblem(options: SetOptions & { readonly returnOld?: boolean }): string | null {
-  const { ttlMs, expiresAtMs, keepTtl, ifAbsent, ifPresent, ifRevision, returnOld } = options;
-  if (count(ttlMs !== undefined, expiresAtMs !== undefined, keepTtl === true) > 1)
-    return "one of ttlMs, expiresAtMs and keepTtl can be given";
-  if (count(ifAbsent === true, ifPresent === true, ifRevision !== undefined) > 1)
-    return "one of ifAbsent, ifPresent and ifRevision can be given";
-  if (ttlMs !== undefined && !isDuration(ttlMs)) return "ttlMs is a whole number above 0";
-  if (expiresAtMs !== undefined && !isDuration(expiresAtMs)) return "expiresAtMs is a whole number above 0";
-  if (ifRevision !== undefined && !isRevision(ifRevision)) return "ifRevision is a whole number from 0";
-  if (ifRevision !== undefined && returnOld === true) return "returnOld does not go with ifRevision";
-  return null;
-}
-
-function count(...facts: readonly boolean[]): number {
-  return facts.filter(Boolean).length;
-}
-
-function setBits(options: SetOptions & { readonly returnOld?: boolean }): number {
-  let bits: number = options.returnOld === true ? SET_OPTION.returnOld : SET_OPTION.returnRevision;
-  if (options.ttlMs !== undefined) bits |= SET_OPTION.expiryRelative;
-  if (options.expiresAtMs !== undefined) bits |= SET_OPTION.expiryAbsolute;
-  if (options.keepTtl === true) bits |= SET_OPTION.keepDeadline;
-  if (options.ifAbsent === true) bits |= SET_OPTION.onlyIfAbsent;
-  if (options.ifPresent === true) bits |= SET_OPTION.onlyIfPresent;
-  if (options.ifRevision !== undefined) bits |= SET_OPTION.ifRevision;
-  return bits;
-}
-
-function isDuration(ms: number): boolean {
-  return Number.isSafeInteger(ms) && ms > 0 && ms <= EXPIRY_MS_MAX;
-}
-
-function isRevision(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0;
-}
+// --------------------------------------------------------------------------------------------- arguments and replies
 
 function isList(keys: Data | readonly Data[]): keys is readonly Data[] {
   return Array.isArray(keys);
@@ -402,6 +364,11 @@ function isIterable(
   entries: Iterable<readonly [Data, Data]> | Readonly<Record<string, Data>>,
 ): entries is Iterable<readonly [Data, Data]> {
   return Symbol.iterator in entries;
+}
+
+function putPair(to: CommandEncoder, [key, value]: readonly [Data, Data]): void {
+  putArgument(to, key);
+  putArgument(to, value);
 }
 
 function listOf(value: unknown): unknown[] {

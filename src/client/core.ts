@@ -8,10 +8,13 @@
  *        ^                 |---"again", "uncertain"---> refused --pause--> queued
  *        '----link lost----'                     any of them --deadline, abort, close--> failed
  *
- * A write whose keys lie in one slot is a session write (design section 7): the server executes its number once,
- * so it is sent again under that number after a lost connection, until its call's time is up. A write over several
- * slots is sent once. What is told of a failed write is true of all its attempts: "not executed" only if each was
- * refused or never sent.
+ * Each request goes to the node that leads its slot's shard (route.ts). It may wait before: for an earlier one of its
+ * slot that is at another node (slots.ts), for the window of its client id (session.ts), for a node at all.
+ *
+ * A write whose keys lie in one slot is a session write: the server executes its number once, so it is sent again
+ * under that number after a lost connection, until its call's time is up, wherever its slot is by then. A write over
+ * several slots is sent once. What is told of a failed write is true of all its attempts: "not executed" only if each
+ * was refused or never sent.
  *
  * Order: writes of one slot take effect in the order of their calls. Other calls that overlap have none.
  */
@@ -20,7 +23,6 @@ import { setU64 } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import { WIRE_VERSION } from "../base/version.ts";
 import type { Platform } from "../platform/platform.ts";
-import { SLOT_COUNT } from "../ring/slot.ts";
 import {
   COMMAND_BYTES_MAX,
   COMMAND_HEADER_BYTES,
@@ -42,10 +44,12 @@ import {
   OutcomeUnknownError,
   UnavailableError,
 } from "./errors.ts";
-import { type Caller, type Kind, lateError, mayTakeEffect, Request, type State } from "./request.ts";
+import type { Outlet } from "./outlet.ts";
+import { type Caller, type Kind, lateError, mayTakeEffect, Request } from "./request.ts";
 import { Route, TICK_MS } from "./route.ts";
+import { type Session as ClientSession, Sessions } from "./session.ts";
+import { Slots } from "./slots.ts";
 import { errorText, refusalCode, type Verdict, verdictOf } from "./verdict.ts";
-import { Window } from "./window.ts";
 
 export type { Caller, Request } from "./request.ts";
 
@@ -64,12 +68,6 @@ export type CoreOptions = {
  */
 const NOT_AFTER_MS = 50_000;
 export const TIMEOUT_MS_MAX = 45_000;
-/**
- * Requests with higher numbers than this above the oldest unanswered one wait here. The shard keeps at most 4096
- * replies of a client: those from its floor on, as the last executed write named it, which is at most one window
- * behind; so two windows must fit.
- */
-export const WINDOW_MAX = 2048;
 /** Requests and bytes that callers may have under way; beyond it calls are refused. */
 const REQUESTS_MAX = 65_536;
 const BYTES_MAX = 64 * MiB;
@@ -80,25 +78,26 @@ const SESSION_AT = NATIVE_HEADER_BYTES + COMMAND_HEADER_BYTES;
 const FLOOR_AT = SESSION_AT + 24;
 const NOT_AFTER_AT = SESSION_AT + 32;
 const AFTER_AT = SESSION_AT + 40;
+const NONE: readonly Request[] = [];
 
 export class ClientCore {
   readonly #clock: Platform["clock"];
   readonly #random: Platform["random"];
   readonly #options: CoreOptions;
   readonly #route: Route;
-  readonly #window = new Window<Request>();
-  readonly #chunks: Chunks;
   readonly #encoder: CommandEncoder;
   /** The session block of the frame being written. */
-  readonly #session: Session;
-  /** By slot: the last write without an answer, which the next one must not overtake. */
-  readonly #lastWrites: (Request | null)[] = new Array<Request | null>(SLOT_COUNT).fill(null);
-  /** Requests to be sent, in that order, from `#outHead` on. */
-  #outbox: Request[] = [];
-  #outHead = 0;
+  readonly #block: Session = { client: new Uint8Array(16), seq: 0, floor: 0, notAfter: 0, after: 0 };
+  readonly #sessions: Sessions;
+  readonly #slots = new Slots();
+  /** All requests without an answer, by id: in the order of the calls. */
+  readonly #requests = new Map<number, Request>();
+  #lastId = 0;
+  /** What can go nowhere yet lies here. */
+  readonly #limboChunks = new Chunks(() => true);
+  #limbo: Request[] = [];
   #open: Request | null = null;
   #openRefusal: ClientError | null = null;
-  #inFlight = 0;
   #bytes = 0;
   #tick = 0;
   /** No deadline lies before this tick. */
@@ -115,30 +114,29 @@ export class ClientCore {
     this.#clock = platform.clock;
     this.#random = platform.random;
     this.#options = options;
-    const client = new Uint8Array(16);
-    platform.random.fill(client);
-    this.#session = { client, seq: 0, floor: 0, notAfter: 0, after: 0 };
+    this.#sessions = new Sessions(platform.random);
     const { name, version } = options;
     this.#route = new Route(options.addresses, {
       ...platform,
       greeting: encodeShape(clientHello, { name, version, wireVersions: [WIRE_VERSION] }),
-      onAnswer: (id, opcode, bytes, start, end) => this.#onAnswer(id, opcode, bytes, start, end),
-      onReady: () => this.#wake(),
-      onLost: (reason) => this.#onLost(reason),
-      inFlight: () => this.#inFlight,
+      onAnswer: (outlet, id, opcode, bytes, start, end) =>
+        this.#onAnswer(outlet, id, opcode, bytes, start, end),
+      onReady: () => this.#onReady(),
+      onLost: (outlet, reason) => this.#onLost(outlet, reason),
+      onGroups: () => this.#onGroups(),
+      isWanted: (outlet) => this.#isWanted(outlet),
     });
-    this.#chunks = new Chunks(() => this.#route.drained);
-    this.#encoder = new CommandEncoder(this.#chunks.open().writer);
+    this.#encoder = new CommandEncoder(this.#limboChunks.open().writer);
     this.#stopTicks = platform.clock.ticks(TICK_MS, () => this.#onTick());
     this.#route.start();
   }
 
   /** Requests without an answer. */
   get pending(): number {
-    return this.#window.count;
+    return this.#requests.size;
   }
 
-  /** The node that is talked to now. */
+  /** The node that is asked what has no slot. */
   get node(): string | null {
     return this.#route.node;
   }
@@ -147,17 +145,23 @@ export class ClientCore {
     return this.#closed;
   }
 
+  /** Which group serves a slot, as far as known: requests of one group can be asked together. */
+  groupOf(slot: number): number {
+    return this.#route.groupOf(slot);
+  }
+
   // ------------------------------------------------------------------------------------------- asking
 
   /**
    * Begins a command; its arguments are written with the encoder, in the order of `op` (wire/command.ts), and
-   * `end` completes it, in the same turn. `slot`: where its keys lie; -1 = several slots, or no keys.
+   * `end` completes it, in the same turn. `slot`: where its keys lie, for a read one of them; -1 = several slots, or
+   * no keys.
    */
   begin(op: Op, slot: number, caller: Caller, timeoutMs = this.#options.timeoutMs): CommandEncoder {
     const kind = op < OP_WRITE_MIN ? "read" : slot >= 0 ? "session" : "once";
     const request = this.#take(kind, caller, slot, timeoutMs);
     const { writer } = request.chunk as Chunk;
-    request.start = beginNative(writer, OPCODE.command, request.seq);
+    request.start = beginNative(writer, OPCODE.command, request.id);
     this.#encoder.writer = writer;
     this.#encoder.begin(op, kind === "session" ? this.#sessionOf(request) : null);
     return this.#encoder;
@@ -177,7 +181,7 @@ export class ClientCore {
   /** Asks the node itself: a ping, or its status. */
   ask(opcode: typeof OPCODE.ping | typeof OPCODE.admin, caller: Caller, timeoutMs?: number): Request {
     const request = this.#take("read", caller, -1, timeoutMs ?? this.#options.timeoutMs);
-    request.start = beginNative((request.chunk as Chunk).writer, opcode, request.seq);
+    request.start = beginNative((request.chunk as Chunk).writer, opcode, request.id);
     return this.#queue();
   }
 
@@ -185,13 +189,21 @@ export class ClientCore {
     assert(this.#open === null, "one request is written at a time");
     assert(timeoutMs > 0 && timeoutMs <= TIMEOUT_MS_MAX, "a call's time is limited");
     const request = new Request(kind, caller, slot, this.#tick + 1 + Math.ceil(timeoutMs / TICK_MS));
-    request.chunk = this.#chunks.open();
+    request.chunk = (this.#route.outletOf(slot)?.chunks ?? this.#limboChunks).open();
     request.chunk.live++;
-    request.seq = this.#window.add(request);
+    request.id = ++this.#lastId;
+    this.#requests.set(request.id, request);
+    if (kind === "session") {
+      // A slot keeps its client id while it has unanswered writes.
+      const before = this.#slots.lastWrite(slot)?.session ?? null;
+      request.session = before ?? this.#sessions.of(this.#route.groupOf(slot));
+      request.seq = request.session.window.add(request);
+      this.#slots.link(request);
+    }
     this.#open = request;
     if (this.#closed || this.#draining)
       this.#openRefusal = new UnavailableError("CLOSED", "the client is closed");
-    else if (this.#window.count > REQUESTS_MAX || this.#bytes > BYTES_MAX) {
+    else if (this.#requests.size > REQUESTS_MAX || this.#bytes > BYTES_MAX) {
       this.#openRefusal = new UnavailableError(
         "OVERLOADED",
         "too many calls are under way; wait for some of them",
@@ -201,9 +213,10 @@ export class ClientCore {
   }
 
   /** The block with what is known now; `#stamp` adds the rest when it is sent. */
-  #sessionOf(request: Request): Session {
-    this.#session.seq = request.seq;
-    return this.#session;
+  #sessionOf({ session, seq }: Request): Session {
+    this.#block.client.set((session as ClientSession).client);
+    this.#block.seq = seq;
+    return this.#block;
   }
 
   #queue(): Request {
@@ -213,7 +226,6 @@ export class ClientCore {
     endNative(chunk.writer, request.start);
     request.end = chunk.writer.length;
     this.#bytes += request.end - request.start;
-    if (request.kind === "session") this.#link(request);
     const refusal = this.#openRefusal;
     if (refusal !== null) {
       this.#openRefusal = null;
@@ -222,23 +234,9 @@ export class ClientCore {
       return request;
     }
     this.#dueTick = Math.min(this.#dueTick, request.deadlineTick);
-    this.#outbox.push(request);
+    this.#dispatch(request);
     this.#wake();
     return request;
-  }
-
-  /** The writes of a slot that have no answer form a list: each names the one before it when it is sent. */
-  #link(request: Request): void {
-    const before = this.#lastWrites[request.slot] as Request | null;
-    request.before = before;
-    if (before !== null) before.behind = request;
-    this.#lastWrites[request.slot] = request;
-  }
-
-  #unlink({ before, behind, slot }: Request): void {
-    if (before !== null) before.behind = behind;
-    if (behind !== null) behind.before = before;
-    else this.#lastWrites[slot] = before;
   }
 
   /** Nobody waits for it any more; `cause` is why. */
@@ -253,7 +251,7 @@ export class ClientCore {
   drain(done: () => void): void {
     this.#draining = true;
     this.#drained.push(done);
-    if (this.#window.count === 0) this.close();
+    if (this.#requests.size === 0) this.close();
   }
 
   /** Ends every request and the connection, now. */
@@ -268,10 +266,9 @@ export class ClientCore {
     this.#closed = true;
     this.#stopTicks();
     this.#route.close();
-    this.#outbox = [];
-    for (let seq = this.#window.oldest; seq < this.#window.next; seq++) {
-      const request = this.#window.get(seq);
-      if (request === undefined) continue;
+    this.#limbo = [];
+    for (const request of [...this.#requests.values()]) {
+      if (request.state === "done") continue;
       if (mayTakeEffect(request)) this.#fail(request, new OutcomeUnknownError("the client was closed"));
       else this.#fail(request, new UnavailableError("CLOSED", "the client was closed"));
     }
@@ -279,65 +276,73 @@ export class ClientCore {
 
   // ------------------------------------------------------------------------------------------- sending
 
+  /** Brings a request to where it goes by what is known now, or to where it waits. */
+  #dispatch(request: Request): void {
+    const { session, slot } = request;
+    if (session !== null) {
+      if (session.holdsBack(request)) return;
+      if (request.before?.state === "refused") return this.#refuse(request, request.before.refusal);
+      if (session.group !== this.#route.groupOf(slot)) session.hasStrayed = true;
+    }
+    const outlet = this.#route.outletOf(slot);
+    if (outlet === null) this.#limbo.push(request);
+    else if (this.#slots.enter(request, outlet)) outlet.take(request);
+  }
+
+  /** Those that failed while they waited are left out. */
+  #dispatchAll(requests: readonly Request[]): void {
+    for (const request of requests) if (request.state === "queued") this.#dispatch(request);
+  }
+
+  /** It is not at its outlet any more: what waited for that goes. */
+  #leave(request: Request): readonly Request[] {
+    if (request.outlet === null) return NONE;
+    if (request.state === "sent") request.outlet.inFlight--;
+    request.outlet = null;
+    return this.#slots.leave(request.slot);
+  }
+
+  #onReady(): void {
+    if (this.#closed) return;
+    if (this.#limbo.length > 0 && this.#route.outletOf(-1) !== null) {
+      const limbo = this.#limbo.sort((a, b) => a.id - b.id);
+      this.#limbo = [];
+      this.#dispatchAll(limbo);
+    }
+    this.#wake();
+  }
+
+  #onGroups(): void {
+    const groups = new Set(this.#route.atlas.map?.shards.map(({ group }) => group));
+    this.#sessions.keep((group) => groups.has(group));
+  }
+
   #wake(): void {
-    if (this.#turnAsked || this.#closed || this.#outHead === this.#outbox.length || !this.#route.ready)
-      return;
+    if (this.#turnAsked || this.#closed || !this.#route.outlets.some(({ hasWork }) => hasWork)) return;
     this.#turnAsked = true;
-    this.#clock.turn(() => this.#flush());
-  }
-
-  /** Sends what may go: frames that lie side by side leave by one write. */
-  #flush(): void {
-    this.#turnAsked = false;
-    const limit = this.#window.oldest + WINDOW_MAX;
-    let chunk: Chunk | null = null;
-    let from = 0;
-    let to = 0;
-    while (this.#outHead < this.#outbox.length && this.#route.ready) {
-      const request = this.#outbox[this.#outHead] as Request;
-      if (request.state !== "queued") {
-        this.#outHead++; // it failed meanwhile; its bytes are left out
-        continue;
-      }
-      if (request.seq >= limit) break;
-      this.#outHead++;
-      this.#stamp(request);
-      if (request.chunk !== chunk || request.start !== to) {
-        this.#send(chunk, from, to);
-        chunk = request.chunk;
-        from = request.start;
-      }
-      to = request.end;
-      request.state = "sent";
-      this.#inFlight++;
-    }
-    this.#send(chunk, from, to);
-    if (this.#outHead === this.#outbox.length && this.#outHead > 0) {
-      this.#outbox.length = 0;
-      this.#outHead = 0;
-    }
-  }
-
-  #send(chunk: Chunk | null, from: number, to: number): void {
-    if (chunk !== null) this.#route.send(chunk.writer.bytes.subarray(from, to), this.#inFlight === 0);
+    this.#clock.turn(() => {
+      this.#turnAsked = false;
+      for (const outlet of this.#route.outlets) if (outlet.hasWork) outlet.flush(this.#stamp);
+    });
   }
 
   /** What only the moment of sending knows: floor and `after`, and, once for all attempts, notAfter. */
-  #stamp(request: Request): void {
-    if (request.kind !== "session") return;
+  readonly #stamp = (request: Request): void => {
+    const { session, start } = request;
+    if (session === null) return;
     const { bytes } = (request.chunk as Chunk).writer;
-    setU64(bytes, request.start + FLOOR_AT, this.#window.oldest);
-    setU64(bytes, request.start + AFTER_AT, request.before?.seq ?? 0);
+    setU64(bytes, start + FLOOR_AT, session.window.oldest);
+    setU64(bytes, start + AFTER_AT, request.before?.seq ?? 0);
     if (request.stamped) return;
     request.stamped = true;
-    setU64(bytes, request.start + NOT_AFTER_AT, this.#route.leaderTimeMs() + NOT_AFTER_MS);
-  }
+    setU64(bytes, start + NOT_AFTER_AT, (request.outlet as Outlet).leaderTimeMs() + NOT_AFTER_MS);
+  };
 
   // ------------------------------------------------------------------------------------------- answers
 
-  #onAnswer(id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void {
-    const request = this.#window.get(id);
-    if (request === undefined || request.state !== "sent") return; // nobody waits for it any more
+  #onAnswer(outlet: Outlet, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void {
+    const request = this.#requests.get(id);
+    if (request?.state !== "sent" || request.outlet !== outlet) return; // nobody waits for it any more
     const isError = opcode === OPCODE.reply && bytes[start] === REPLY_TAG.error;
     const verdict = isError ? verdictOf(bytes, start, end) : "answer";
     if (verdict === "answer") {
@@ -346,8 +351,7 @@ export class ClientCore {
     } else {
       this.#onRefusal(request, verdict, errorText(bytes, start, end));
     }
-    if (this.#inFlight === 0) this.#route.onIdle();
-    this.#wake(); // the window may have moved on
+    this.#wake(); // what waited behind it may go
   }
 
   #onRefusal(request: Request, verdict: Exclude<Verdict, "answer">, text: string): void {
@@ -363,73 +367,71 @@ export class ClientCore {
   }
 
   #retryLater(request: Request, why: string): void {
+    const held = this.#leave(request);
+    this.#refuse(request, why);
+    this.#route.refreshSoon();
+    this.#dispatchAll(held);
+  }
+
+  #refuse(request: Request, why: string): void {
     request.state = "refused";
     request.refusal = why;
-    this.#inFlight--;
-    this.#route.refreshSoon();
     if (this.#retryTick === Number.POSITIVE_INFINITY)
       this.#retryTick = this.#tick + 1 + (this.#random.u32() % RETRY_TICKS);
   }
 
-  /** Refused requests go before all others, in the order of their numbers: they may hold the window back. */
   #retry(): void {
     this.#retryTick = Number.POSITIVE_INFINITY;
-    this.#outbox = [...this.#again("refused"), ...this.#outbox.slice(this.#outHead)];
-    this.#outHead = 0;
-    this.#wake();
+    const refused = [...this.#requests.values()].filter(({ state }) => state === "refused");
+    for (const request of refused) request.state = "queued";
+    this.#dispatchAll(refused);
   }
 
-  /** Queues all requests in `state` once more, as copies: their old bytes may still belong to the connection. */
-  #again(state: State): Request[] {
-    const list: Request[] = [];
-    for (let seq = this.#window.oldest; seq < this.#window.next; seq++) {
-      const request = this.#window.get(seq);
-      if (request === undefined || request.state !== state) continue;
-      const from = request.chunk as Chunk;
-      const to = this.#chunks.open();
-      const at = to.writer.length;
-      to.writer.range(from.writer.bytes, request.start, request.end);
-      to.live++;
-      request.chunk = to;
-      request.start = at;
-      request.end = to.writer.length;
-      request.state = "queued";
-      this.#chunks.release(from);
-      list.push(request);
-    }
-    return list;
-  }
-
-  /** Sent requests will not be answered any more. What may be sent again goes first, in the old order. */
-  #onLost(reason: string): void {
-    this.#inFlight = 0;
+  /** What was in the outlet goes elsewhere, in the old order, and what waited for it behind it. */
+  #onLost(lost: Outlet, reason: string): void {
+    const again: Request[] = [];
     const once: Request[] = [];
-    for (let seq = this.#window.oldest; seq < this.#window.next; seq++) {
-      const request = this.#window.get(seq);
-      if (request === undefined || request.state !== "sent") continue;
-      request.refusal = reason;
-      if (request.kind === "read") continue;
-      request.maybe = true;
-      if (request.kind === "once") once.push(request);
+    for (const request of this.#requests.values()) {
+      if (request.outlet !== lost) continue;
+      if (request.state === "sent") {
+        request.refusal = reason;
+        if (request.kind !== "read") request.maybe = true;
+      }
+      (request.kind === "once" && request.state === "sent" ? once : again).push(request);
     }
-    for (const request of once) {
-      request.state = "refused"; // not in flight any more
+    const held = [...again, ...once].flatMap((request) => this.#leave(request));
+    for (const request of again) request.state = "queued";
+    for (const request of once)
       this.#fail(request, new OutcomeUnknownError(`the connection was lost: ${reason}`));
+    if (!this.#closed) this.#dispatchAll([...again, ...held].sort((a, b) => a.id - b.id));
+  }
+
+  #isWanted({ node }: Outlet): boolean {
+    const { atlas } = this.#route;
+    for (const { state, outlet, slot } of this.#requests.values()) {
+      if (state !== "sent" || outlet?.node !== node) continue;
+      if (atlas.leaderOf(this.#route.groupOf(slot))?.node === node) return true;
     }
-    if (this.#closed) return;
-    this.#outbox = [...this.#again("sent"), ...this.#outbox.slice(this.#outHead)];
-    this.#outHead = 0;
+    return false;
   }
 
   #finish(request: Request): void {
-    if (request.state === "sent") this.#inFlight--;
-    if (request.kind === "session") this.#unlink(request);
+    const held = this.#leave(request);
     request.state = "done";
     this.#bytes -= request.end - request.start;
-    this.#window.remove(request.seq);
-    this.#chunks.release(request.chunk as Chunk);
+    this.#requests.delete(request.id);
+    const chunk = request.chunk as Chunk;
+    chunk.owner.release(chunk);
     request.chunk = null;
-    if (this.#draining && !this.#closed && this.#window.count === 0) this.#clock.turn(() => this.close());
+    const { session } = request;
+    if (session !== null) {
+      this.#slots.unlink(request);
+      session.window.remove(request.seq);
+    }
+    if (this.#closed) return;
+    if (session !== null) this.#dispatchAll(session.ready());
+    this.#dispatchAll(held);
+    if (this.#draining && this.#requests.size === 0) this.#clock.turn(() => this.close());
   }
 
   #fail(request: Request, error: ClientError): void {
@@ -451,14 +453,11 @@ export class ClientCore {
   #expire(): void {
     const due: Request[] = [];
     this.#dueTick = Number.POSITIVE_INFINITY;
-    for (let seq = this.#window.oldest; seq < this.#window.next; seq++) {
-      const request = this.#window.get(seq);
-      if (request === undefined) continue;
+    for (const request of this.#requests.values()) {
       if (request.deadlineTick <= this.#tick) due.push(request);
       else this.#dueTick = Math.min(this.#dueTick, request.deadlineTick);
     }
     for (const request of due)
       if (request.state !== "done") this.#fail(request, lateError(request, this.#route.problem));
-    if (this.#inFlight === 0) this.#route.onIdle();
   }
 }

@@ -3,13 +3,23 @@
  *
  *     dialling -> greeting -> up -> down           `down` is final; a new attempt is a new Link
  *
+ * A link that is to ask for the map does so together with its hello, and is up when both are answered. A server that
+ * knows no maps closes the connection over it, or says nothing: `knowsNoMap`.
+ *
  * Errors: a malformed frame, or one that a server never sends, ends the connection; `onDown` says why.
  */
 import { fromUtf8, Writer } from "../base/bytes.ts";
 import type { Clock, Connection, ConnectionEvents, Net } from "../platform/platform.ts";
 import { type HelloReply, helloReply } from "../wire/control.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
-import { NATIVE_HEADER_BYTES, NativeFrame, nativeParser, OPCODE, writeNative } from "../wire/native.ts";
+import {
+  NATIVE_HEADER_BYTES,
+  NativeFrame,
+  nativeParser,
+  OPCODE,
+  type Opcode,
+  writeNative,
+} from "../wire/native.ts";
 import { preamble } from "../wire/preamble.ts";
 import { type Address, showAddress } from "./address.ts";
 
@@ -20,10 +30,12 @@ export type LinkHost = {
   readonly greeting: Uint8Array;
   /** The node answered the hello: the first time, and whenever it was asked again. */
   onHello(link: Link): void;
+  /** The server told its map, asked or not. `body` is borrowed; empty = it has none. */
+  onMap(link: Link, body: Uint8Array): void;
   /** A reply, a pong or an admin reply to request `id`: `bytes[start, end)`, borrowed. */
-  onAnswer(id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
+  onAnswer(link: Link, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
   /** What was sent has left: there is room again. */
-  onRoom(): void;
+  onRoom(link: Link): void;
   /** Once; nothing comes after it. */
   onDown(link: Link, reason: string): void;
 };
@@ -47,9 +59,15 @@ export class Link implements ConnectionEvents {
   readonly #parser = nativeParser("server");
   readonly #frame = new NativeFrame();
   #lastWords = "";
+  /** The map was asked for, at least once. */
+  mapAsked: boolean;
+  #mapTold = false;
+  /** It is not up because the map is not told. */
+  #mapAwaited = false;
 
-  constructor(address: Address, host: LinkHost) {
+  constructor(address: Address, host: LinkHost, asksMap: boolean) {
     this.address = address;
+    this.mapAsked = asksMap;
     this.#host = host;
     this.dialledMs = host.clock.monotonicMs();
     this.heardMs = this.dialledMs;
@@ -68,11 +86,22 @@ export class Link implements ConnectionEvents {
     this.#sendOwn(OPCODE.hello, this.#host.greeting);
   }
 
+  askMap(): void {
+    this.mapAsked = true;
+    this.#sendOwn(OPCODE.map, NOTHING);
+  }
+
+  /** It greeted, and ended because the map was asked for. */
+  get knowsNoMap(): boolean {
+    if (!this.mapAsked || this.#mapTold || this.hello === null) return false;
+    return this.#mapAwaited || this.#lastWords.includes("opcode");
+  }
+
   ping(): void {
     this.#sendOwn(OPCODE.ping, NOTHING);
   }
 
-  #sendOwn(opcode: typeof OPCODE.hello | typeof OPCODE.ping, body: Uint8Array): void {
+  #sendOwn(opcode: Opcode, body: Uint8Array): void {
     const writer = new Writer(NATIVE_HEADER_BYTES + body.length);
     writeNative(writer, opcode, OWN_ID, body);
     this.send(writer.view());
@@ -99,6 +128,7 @@ export class Link implements ConnectionEvents {
     this.state = "greeting";
     this.send(preamble("client"));
     this.sayHello();
+    if (this.mapAsked) this.askMap();
   }
 
   onData(bytes: Uint8Array): void {
@@ -120,12 +150,12 @@ export class Link implements ConnectionEvents {
       case OPCODE.reply:
       case OPCODE.pong:
       case OPCODE.adminReply:
-        if (requestId !== OWN_ID) this.#host.onAnswer(requestId, opcode, bytes, bodyStart, bodyEnd);
+        if (requestId !== OWN_ID) this.#host.onAnswer(this, requestId, opcode, bytes, bodyStart, bodyEnd);
         return;
       case OPCODE.helloReply:
         return this.#greeted(frame.body());
       case OPCODE.mapReply:
-        return; // told unasked; this client does not route by slot
+        return this.#told(frame.body());
       case OPCODE.closing:
         this.#lastWords = fromUtf8(frame.body());
         return;
@@ -139,13 +169,25 @@ export class Link implements ConnectionEvents {
     if (said instanceof ShapeError) return this.drop(said.reason);
     this.hello = said;
     this.helloMs = this.heardMs;
-    this.state = "up";
-    this.#host.onHello(this);
+    this.#greetedBy(!this.mapAsked || this.#mapTold);
+  }
+
+  #told(body: Uint8Array): void {
+    const isFirst = !this.#mapTold;
+    this.#mapTold = true;
+    this.#host.onMap(this, body);
+    if (isFirst && this.state === "greeting" && this.hello !== null) this.#greetedBy(true);
+  }
+
+  #greetedBy(all: boolean): void {
+    this.#mapAwaited = !all;
+    if (all && this.state === "greeting") this.state = "up";
+    if (this.state === "up") this.#host.onHello(this);
   }
 
   onDrain(): void {
     this.full = false;
-    this.#host.onRoom();
+    this.#host.onRoom(this);
   }
 
   onClose(reason: string): void {

@@ -9,6 +9,8 @@
  */
 import type { Chunk } from "./chunks.ts";
 import { type ClientError, OutcomeUnknownError, TimeoutError, UnavailableError } from "./errors.ts";
+import type { Outlet } from "./outlet.ts";
+import type { Session } from "./session.ts";
 
 /** Who waits for a request. One of the two is called, once; from inside `end` only if nothing was queued. */
 export interface Caller {
@@ -19,15 +21,24 @@ export interface Caller {
 
 /** read: changes nothing. session: executed once, however often sent. once: sent once. */
 export type Kind = "read" | "session" | "once";
+/** queued: in an outlet, or held back until it may go into one. */
 export type State = "queued" | "sent" | "refused" | "done";
 
 export class Request {
+  /** Which answer is its own: numbers rise with the calls. */
+  id = 0;
+  /** Of a session write: its number, and whose. */
   seq = 0;
+  session: Session | null = null;
   readonly kind: Kind;
   readonly caller: Caller;
   readonly slot: number;
   readonly deadlineTick: number;
   state: State = "queued";
+  /** Where it is to be sent, or was; null = nowhere now. */
+  outlet: Outlet | null = null;
+  /** How often it was sent. */
+  attempts = 0;
   /** An attempt may have taken effect. */
   maybe = false;
   /** Its notAfter is set. */

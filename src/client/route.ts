@@ -1,20 +1,24 @@
 /**
- * Which node the client talks to. Any node serves any request, since nodes forward; the leader serves it without
- * a detour. So the first node that answers is used at once, and its hello says where to go from there.
- *
- *     active    requests go over this link, and over no other: what one link carries keeps its order
- *     next      a link being tried: to the leader, or to find out whether a silent active node still matters
+ * Which node a request goes to: the leader of its slot's shard, over one link to each node that leads something that
+ * is used. Any node serves any request, since nodes forward; the leader serves it without a detour. So the first node
+ * that answers, *home*, is used at once; it hands over the map and serves what has no slot.
  *
  *     nobody            dial one after the other, with growing pauses after each full round
- *     leader elsewhere  dial it; once it says so itself, wait until all that was sent has its answer, then move
- *     silence           while answers are awaited: ping, then ask another node; if that one knows of another
- *                       leader, or the silence lasts, the active link is cut
+ *     leader elsewhere  dial it, and use home meanwhile
+ *     silence           while answers are awaited: ping, then ask another node; a link whose node leads nothing of what
+ *                       is awaited there is cut then, any other after 3 s
+ *     news              pushed by home when the map changes; asked for, one question at a time and in drawn pauses that
+ *                       double, when a node refuses or somebody's leader cannot be reached
  *
  * Nothing here knows what a request is; whoever does is told `onReady` and `onLost`.
  */
 import type { Clock, Net, Random } from "../platform/platform.ts";
-import { type Address, parseAddress, showAddress } from "./address.ts";
-import { Link } from "./link.ts";
+import { clusterMap, mapProblem } from "../wire/cluster_map.ts";
+import { decodeShape, ShapeError } from "../wire/msgpack.ts";
+import { type Address, showAddress } from "./address.ts";
+import { Atlas } from "./atlas.ts";
+import type { Link, LinkHost } from "./link.ts";
+import { Outlet } from "./outlet.ts";
 
 export const TICK_MS = 20;
 /** Redial pauses after a full round of failures: doubling, and half of each is drawn. */
@@ -27,55 +31,65 @@ const PING_MS = 250;
 const PROBE_MS = 500;
 /** A node without a leader keeps commands for 2.5 s and may not read meanwhile; then it answers. */
 const SILENCE_MS_MAX = 3000;
-/** The hello is said again this often: at the leader for its clock, elsewhere to learn who leads. */
+/** The hello is said again this often on a link that is used: for the leader's clock, and to learn who leads. */
 const REFRESH_MS = 5000;
+/** Some leader cannot be reached, or is not known. */
 const REFRESH_AWAY_MS = 1000;
+/** After a refusal; doubled while they go on. Half of each pause is drawn. */
 const REFRESH_SOON_MS = 100;
-/** To move to the leader, new requests are held back for at most this long; else it is tried again later. */
-const MOVE_MS_MAX = 500;
-/** A leader's address that did not answer is not dialled again for this long. */
+const REFRESH_SOON_MS_MAX = 1000;
+/** An address that did not answer as a leader's is not dialled again for this long. */
 const AVOID_MS = 1000;
+/** A server that knew no map is not asked again for this long. */
+const MAPLESS_MS = 60_000;
 /** Addresses of clusters that moved on: more are not remembered. */
 const ADDRESSES_MAX = 64;
+/** Links at once. What their leaders' links are too many for goes through home. */
+const LINKS_MAX = 64;
+/** A link that carried nothing for so long is closed, unless it is home. */
+const IDLE_MS = 60_000;
 
 export type RouteHost = {
   readonly clock: Clock;
   readonly net: Net;
   readonly random: Random;
   readonly greeting: Uint8Array;
-  onAnswer(id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
-  /** Requests can be sent. */
+  onAnswer(outlet: Outlet, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
+  /** Requests can be sent, or go elsewhere now. */
   onReady(): void;
-  /** The active link is gone: what was sent over it will not be answered. */
-  onLost(reason: string): void;
-  /** Requests that were sent and have no answer. */
-  inFlight(): number;
+  /** The outlet's link is gone: what was sent over it will not be answered. */
+  onLost(outlet: Outlet, reason: string): void;
+  /** The map names other groups. */
+  onGroups(): void;
+  /** Whether something that was sent over the outlet belongs to its node, by what is known now. */
+  isWanted(outlet: Outlet): boolean;
 };
-
-type Leader = { readonly term: number; readonly node: string; readonly address: Address };
 
 export class Route {
   /** Why no node could be reached, or the last link was lost. */
   problem = "no node has answered yet";
+  readonly atlas = new Atlas();
   readonly #host: RouteHost;
+  readonly #linkHost: LinkHost;
   readonly #addresses: Address[];
-  #active: Link | null = null;
-  #next: Link | null = null;
-  #leader: Leader | null = null;
-  /** The next link leads: requests are held back until the active one is done. */
-  #movingSinceMs = -1;
-  #turnOf = 0;
+  #outlets: Outlet[] = [];
+  #home: Outlet | null = null;
+  /** By place in the map, plus one: where its requests go; a hole = to be found. Emptied when anything changes. */
+  #targets: (Outlet | null | undefined)[] = [];
+  /** Somebody's leader cannot be reached. */
+  #isAway = false;
+  #turnOf: number;
   #failures = 0;
   #redialMs = 0;
-  #awaitedSinceMs = 0;
-  #pingedMs = 0;
+  #askedMs = 0;
+  #askSoonMs = Number.POSITIVE_INFINITY;
+  #soonMs = REFRESH_SOON_MS;
+  #refusedMs = 0;
   #probedMs = 0;
-  #helloMs = 0;
-  #helloSoon = false;
-  #avoided = "";
-  #avoidedUntilMs = 0;
+  /** Until when: a leader's address that did not answer; a server that knew no map. */
+  readonly #avoided = new Map<string, number>();
+  readonly #mapless = new Map<string, number>();
   #closed = false;
-  readonly #linkHost: ConstructorParameters<typeof Link>[1];
 
   constructor(addresses: readonly Address[], host: RouteHost) {
     this.#host = host;
@@ -86,37 +100,73 @@ export class Route {
       net: host.net,
       greeting: host.greeting,
       onHello: (link) => this.#onHello(link),
-      onAnswer: host.onAnswer,
-      onRoom: host.onReady,
+      onMap: (link, body) => this.#onMap(link, body),
+      onAnswer: (link, id, opcode, bytes, start, end) => {
+        const outlet = this.#of(link);
+        if (outlet !== null) host.onAnswer(outlet, id, opcode, bytes, start, end);
+      },
+      onRoom: () => host.onReady(),
       onDown: (link, reason) => this.#onDown(link, reason),
     };
   }
 
-  /** Requests may be sent now. */
-  get ready(): boolean {
-    return this.#active !== null && this.#movingSinceMs < 0 && !this.#active.full;
+  get outlets(): readonly Outlet[] {
+    return this.#outlets;
   }
 
-  /** "n1" if requests go to a node now. */
+  /** "n1" if requests without a slot go to a node now. */
   get node(): string | null {
-    return this.#active?.hello?.node ?? null;
+    return this.outletOf(-1)?.node ?? null;
   }
 
-  /** Nothing that was sent is still held by the connection. */
-  get drained(): boolean {
-    return this.#active === null || this.#active.queuedBytes === 0;
+  /** Where a request on `slot` (-1 = several, or none) goes now; null = nowhere yet. Its link is up. */
+  outletOf(slot: number): Outlet | null {
+    const place = this.atlas.placeOf(slot);
+    const known = this.#targets[place + 1];
+    if (known !== undefined) return known;
+    const found = this.#closed ? null : this.#find(place);
+    this.#targets[place + 1] = found;
+    return found;
   }
 
-  /** Only while `ready`. `first`: nothing else is awaited. */
-  send(bytes: Uint8Array, first: boolean): void {
-    if (first) this.#awaitedSinceMs = this.#host.clock.monotonicMs();
-    this.#active?.send(bytes);
+  groupOf(slot: number): number {
+    return this.atlas.groupAt(this.atlas.placeOf(slot));
   }
 
-  /** The leader's time as far as known: what the hello said, and the time since. */
-  leaderTimeMs(): number {
-    const { hello, helloMs } = this.#active as Link;
-    return (hello?.leaderTimeMs ?? 0) + Math.floor(this.#host.clock.monotonicMs() - helloMs);
+  #find(place: number): Outlet | null {
+    const leader = this.atlas.leaderOf(this.atlas.groupAt(place));
+    if (leader === null) {
+      if (this.atlas.map === null || place >= 0) this.#isAway = true;
+      return this.#home;
+    }
+    const there = this.#outlets.find((outlet) => outlet.isUp && outlet.node === leader.node);
+    if (there !== undefined) {
+      if (this.atlas.map === null) this.#home = there;
+      return there;
+    }
+    this.#isAway = true;
+    if (this.#home !== null) this.#dialLeader(leader.address);
+    return this.#home;
+  }
+
+  #dialLeader(address: Address): void {
+    const name = showAddress(address);
+    if (this.#outlets.length >= LINKS_MAX || this.#outlets.some((outlet) => outlet.name === name)) return;
+    if (this.#isUntil(this.#avoided, name)) return;
+    this.#open(address, false);
+  }
+
+  #isUntil(map: Map<string, number>, name: string): boolean {
+    return this.#host.clock.monotonicMs() < (map.get(name) ?? 0);
+  }
+
+  #open(address: Address, asksMap: boolean): void {
+    const asks = asksMap && !this.#isUntil(this.#mapless, showAddress(address));
+    this.#outlets.push(new Outlet(address, this.#host.clock, this.#linkHost, asks));
+  }
+
+  #of(link: Link): Outlet | null {
+    return this.#outlets.find((outlet) => outlet.link === link) ?? null;
   }
 
   start(): void {
@@ -125,197 +175,180 @@ export class Route {
 
   close(): void {
     this.#closed = true;
-    this.#active?.close();
-    this.#next?.close();
-    this.#active = null;
-    this.#next = null;
+    for (const outlet of this.#outlets) outlet.link.close();
+    this.#outlets = [];
+    this.#home = null;
+    this.#targets = [];
   }
 
-  /** The node said that it has no leader, or lost it: ask again soon. */
+  /** A node refused: what is known may be old. */
   refreshSoon(): void {
-    this.#helloSoon = true;
+    const nowMs = this.#host.clock.monotonicMs();
+    this.#refusedMs = nowMs;
+    if (this.#askSoonMs === Number.POSITIVE_INFINITY) this.#askSoonMs = nowMs + this.#drawn(this.#soonMs);
   }
 
-  /** All that was sent has its answer. */
-  onIdle(): void {
-    if (this.#movingSinceMs >= 0) this.#move();
+  /** Half of it, and some of the other half. */
+  #drawn(mostMs: number): number {
+    return mostMs / 2 + (this.#host.random.u32() % (mostMs / 2));
+  }
+
+  /** Everything is found anew. */
+  #changed(): void {
+    this.#targets = [];
+    this.#isAway = false;
+    this.#host.onReady();
   }
 
   // ------------------------------------------------------------------------------------------- time
 
   tick(): void {
     const nowMs = this.#host.clock.monotonicMs();
-    const next = this.#next;
-    if (next !== null && next.state !== "up" && nowMs - next.dialledMs > GREETING_MS_MAX)
-      next.drop("no answer to the hello");
-    if (this.#active !== null) this.#watch(this.#active, nowMs);
-    else if (this.#next === null && nowMs >= this.#redialMs) this.#dialAny();
+    for (const outlet of [...this.#outlets]) {
+      if (outlet.isUp) this.#watch(outlet, nowMs);
+      else if (nowMs - outlet.link.dialledMs > GREETING_MS_MAX) outlet.link.drop("no answer to the hello");
+    }
+    if (this.#outlets.length === 0 && nowMs >= this.#redialMs) this.#dialAny();
+    if (this.#home === null) return;
+    if (this.#isAway) this.#targets = []; // its leader may be dialled again
+    const pauseMs = this.#isAway ? REFRESH_AWAY_MS : REFRESH_MS;
+    if (nowMs >= this.#askSoonMs || nowMs - this.#askedMs > pauseMs) this.#ask(nowMs);
   }
 
-  #watch(active: Link, nowMs: number): void {
-    if (this.#movingSinceMs >= 0 && nowMs - this.#movingSinceMs > MOVE_MS_MAX) {
-      this.#endTry();
-      this.#host.onReady();
+  #watch(outlet: Outlet, nowMs: number): void {
+    const { link } = outlet;
+    if (outlet.isIdle) {
+      if (outlet !== this.#home && nowMs - outlet.usedMs > IDLE_MS) return this.#retire(outlet);
     }
-    const refreshMs = this.#helloSoon ? REFRESH_SOON_MS : this.#atLeader ? REFRESH_MS : REFRESH_AWAY_MS;
-    if (nowMs - this.#helloMs > refreshMs) this.#askHello(active, nowMs);
-    if (this.#host.inFlight() === 0) return;
-    const silentMs = nowMs - Math.max(active.heardMs, this.#awaitedSinceMs);
-    if (silentMs > SILENCE_MS_MAX) return active.drop(`silent for ${SILENCE_MS_MAX} ms`);
-    if (silentMs > PING_MS && nowMs - this.#pingedMs > PING_MS) {
-      this.#pingedMs = nowMs;
-      active.ping();
+    if (nowMs - outlet.usedMs < REFRESH_MS && nowMs - outlet.helloMs > REFRESH_MS) this.#hello(outlet, nowMs);
+    const silentMs = outlet.silentMs(nowMs);
+    if (silentMs > SILENCE_MS_MAX) return link.drop(`silent for ${SILENCE_MS_MAX} ms`);
+    if (silentMs > PING_MS && nowMs - outlet.pingedMs > PING_MS) {
+      outlet.pingedMs = nowMs;
+      link.ping();
     }
-    if (silentMs > PROBE_MS && this.#next === null && nowMs - this.#probedMs > PROBE_MS) {
-      this.#probedMs = nowMs;
-      const other = this.#addressBeside(active.address);
-      if (other !== null) this.#next = new Link(other, this.#linkHost);
-    }
+    if (silentMs <= PROBE_MS) return;
+    const other = this.#outlets.find((beside) => beside.isUp && beside.silentMs(nowMs) <= PROBE_MS);
+    if (other !== undefined && !this.#host.isWanted(outlet))
+      return link.drop("it is silent, and leads nothing that is awaited");
+    if (nowMs - this.#probedMs <= PROBE_MS) return;
+    this.#probedMs = nowMs;
+    if (other !== undefined) this.#ask(nowMs);
+    else if (this.#outlets.every(({ isUp }) => isUp)) this.#dialBeside();
   }
 
-  #askHello(active: Link, nowMs: number): void {
-    this.#helloMs = nowMs;
-    this.#helloSoon = false;
-    active.sayHello();
+  #retire(outlet: Outlet): void {
+    outlet.link.close();
+    this.#outlets = this.#outlets.filter((other) => other !== outlet);
+    this.#targets = [];
   }
 
-  get #atLeader(): boolean {
-    return this.#leader !== null && this.#leader.node === this.node;
+  #hello(outlet: Outlet, nowMs: number): void {
+    outlet.helloMs = nowMs;
+    outlet.link.sayHello();
+  }
+
+  /** Asks one node who leads what: home, or another if home is silent or has just refused. */
+  #ask(nowMs: number): void {
+    const isSoon = nowMs >= this.#askSoonMs;
+    this.#askSoonMs = Number.POSITIVE_INFINITY;
+    this.#askedMs = nowMs;
+    if (nowMs - this.#refusedMs > 2 * REFRESH_SOON_MS_MAX) this.#soonMs = REFRESH_SOON_MS;
+    else if (isSoon) this.#soonMs = Math.min(2 * this.#soonMs, REFRESH_SOON_MS_MAX);
+    const able = this.#outlets.filter((outlet) => outlet.isUp && outlet.silentMs(nowMs) <= PROBE_MS);
+    const others = isSoon ? able : able.filter((outlet) => outlet === this.#home);
+    const list = others.length > 0 ? others : able;
+    const asked = list[this.#turnOf++ % list.length];
+    if (asked === undefined) return;
+    this.#hello(asked, nowMs);
+    const wantsMap = isSoon || this.#isAway || !asked.link.mapAsked;
+    if (wantsMap && this.atlas.map !== null && !this.#isUntil(this.#mapless, asked.name)) asked.link.askMap();
   }
 
   // ------------------------------------------------------------------------------------------- dialling
 
   #dialAny(): void {
-    const address = this.#addresses[this.#turnOf++ % this.#addresses.length] as Address;
-    this.#next = new Link(address, this.#linkHost);
+    this.#open(this.#addresses[this.#turnOf++ % this.#addresses.length] as Address, true);
   }
 
-  /** The next address in turn that is not this one, or null. */
-  #addressBeside(address: Address): Address | null {
-    const here = showAddress(address);
+  /** The next address in turn that has no link. */
+  #dialBeside(): void {
     for (let i = 0; i < this.#addresses.length; i++) {
       const other = this.#addresses[this.#turnOf++ % this.#addresses.length] as Address;
-      if (showAddress(other) !== here) return other;
+      const name = showAddress(other);
+      if (!this.#outlets.some((outlet) => outlet.name === name)) return this.#open(other, false);
     }
-    return null;
   }
 
   #onDown(link: Link, reason: string): void {
+    const outlet = this.#of(link);
+    if (outlet === null || this.#closed) return;
     this.problem = reason;
-    if (link === this.#next) {
-      if (this.#leader !== null && showAddress(this.#leader.address) === showAddress(link.address)) {
-        this.#avoided = showAddress(link.address);
-        this.#avoidedUntilMs = this.#host.clock.monotonicMs() + AVOID_MS;
-      }
-      this.#next = null;
-      const wasMoving = this.#movingSinceMs >= 0;
-      this.#movingSinceMs = -1;
-      if (this.#active === null) this.#dialLater();
-      else if (wasMoving) this.#host.onReady();
-    } else if (link === this.#active) {
-      this.#active = null;
-      this.#movingSinceMs = -1;
-      this.#host.onLost(reason);
-      if (this.#next === null) this.#dialLater();
-      else if (this.#next.state === "up") this.#activate(this.#next);
-    }
+    this.#outlets = this.#outlets.filter((other) => other !== outlet);
+    const nowMs = this.#host.clock.monotonicMs();
+    if (link.hello === null && this.#home !== null) this.#avoided.set(outlet.name, nowMs + AVOID_MS);
+    if (this.#home === outlet) this.#home = this.#outlets.find(({ isUp }) => isUp) ?? null;
+    if (link.knowsNoMap) this.#mapless.set(outlet.name, nowMs + MAPLESS_MS);
+    this.#targets = [];
+    this.#host.onLost(outlet, reason);
+    if (link.knowsNoMap && this.#outlets.length === 0) this.#open(link.address, false);
+    else if (this.#outlets.length === 0) this.#dialLater();
+    this.#changed();
   }
 
   /** At once while there are nodes that were not tried; then after a pause. */
   #dialLater(): void {
     const round = ++this.#failures - this.#addresses.length;
-    let pauseMs = 0;
-    if (round > 0) {
-      const most = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(round, 10));
-      pauseMs = most / 2 + (this.#host.random.u32() % (most / 2));
-    }
+    const most = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(round, 10));
+    const pauseMs = round > 0 ? this.#drawn(most) : 0;
     this.#redialMs = this.#host.clock.monotonicMs() + pauseMs;
     if (pauseMs > 0) return; // the tick sees to it
     this.#host.clock.turn(() => {
-      if (!this.#closed && this.#active === null && this.#next === null) this.#dialAny();
+      if (!this.#closed && this.#outlets.length === 0) this.#dialAny();
     });
   }
 
   // ------------------------------------------------------------------------------------------- hellos
 
   #onHello(link: Link): void {
-    if (this.#closed) return;
-    this.#learn(link);
-    if (this.#active === null || link === this.#active) {
-      if (this.#active === null) this.#activate(link);
-      this.#seekLeader(link);
-      return;
+    const outlet = this.#of(link);
+    if (outlet === null || this.#closed) return;
+    const isNew = this.atlas.learnLeaders(link.hello?.leaders ?? []);
+    if (isNew) this.#learnAddresses();
+    const isFirst = outlet.helloMs === 0;
+    if (isFirst) {
+      const nowMs = this.#host.clock.monotonicMs();
+      outlet.helloMs = nowMs;
+      outlet.usedMs = nowMs;
+      this.#avoided.delete(outlet.name);
+      this.#failures = 0;
+      if (this.#home === null) {
+        this.#home = outlet;
+        this.#askedMs = nowMs;
+      }
     }
-    if (this.#atNode(link)) {
-      if (this.#isSilent()) this.#abandonActive("it is silent, and another node leads");
-      else this.#beginMove();
-    } else if (this.#isSilent() && this.#leader?.node !== this.node) {
-      this.#abandonActive("it is silent, and does not lead");
-    } else {
-      this.#endTry(); // the hint was old, or the silent node still leads as far as others know
+    if (!isNew && !isFirst) return;
+    this.#changed();
+    if (this.atlas.map === null) this.outletOf(-1); // dials the one leader before anything is asked
+  }
+
+  #onMap(link: Link, body: Uint8Array): void {
+    if (this.#closed || body.length === 0) return; // it has none yet
+    const map = decodeShape(clusterMap, body, "map");
+    if (map instanceof ShapeError) return link.drop(map.reason);
+    const problem = mapProblem(map);
+    if (problem !== null) return link.drop(problem);
+    if (!this.atlas.learnMap(map)) return;
+    this.#learnAddresses();
+    this.#host.onGroups();
+    this.#changed();
+  }
+
+  #learnAddresses(): void {
+    for (const address of this.atlas.addresses()) {
+      const name = showAddress(address);
+      const isKnown = this.#addresses.some((other) => showAddress(other) === name);
+      if (!isKnown && this.#addresses.length < ADDRESSES_MAX) this.#addresses.push(address);
     }
-  }
-
-  /** Whether `link` is to the node that leads. */
-  #atNode(link: Link): boolean {
-    return this.#leader !== null && link.hello?.node === this.#leader.node;
-  }
-
-  #isSilent(): boolean {
-    if (this.#active === null || this.#host.inFlight() === 0) return false;
-    return this.#host.clock.monotonicMs() - Math.max(this.#active.heardMs, this.#awaitedSinceMs) > PROBE_MS;
-  }
-
-  #learn(link: Link): void {
-    for (const { term, node, address } of link.hello?.leaders ?? []) {
-      const parsed = parseAddress(address);
-      if (parsed === null || (this.#leader !== null && term < this.#leader.term)) continue;
-      this.#leader = { term, node, address: parsed };
-      const text = showAddress(parsed);
-      const known = this.#addresses.some((other) => showAddress(other) === text);
-      if (!known && this.#addresses.length < ADDRESSES_MAX) this.#addresses.push(parsed);
-    }
-  }
-
-  #activate(link: Link): void {
-    this.#active = link;
-    if (this.#next === link) this.#next = null;
-    this.#movingSinceMs = -1;
-    this.#failures = 0;
-    this.#helloMs = this.#host.clock.monotonicMs();
-    this.#awaitedSinceMs = this.#helloMs;
-    this.#host.onReady();
-  }
-
-  #seekLeader(active: Link): void {
-    const leader = this.#leader;
-    if (leader === null || this.#next !== null || this.#atNode(active)) return;
-    const text = showAddress(leader.address);
-    if (text === this.#avoided && this.#host.clock.monotonicMs() < this.#avoidedUntilMs) return;
-    this.#next = new Link(leader.address, this.#linkHost);
-  }
-
-  // ------------------------------------------------------------------------------------------- moving
-
-  #beginMove(): void {
-    this.#movingSinceMs = this.#host.clock.monotonicMs();
-    if (this.#host.inFlight() === 0) this.#move();
-  }
-
-  #move(): void {
-    const next = this.#next;
-    if (next === null || next.state !== "up") return;
-    this.#active?.close();
-    this.#activate(next);
-  }
-
-  #endTry(): void {
-    this.#movingSinceMs = -1;
-    this.#next?.close();
-    this.#next = null;
-  }
-
-  #abandonActive(reason: string): void {
-    this.#active?.drop(reason); // and `#onDown` goes on with the next link
   }
 }

@@ -58,14 +58,3 @@ export function slotOfKey(key: Data): number {
   scratch.put(key);
   return slotOf(scratch.bytes, 0, scratch.size);
 }
-
-/** The slot that all keys share, or -1. */
-export function slotOfKeys(keys: readonly Data[]): number {
-  let slot = -1;
-  for (const [i, key] of keys.entries()) {
-    const own = slotOfKey(key);
-    if (i > 0 && own !== slot) return -1;
-    slot = own;
-  }
-  return slot;
-}

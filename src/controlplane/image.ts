@@ -91,7 +91,12 @@ const shard = record({
   group: groupId,
   state: choice("active", "retiring", "lost"),
   replicas: list(nodeId, REPLICAS_MAX),
-  birth: record({ founders: list(founder, REPLICAS_MAX), slots: slots(16_384), epoch: integer(1) }),
+  birth: record({
+    founders: list(founder, REPLICAS_MAX),
+    slots: slots(16_384),
+    epoch: integer(1),
+    memoryBytesMax: integer(0),
+  }),
   formed: flag(),
 });
 

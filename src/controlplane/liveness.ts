@@ -50,6 +50,8 @@ export class Liveness {
   readonly #options: LivenessOptions;
   readonly #heard = new Map<string, { readonly beat: Heartbeat; readonly tick: number }>();
   readonly #hints = new Map<number, Hint>();
+  /** Rises with every change of a hint. */
+  hintChanges = 0;
 
   constructor(beganTick: number, options: LivenessOptions = LIVENESS_DEFAULT) {
     assert(options.suspectTicks < options.deadTicks, "a node is suspect before it is dead");
@@ -87,12 +89,19 @@ export class Liveness {
 
   #hint(group: number, hint: Hint): void {
     const known = this.#hints.get(group);
-    if (known === undefined || hint.term > known.term) this.#hints.set(group, hint);
+    if (known !== undefined && hint.term <= known.term) return;
+    this.#hints.set(group, hint);
+    this.hintChanges++;
   }
 
   /** Who leads a group as last heard, whether it is alive or not. */
   hint(group: number): Hint | null {
     return this.#hints.get(group) ?? null;
+  }
+
+  /** The last heartbeat of a node. */
+  beatOf(node: string): Heartbeat | null {
+    return this.#heard.get(node)?.beat ?? null;
   }
 
   silentTicks(node: string, tick: number): number {
@@ -130,7 +139,8 @@ export class Liveness {
         this.#heard.delete(id);
     }
     const groups = new Set([...state.shards.values()].map(({ group }) => group));
-    for (const group of this.#hints.keys()) if (!groups.has(group)) this.#hints.delete(group);
+    for (const group of this.#hints.keys())
+      if (!groups.has(group) && this.#hints.delete(group)) this.hintChanges++;
   }
 }
 

@@ -14,6 +14,9 @@ import { NucleusError } from "../base/errors.ts";
 import { ENTRY_KIND, type Index, type Term } from "../raft/types.ts";
 import {
   type ApplyListener,
+  type ReadOutcome,
+  type ServedSlots,
+  type SlotFate,
   type SnapshotSink,
   type SnapshotSource,
   STATE_VERSION,
@@ -116,10 +119,22 @@ export class MetaStore implements Store {
     return false;
   }
 
-  read(command: CommandView, _nowMs: number, reply: ReplySink): boolean {
+  read(command: CommandView, _nowMs: number, reply: ReplySink): ReadOutcome {
     assert(command.op < OP_WRITE_MIN, "only reads are answered without an entry");
     this.#answer(command, reply);
-    return true;
+    return "done";
+  }
+
+  // This state machine is no shard: it has no slots, and refuses nothing for want of them.
+  readonly shard = "";
+  readonly refusedSlot = -1;
+
+  slotFate(): SlotFate {
+    return { state: "serving", epoch: 0, movedTo: null };
+  }
+
+  slotsServed(): ServedSlots {
+    return { count: 0, ranges: [] };
   }
 
   #answer(command: CommandView, reply: ReplySink): void {

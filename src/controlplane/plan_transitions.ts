@@ -93,7 +93,7 @@ function shardsOf(state: MetaState, { shards }: PlanBody): ReadonlyMap<string, S
     else next.set(id, { ...shard, state: listed.has(id) ? "active" : "retiring" });
   }
   for (const shard of shards)
-    if (hasNewborn(shard)) next.set(shard.id, bornShard(shard, [], state.epoch + 1));
+    if (hasNewborn(shard)) next.set(shard.id, bornShard(state, shard, [], state.epoch + 1));
   return next;
 }
 

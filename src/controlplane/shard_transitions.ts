@@ -49,12 +49,13 @@ function groupsOf(state: MetaState): Set<number> {
 }
 
 export function bornShard(
+  { settings: { memoryBytesMax } }: MetaState,
   { id, newborn }: PlannedShard & { readonly newborn: NonNullable<PlannedShard["newborn"]> },
   slots: ShardRecord["birth"]["slots"],
   epoch: number,
 ): ShardRecord {
   const replicas = newborn.founders.map(({ node }) => node).sort(compareIds);
-  const birth = { founders: newborn.founders, slots, epoch };
+  const birth = { founders: newborn.founders, slots, epoch, memoryBytesMax };
   return { id, group: newborn.group, state: "active", replicas, birth, formed: false };
 }
 
@@ -80,7 +81,7 @@ export function applyInit(state: MetaState, { vnodes, shards, slots }: BodyOf<"i
     const own = slots[i] as (typeof slots)[number];
     if (assignment.claim(own, shard.id, epoch).contradicted > 0)
       return refused(state, "INVALID two shards share a slot");
-    records.set(shard.id, bornShard(shard, own, epoch));
+    records.set(shard.id, bornShard(state, shard, own, epoch));
   }
   if (countSlots(slots.flat()) !== SLOT_COUNT) return refused(state, "INVALID some slots belong to no shard");
   return done(
@@ -168,7 +169,7 @@ export function applyAdopt(state: MetaState, { shard: id, group, replicas }: Bod
     group,
     state: "active",
     replicas: replicas.toSorted(compareIds),
-    birth: { founders: [], slots: [], epoch: 1 },
+    birth: { founders: [], slots: [], epoch: 1, memoryBytesMax: 0 },
     formed: true,
   };
   const shards = withValue(state.shards, adopted);

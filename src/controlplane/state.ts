@@ -45,7 +45,13 @@ export type ShardState = "active" | "retiring" | "lost";
 export type RetiredShard = { readonly shard: string; readonly group: number };
 
 /** A group's first entry, in the words it is made of; issued once, and the same for all founders. */
-export type Birth = { readonly founders: readonly Founder[]; readonly slots: Slots; readonly epoch: number };
+export type Birth = {
+  readonly founders: readonly Founder[];
+  readonly slots: Slots;
+  readonly epoch: number;
+  /** The setting of that time: were it read when an order goes out, two founders could begin with different entries. */
+  readonly memoryBytesMax: number;
+};
 
 export type ShardRecord = {
   readonly id: string;

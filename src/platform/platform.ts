@@ -16,6 +16,8 @@ export type Platform = {
   readonly disk: Disk;
   readonly net: Net;
   readonly log: Log;
+  /** Absent in the simulator and in the client library: there, handlers are called without sockets, or not at all. */
+  readonly http?: HttpServe;
 };
 
 export interface Clock {
@@ -126,4 +128,54 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 export interface Log {
   /** One line: what happened, with named facts beside it. Never values or secrets. */
   write(level: LogLevel, message: string, facts?: Readonly<Record<string, string | number | boolean>>): void;
+}
+
+/** HTTP/1.1 for people, scripts and browsers; nodes and client libraries speak frames over `Net`. */
+export interface HttpServe {
+  /** Calls `onRequest` once a request has come whole; it answers then or later, exactly once. */
+  listen(
+    host: string,
+    port: number,
+    onRequest: (request: HttpRequest, answer: HttpAnswer) => void,
+    done: Done<HttpListener>,
+  ): void;
+}
+
+export interface HttpListener extends Listener {
+  /** Requests that are not answered, or whose answer is not taken yet. */
+  readonly requestsOpen: number;
+  /** Bytes of bodies that are held for them, both ways. */
+  readonly bytesHeld: number;
+}
+
+export type HttpHeaders = Readonly<Record<string, string>>;
+
+export type HttpRequest = {
+  readonly method: string;
+  /** As it was sent, percent signs and all; without what stands behind "?". */
+  readonly path: string;
+  /** What stands behind "?"; "" if there is none. */
+  readonly query: string;
+  /** Names in small letters. */
+  readonly headers: HttpHeaders;
+  readonly body: Uint8Array;
+  /** The same object for every request of one connection. */
+  readonly connection: HttpConnection;
+};
+
+export type HttpConnection = { readonly remote: string };
+
+export interface HttpAnswer {
+  /** The whole answer. The answer to HEAD is what GET's would be: its body is counted, and left out here. */
+  send(status: number, headers: HttpHeaders, body: Uint8Array): void;
+  /** The head now, and text as it comes: server-sent events. */
+  stream(status: number, headers: HttpHeaders): HttpStream;
+}
+
+export interface HttpStream {
+  /** False: it is closed, or was cut just now, since its reader takes too little. */
+  write(text: string): boolean;
+  close(): void;
+  /** Called once, whoever closed it. */
+  onClose: () => void;
 }

@@ -259,7 +259,9 @@ export class RaftCore {
     assert(entry.index === s.log.lastIndex + 1, "a proposal takes the next index");
     assert(entry.term === s.term, "a proposal is sealed in the leader's term");
     assert(
-      entry.kind === ENTRY_KIND.commands || entry.kind === ENTRY_KIND.settings,
+      entry.kind === ENTRY_KIND.commands ||
+        entry.kind === ENTRY_KIND.settings ||
+        entry.kind === ENTRY_KIND.move,
       "the core makes all other kinds",
     );
     appendOwn(s, entry);

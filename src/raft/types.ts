@@ -39,6 +39,8 @@ export const ENTRY_KIND = {
   bootstrap: 3,
   /** Replicated limits of the state machine. */
   settings: 4,
+  /** A step of moving slots between shards (wire/move_entry.ts). */
+  move: 5,
 } as const;
 export type EntryKind = (typeof ENTRY_KIND)[keyof typeof ENTRY_KIND];
 

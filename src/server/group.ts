@@ -485,9 +485,11 @@ export class GroupReplica {
   /** This replica is closed for good: it answers nobody any more. */
   end(): void {
     this.#proposals.end();
-    this.#reads.end();
+    for (const reads of this.#reads.end()) this.#host.onReadsLost(this, reads);
   }
 }
+
+const NOT_SERVED = "TRYAGAIN not executed: the slot is not served here";
 
 /** Leads the replies of a batch to those who proposed its commands here. */
 class ProposalListener implements ApplyListener {
@@ -503,5 +505,10 @@ class ProposalListener implements ApplyListener {
     const { bundle } = this;
     if (bundle === null || ordinal >= bundle.count) return;
     bundle.end(ordinal);
+  }
+
+  notServed(ordinal: number): void {
+    this.begin(ordinal).error(NOT_SERVED);
+    this.end(ordinal);
   }
 }

@@ -61,13 +61,11 @@ export class ReadRounds {
     this.#deferred = null;
   }
 
-  /** This replica is closed. What the core may still confirm has nobody waiting. */
-  end(): void {
-    for (const [id, bundle] of this.#asked) {
-      bundle.endAll(false);
-      this.#asked.set(id, NOBODY);
-    }
-    for (const bundle of this.takeUnanswered()) bundle.endAll(false);
+  /** This replica is closed: everything that is not answered. What the core may still confirm has nobody waiting. */
+  end(): Bundle[] {
+    const bundles = [...this.#asked.values(), ...this.takeUnanswered()];
+    for (const id of this.#asked.keys()) this.#asked.set(id, NOBODY);
+    return bundles;
   }
 
   /** Answers what can be answered; true if some reads wait for log time to move. */
@@ -103,7 +101,12 @@ export class ReadRounds {
       if (!origin.hasRoom(tag)) {
         this.#stalled ??= bundle.emptyTwin();
         this.#stalled.take(bundle, i);
-      } else if (store.read(view, nowMs, origin.begin(tag))) {
+        continue;
+      }
+      const sink = origin.begin(tag);
+      const outcome = store.read(view, nowMs, sink);
+      if (outcome === "not_served") sink.error("TRYAGAIN not executed: the slot is not served here");
+      if (outcome !== "undecided") {
         bundle.end(i);
       } else {
         origin.undo(tag);

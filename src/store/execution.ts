@@ -36,6 +36,8 @@ export class Execution {
   undecided = false;
   /** What `lookup` last looked for. */
   readonly probe = new Probe();
+  /** Where the argument starts that `probe` was aimed at before the command was judged; -1 = it was not. */
+  aimedAt = -1;
   readonly refs = new RefList();
   readonly warmer = new Warmer();
   readonly garbage = new Garbage();
@@ -45,13 +47,27 @@ export class Execution {
     this.command = command;
   }
 
+  /** Aims the probe at the key in the first argument; gives its slot. */
+  aimFirst(): number {
+    const { command, probe } = this;
+    const start = command.argStart(0);
+    const end = command.argEnd(0);
+    if (!this.warmer.aim(probe, command.bytes, start, end)) probe.aim(command.bytes, start, end);
+    this.aimedAt = start;
+    return probe.slot;
+  }
+
   /** The live record of the key in argument `i`, or 0. `keyspace.found` may name an expired one all the same. */
   lookup(i: number): number {
     const command = this.command;
     const start = command.argStart(i);
-    const end = command.argEnd(i);
-    if (i > 0 || !this.warmer.aim(this.probe, command.bytes, start, end))
-      this.probe.aim(command.bytes, start, end);
+    if (start !== this.aimedAt) {
+      const end = command.argEnd(i);
+      if (i > 0 || !this.warmer.aim(this.probe, command.bytes, start, end)) {
+        this.probe.aim(command.bytes, start, end);
+      }
+      this.aimedAt = start;
+    }
     const ref = this.keyspace.find(this.probe);
     return ref !== 0 && this.isLive(ref) ? ref : 0;
   }

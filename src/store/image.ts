@@ -3,17 +3,21 @@
  *
  *     0   u32  size      of the payload
  *     4   u32  checksum  CRC-32 of bytes [8, 12 + size)
- *     8   u8   kind      below; kinds come in rising order
+ *     8   u8   kind      below; kinds come in this order
  *     9   3 zero bytes
  *     12  payload
  *
  *     1 head      once, first: see ImageHead
+ *     8 owned     runs of slots, rising: u16 first, u16 last, u8 state, u8 generation, u16 0, u64 epoch (slots.ts);
+ *                 a slot that is in no run is absent, at epoch 0
  *     2 slots     those with keys, rising: u16 slot, u16 0, u32 keys, u64 bytes, u32 hash, u32 hash
  *     3 large     u32 id, u32 size, u32 offset, bytes: a piece of a large value; all pieces of one in order
  *     4 records   u32 page, u16 cell kind, u16 cells, and the page's cells as they were in memory (records.ts)
  *     5 clients   the same of sessions' clients (sessions.ts)
  *     6 replies   the same of sessions' replies
  *     7 end       once, last: u64 frames before it, u32 CRC-32 over their checksums
+ *
+ * Version 1 had no `owned` and no shard id: such an image is of shard "s1", which served every slot at epoch 1.
  *
  * Pages are copied whole: free cells are among them (first word 0), refs inside are those of the store that wrote
  * them, and deadline nodes are void; the reader makes all of that anew (snapshot_sink.ts). Where a chunk of the
@@ -28,7 +32,8 @@ import { readSettings, writeSettings } from "./settings.ts";
 import type { StoreSettings } from "./types.ts";
 
 /** Rises when an image's bytes change meaning; code N reads N - 1. */
-export const IMAGE_VERSION = 1;
+export const IMAGE_VERSION = 2;
+const IMAGE_VERSION_MIN = 1;
 export const FRAME_HEADER_BYTES = 12;
 export const PAGE_HEADER_BYTES = 8;
 export const LARGE_HEADER_BYTES = 12;
@@ -38,10 +43,32 @@ export const PAYLOAD_BYTES_MAX = PAGE_HEADER_BYTES + PAGE_BYTES;
 export const SLOTS_PER_FRAME = 2048;
 export const LARGE_PIECE_BYTES = 60 * KiB;
 
-export const FRAME = { head: 1, slots: 2, large: 3, records: 4, clients: 5, replies: 6, end: 7 } as const;
+export const FRAME = {
+  head: 1,
+  owned: 8,
+  slots: 2,
+  large: 3,
+  records: 4,
+  clients: 5,
+  replies: 6,
+  end: 7,
+} as const;
+/** By kind: its place in the order; 0 = unknown. */
+export const FRAME_RANK: Uint8Array = ranks();
+
+function ranks(): Uint8Array {
+  const all = new Uint8Array(256);
+  for (const [i, kind] of Object.values(FRAME).entries()) all[kind] = i + 1;
+  return all;
+}
+
+export const OWNED_ENTRY_BYTES = 16;
+export const OWNED_PER_FRAME = 4096;
 
 /** The numbers of a state beside its contents. */
 export type ImageHead = {
+  readonly version: number;
+  readonly shard: string;
   readonly index: number;
   readonly term: number;
   readonly logTimeMs: number;
@@ -58,6 +85,7 @@ export type ImageHead = {
 };
 
 export function writeHead(writer: Writer, head: ImageHead): void {
+  assert(head.version === IMAGE_VERSION, "older images are only read");
   writer.u16(IMAGE_VERSION);
   writer.u16(head.stateVersion);
   writer.u64(head.index);
@@ -72,11 +100,12 @@ export function writeHead(writer: Writer, head: ImageHead): void {
   writer.u64(head.replyCount);
   writer.u32(head.sessionHashA);
   writer.u32(head.sessionHashB);
+  writer.text(head.shard);
 }
 
 export function readHead(reader: Reader): ImageHead | string {
   const version = reader.u16();
-  if (version !== IMAGE_VERSION)
+  if (version < IMAGE_VERSION_MIN || version > IMAGE_VERSION)
     return `image version ${version} is not known, this program knows ${IMAGE_VERSION}`;
   const stateVersion = reader.u16();
   const [index, term, logTimeMs, revision] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
@@ -84,8 +113,11 @@ export function readHead(reader: Reader): ImageHead | string {
   const [keyCount, dataBytes] = [reader.u64(), reader.u64()];
   const [clientCount, clientsEver, replyCount] = [reader.u64(), reader.u64(), reader.u64()];
   const [sessionHashA, sessionHashB] = [reader.u32() | 0, reader.u32() | 0];
+  const shard = version === 1 ? "s1" : reader.text();
   if (settings === null || !reader.done()) return "the image's head is malformed";
   return {
+    version,
+    shard,
     index,
     term,
     logTimeMs,

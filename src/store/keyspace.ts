@@ -10,6 +10,7 @@ import { DeadlineQueue } from "./deadlines.ts";
 import { Probe } from "./hash.ts";
 import { KeyIndex } from "./index.ts";
 import { Records, VALUE_SIZE_LIMIT } from "./records.ts";
+import { RefList } from "./ref_list.ts";
 import { SlotTable } from "./slots.ts";
 
 export class Keyspace {
@@ -34,6 +35,13 @@ export class Keyspace {
 
   constructor(revision: number) {
     this.revision = revision;
+  }
+
+  /** An empty keyspace to take this one's place, with its slots' states. */
+  successor(revision: number): Keyspace {
+    const keyspace = new Keyspace(revision);
+    keyspace.slots.ownAs(this.slots);
+    return keyspace;
   }
 
   get allocatedBytes(): number {
@@ -100,6 +108,19 @@ export class Keyspace {
     this.index.remove(probe);
     this.records.release(ref);
     this.found = 0;
+  }
+
+  /** Takes everything out of a slot. */
+  empty(slot: number): void {
+    const list = new RefList();
+    this.index.collect(slot, 0, Number.POSITIVE_INFINITY, list);
+    const { revision } = this;
+    for (let i = 0; i < list.length; i++) {
+      this.records.aimAtKey(list.at(i), this.#probe);
+      this.find(this.#probe);
+      this.remove(this.#probe);
+    }
+    this.revision = revision;
   }
 
   /** Removes the record whose deadline comes first. */

@@ -14,7 +14,9 @@ import { Probe } from "./hash.ts";
 import {
   FRAME,
   FRAME_HEADER_BYTES,
+  FRAME_RANK,
   type ImageHead,
+  OWNED_ENTRY_BYTES,
   PAYLOAD_BYTES_MAX,
   readHead,
   SLOT_ENTRY_BYTES,
@@ -23,7 +25,7 @@ import { Keyspace } from "./keyspace.ts";
 import { checkRecordCell, REVISION_MAX, VALUE_SIZE_LIMIT } from "./records.ts";
 import { CLIENT_TAG, checkClientCell, checkReplyCell, Sessions } from "./sessions.ts";
 import { pageOf, refOn, type Slab, wordAt } from "./slab.ts";
-import { SlotTable } from "./slots.ts";
+import { GENERATIONS, isSlotCode, SLOT, SlotTable } from "./slots.ts";
 import { type SnapshotSink, STATE_VERSION } from "./types.ts";
 
 export type RestoredState = {
@@ -44,7 +46,8 @@ export class ImageReader implements SnapshotSink {
   #claimedSlot = -1;
   #head: ImageHead | null = null;
   #error: string | null = null;
-  #lastKind = 0;
+  #lastRank = 0;
+  #ownedSlot = -1;
   #pieces: Pieces | null = null;
   /** Large values that no record has asked for yet: the image's id -> ours. */
   readonly #large = new Map<number, number>();
@@ -118,10 +121,12 @@ export class ImageReader implements SnapshotSink {
     if (crc32Range(bytes, start + 8, end) !== checksum) return "a frame of the image is damaged";
     const kind = bytes[start + 8] as number;
     const once = kind === FRAME.head || kind === FRAME.end;
-    const inOrder = once ? kind > this.#lastKind : kind >= this.#lastKind;
+    const rank = FRAME_RANK[kind] as number;
+    const inOrder = once ? rank > this.#lastRank : rank >= this.#lastRank;
+    if (rank === 0) return "the image has a frame of an unknown kind";
     if (!inOrder || (this.#head === null) !== (kind === FRAME.head))
       return "the image's frames are out of order";
-    this.#lastKind = kind;
+    this.#lastRank = rank;
     if (this.#pieces !== null && kind !== FRAME.large) return "a large value of the image is incomplete";
     const reader = new Reader(bytes, start + FRAME_HEADER_BYTES, end);
     if (kind === FRAME.end) return this.#end(reader);
@@ -130,6 +135,8 @@ export class ImageReader implements SnapshotSink {
     switch (kind) {
       case FRAME.head:
         return this.#readHead(reader);
+      case FRAME.owned:
+        return this.#readOwned(reader);
       case FRAME.slots:
         return this.#readSlots(reader);
       case FRAME.large:
@@ -151,7 +158,27 @@ export class ImageReader implements SnapshotSink {
     this.#head = head;
     this.#keyspace.revision = head.revision;
     this.#sessions.clientsEver = head.clientsEver;
+    if (head.version === 1) {
+      for (let slot = 0; slot < SLOT_COUNT; slot++) this.#keyspace.slots.own(slot, SLOT.serving, 1);
+    }
     return null;
+  }
+
+  #readOwned(reader: Reader): string | null {
+    while (reader.left >= OWNED_ENTRY_BYTES) {
+      const [first, last] = [reader.u16(), reader.u16()];
+      const [state, generation, zero] = [reader.u8(), reader.u8(), reader.u16()];
+      const epoch = reader.u64();
+      const inOrder = first > this.#ownedSlot && last >= first && last < SLOT_COUNT;
+      const isKnown = isSlotCode(state) && generation < GENERATIONS && zero === 0;
+      if (reader.failed || !inOrder || !isKnown) return "the image's owned slots are malformed";
+      this.#ownedSlot = last;
+      for (let slot = first; slot <= last; slot++) {
+        this.#keyspace.slots.own(slot, state, epoch);
+        this.#keyspace.slots.setGeneration(slot, generation);
+      }
+    }
+    return reader.done() ? null : "the image's owned slots are malformed";
   }
 
   #readSlots(reader: Reader): string | null {
@@ -281,7 +308,7 @@ export class ImageReader implements SnapshotSink {
 
   #checkWhole(): string | null {
     const head = this.#head;
-    if (head === null || this.#lastKind !== FRAME.end || this.#partialSize !== 0)
+    if (head === null || this.#lastRank !== FRAME_RANK[FRAME.end] || this.#partialSize !== 0)
       return "the image is incomplete";
     if (this.#large.size > 0) return "a large value of the image has no record";
     for (let slot = 0; slot < SLOT_COUNT; slot++) {

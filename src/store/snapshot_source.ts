@@ -18,6 +18,7 @@ import {
   type ImageHead,
   LARGE_HEADER_BYTES,
   LARGE_PIECE_BYTES,
+  OWNED_PER_FRAME,
   PAGE_HEADER_BYTES,
   SLOTS_PER_FRAME,
   writeHead,
@@ -25,7 +26,7 @@ import {
 import type { Keyspace } from "./keyspace.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Slab } from "./slab.ts";
-import type { SlotTable } from "./slots.ts";
+import { SLOT, type SlotTable } from "./slots.ts";
 import type { SnapshotSource } from "./types.ts";
 
 /** A chunk ends with the frame that reaches this: at most 256 KiB are copied and summed in one call. */
@@ -90,6 +91,7 @@ export class ImageWriter implements SnapshotSource {
     writeHead(this.#writer, this.#head);
     this.#end(start, FRAME.head);
     yield;
+    yield* this.#ownedFrames();
     yield* this.#slotFrames();
     yield* this.#largeFrames();
     yield* this.#pageFrames(this.#keyspace.records.slab, FRAME.records);
@@ -99,6 +101,31 @@ export class ImageWriter implements SnapshotSource {
     this.#writer.u64(this.#frameCount);
     this.#writer.u32(this.#sum);
     endFrame(this.#writer, last, FRAME.end);
+  }
+
+  *#ownedFrames(): Generator<void> {
+    const slots = this.#slots;
+    let first = 0;
+    while (first < SLOT_COUNT) {
+      const start = beginFrame(this.#writer);
+      for (let runs = 0; first < SLOT_COUNT && runs < OWNED_PER_FRAME; ) {
+        let last = first;
+        while (last + 1 < SLOT_COUNT && slots.isOwnedAs(last + 1, slots, first)) last++;
+        if (slots.state(first) !== SLOT.absent || slots.epoch(first) > 0 || slots.generation(first) > 0) {
+          this.#writer.u16(first);
+          this.#writer.u16(last);
+          this.#writer.u8(slots.state(first));
+          this.#writer.u8(slots.generation(first));
+          this.#writer.u16(0);
+          this.#writer.u64(slots.epoch(first));
+          runs++;
+        }
+        first = last + 1;
+      }
+      this.#end(start, FRAME.owned);
+      this.#chunkEnds = true;
+      yield;
+    }
   }
 
   *#slotFrames(): Generator<void> {

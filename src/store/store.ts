@@ -19,20 +19,26 @@ import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
 import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
 import type { ReplySink } from "../wire/reply.ts";
+import { type Birth, decodeBirth, wholeBirth } from "./birth_entry.ts";
 import { argumentError, keyArgumentOf, keyCountOf } from "./commands/arguments.ts";
 import { execute } from "./commands/execute.ts";
+import { refusedSlot } from "./commands/served.ts";
 import { STORE_ERROR } from "./errors.ts";
 import { Execution } from "./execution.ts";
-import type { ImageHead } from "./image.ts";
+import { IMAGE_VERSION, type ImageHead } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
 import { SLAB_BYTES_MAX } from "./pages.ts";
 import { REPLY_KEPT_BYTES_MAX, REPLY_NOT_KEPT, SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
+import { SLOT } from "./slots.ts";
 import { ImageReader } from "./snapshot_sink.ts";
 import { ImageWriter } from "./snapshot_source.ts";
 import { Tee } from "./tee.ts";
 import {
   type ApplyListener,
+  type ReadOutcome,
+  type ServedSlots,
+  type SlotFate,
   type SnapshotSink,
   type SnapshotSource,
   STATE_VERSION,
@@ -42,7 +48,7 @@ import {
 import { WARM_COMMANDS_MAX } from "./warm.ts";
 
 /** The values of raft's ENTRY_KIND; the compiler keeps them equal. */
-const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3, settings: 4 };
+const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3, settings: 4, move: 5 };
 
 /** Live expired records that a batch removes: this many, or twice its commands if that is more. */
 const EXPIRED_PER_BATCH_MIN = 64;
@@ -69,6 +75,8 @@ export class KeyValueStore implements Store {
   appliedTerm: Term = 0;
   logTimeMs = 0;
   settings: StoreSettings;
+  shard = "";
+  refusedSlot = -1;
   readonly #command = new CommandView();
   readonly #x: Execution;
   #sessions = new Sessions();
@@ -95,9 +103,9 @@ export class KeyValueStore implements Store {
     this.#x.nowMs = this.logTimeMs;
     const kind = batch[44] as number;
     const count = kind === KIND.commands ? getU32(batch, 40) : 0;
+    if (index === 1) this.#beBorn(kind === KIND.bootstrap ? birthOf(batch) : wholeBirth(this.settings));
     if (kind === KIND.commands) this.#applyCommands(batch, count, listener);
     else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
-    else if (kind === KIND.bootstrap) this.#applyBootstrap(batch);
     this.#removeExpired(Math.max(EXPIRED_PER_BATCH_MIN, 2 * count));
     this.#x.garbage.step();
     this.#x.keyspace.compact(MOVED_PER_BATCH_MIN + count);
@@ -109,16 +117,27 @@ export class KeyValueStore implements Store {
     return this.#x.garbage.step();
   }
 
-  read(command: CommandView, nowMs: number, reply: ReplySink): boolean {
+  read(command: CommandView, nowMs: number, reply: ReplySink): ReadOutcome {
     assert(command.op < OP_WRITE_MIN, "only reads are answered without an entry");
     const x = this.#x;
     x.command = command;
     x.reply = reply;
     x.logTimeMs = this.logTimeMs;
     x.nowMs = Math.max(nowMs, this.logTimeMs);
+    this.refusedSlot = refusedSlot(x);
+    if (this.refusedSlot >= 0) return "not_served";
     x.undecided = this.#namesUndecided(x);
     if (!x.undecided) execute(x);
-    return !x.undecided;
+    return x.undecided ? "undecided" : "done";
+  }
+
+  slotFate(slot: number): SlotFate {
+    const { slots } = this.#x.keyspace;
+    return { state: slots.stateName(slot), epoch: slots.epoch(slot), movedTo: null };
+  }
+
+  slotsServed(): ServedSlots {
+    return this.#x.keyspace.slots.served();
   }
 
   get revision(): number {
@@ -187,6 +206,7 @@ export class KeyValueStore implements Store {
       this.#x.keyspace = keyspace;
       this.#sessions = sessions;
       this.settings = head.settings;
+      this.shard = head.shard;
       this.appliedIndex = head.index;
       this.appliedTerm = head.term;
       this.logTimeMs = head.logTimeMs;
@@ -204,10 +224,17 @@ export class KeyValueStore implements Store {
     for (let ordinal = 0; ordinal < count; ordinal++) {
       x.warmer.current = ordinal % WARM_COMMANDS_MAX;
       if (x.warmer.current === 0) x.warmer.walk(x.keyspace, batch, at, end);
-      x.reply = listener.begin(ordinal);
       readable = readable && command.read(batch, at, end) === null;
       if (readable) {
         at = command.end;
+        const refused = refusedSlot(x);
+        if (refused >= 0) {
+          listener.notServed(ordinal, refused);
+          continue;
+        }
+      }
+      x.reply = listener.begin(ordinal);
+      if (readable) {
         if (command.hasSession)
           this.#executeSession(x); // reads too: a repeated one answers as of its first place
         else execute(x);
@@ -280,10 +307,15 @@ export class KeyValueStore implements Store {
     return slot;
   }
 
-  #applyBootstrap(batch: Uint8Array): void {
-    const reader = new Reader(batch, BATCH_HEADER_BYTES);
-    reader.blob(); // the group's config is raft's business
-    this.#applySettings(reader);
+  /** A birth that cannot be read leaves a shard without slots, on every replica alike. */
+  #beBorn(birth: Birth | null): void {
+    if (birth === null) return;
+    this.settings = birth.settings;
+    this.shard = birth.shard;
+    const { slots } = this.#x.keyspace;
+    for (const [first, last] of birth.slots) {
+      for (let slot = first; slot <= last; slot++) slots.own(slot, SLOT.serving, birth.epoch);
+    }
   }
 
   /** Settings that cannot be read change nothing, on every replica alike. */
@@ -306,6 +338,8 @@ export class KeyValueStore implements Store {
     const { keyspace } = this.#x;
     const sessions = this.#sessions;
     return {
+      version: IMAGE_VERSION,
+      shard: this.shard,
       index: this.appliedIndex,
       term: this.appliedTerm,
       logTimeMs: this.logTimeMs,
@@ -333,6 +367,12 @@ export class KeyValueStore implements Store {
     }
     return false;
   }
+}
+
+function birthOf(batch: Uint8Array): Birth | null {
+  const reader = new Reader(batch, BATCH_HEADER_BYTES);
+  reader.blob(); // the group's config is raft's business
+  return reader.failed ? null : decodeBirth(reader.raw(reader.left));
 }
 
 function hex32(value: number): string {

@@ -20,12 +20,35 @@ export type StoreSettings = {
   readonly sessionsMax: number;
 };
 
+/** What a shard has of a slot. Only `serving` slots answer commands. */
+export type SlotState = "absent" | "importing" | "serving" | "sealed";
+
+/** Where a slot went: known to the shard that gave it away, until much later. */
+export type SlotFate = {
+  readonly state: SlotState;
+  readonly epoch: number;
+  readonly movedTo: { readonly shard: string; readonly group: number } | null;
+};
+
+/** Slots `first` to `last`, both included, and the epoch that they are served under. */
+export type ServedRange = readonly [first: number, last: number, epoch: number];
+export type ServedSlots = { readonly count: number; readonly ranges: readonly ServedRange[] };
+
+/**
+ * What became of a read. "undecided": the answer depends on a key whose deadline has passed by the leader's time but
+ * not in log time; ask again after an empty batch with that time. "not_served": `refusedSlot` is not served here.
+ * Unless "done", nothing was written to the reply.
+ */
+export type ReadOutcome = "done" | "undecided" | "not_served";
+
 /** Who waits for the replies of a batch. */
 export interface ApplyListener {
   /** Where the reply of command `ordinal` (0-based in its batch) goes; DISCARD if nobody waits here. */
   begin(ordinal: number): ReplySink;
   /** That reply is complete. */
   end(ordinal: number): void;
+  /** Command `ordinal` changed nothing and has no reply: this slot of it is not served here. Instead of begin and end. */
+  notServed(ordinal: number, slot: number): void;
 }
 
 export interface Store {
@@ -33,12 +56,17 @@ export interface Store {
   apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void;
   /** Gives a little memory back that nobody needs; true if there is more. For ticks: `apply` does some as well. */
   tidy(): boolean;
-  /**
-   * Answers a read from the state as it is. `nowMs` is the leader's time. False: the answer depends on a key whose
-   * deadline has passed by `nowMs` but not in log time; nothing was written to `reply`; ask again after an empty
-   * batch with that time has been applied.
-   */
-  read(command: CommandView, nowMs: number, reply: ReplySink): boolean;
+  /** Answers a read from the state as it is, which also says whether its slots are served. `nowMs` = leader's time. */
+  read(command: CommandView, nowMs: number, reply: ReplySink): ReadOutcome;
+  /** The slot that the last read was refused for. */
+  readonly refusedSlot: number;
+
+  /** This shard's id, from its bootstrap; "" for a state machine without slots, or before the bootstrap. */
+  readonly shard: string;
+  /** What the applied state has of a slot. */
+  slotFate(slot: number): SlotFate;
+  /** For reports: what is served in the applied state. */
+  slotsServed(): ServedSlots;
 
   /** The limits in force: the log's, not what any file says. */
   readonly settings: StoreSettings;

@@ -12,6 +12,8 @@
  * Arguments are what each op's line below says, in that order; numbers are 8 bytes (i64, two's complement) so
  * that nothing is parsed twice. `key..` means one or more. Doors let through only safe integers (|n| < 2^53),
  * except for INCRBY's delta and SCAN's cursor, which use all 64 bits: read those with `bigint`.
+ * `[slots]` is a set of slots (SLOT_SET_BYTES), the part of the key space that one shard is asked about; it may be
+ * left out, and the command then runs on every slot that is served where it arrives.
  */
 import { getU16, getU32, getU64 } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
@@ -23,6 +25,8 @@ export const COMMAND_FLAG_SESSION = 1;
 export const COMMAND_BYTES_MAX = MiB - 64 * KiB;
 export const KEY_BYTES_MAX = 16 * KiB;
 export const ARGS_MAX = 4096;
+/** A set of slots: slot s is bit s & 7 of byte s >> 3. */
+export const SLOT_SET_BYTES = 16384 / 8;
 /**
  * Expiries, relative or absolute, lie within +-2^52 ms (140000 years), so that log time (below 2^43) plus a
  * relative one stays a safe integer. Doors refuse what is above and raise what is below to the bound.
@@ -42,11 +46,12 @@ export const OP = {
   touch: 6, // key..
   ttl: 7, // key, unit i64 (1000 = seconds, 1 = ms), absolute i64 (0 = time left, 1 = deadline)
   type: 8, // key
-  dbSize: 9, //
-  keys: 10, // glob pattern
+  dbSize: 9, // [slots]
+  keys: 10, // glob pattern, [slots]
   scan: 11, // cursor i64 (unsigned), count i64, match glob or "" , type name or ""
-  randomKey: 12, // seed i64
+  randomKey: 12, // seed i64, [slots]
   getRecord: 13, // key -> array [value, revision, deadlineMs or -1], nil if absent
+  keysInSlot: 14, // slot i64, count i64
 
   set: 64, // key, value, options i64 (SET_OPTION bits), expiry i64 (ms, meaning by the bits), [expected value or revision i64]
   getDel: 65, // key
@@ -63,7 +68,7 @@ export const OP = {
   persist: 76, // key
   rename: 77, // from, to, onlyIfAbsent i64 (1 = RENAMENX)
   copy: 78, // from, to, replace i64
-  flushAll: 79, //
+  flushAll: 79, // [slots]
   delIf: 80, // key, options i64 (SET_OPTION.ifRevision or ifValue), expected
 } as const;
 export type Op = (typeof OP)[keyof typeof OP];

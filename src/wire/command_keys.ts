@@ -9,6 +9,7 @@ const SHAPES = new Map<Op, KeyShape>([
   [OP.keys, "none"],
   [OP.scan, "none"],
   [OP.randomKey, "none"],
+  [OP.keysInSlot, "none"],
   [OP.flushAll, "none"],
   [OP.mget, "all"],
   [OP.exists, "all"],

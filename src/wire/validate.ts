@@ -3,7 +3,7 @@
  * batches, logs and the state machine rely on it and look no further.
  *
  * A shape (ARGUMENT_SHAPES) is one letter to each argument; a `*` behind the last group means that it repeats, one time or more:
- *     k key   b bytes   i safe integer   w any 64 bits   f decimal number
+ *     k key   b bytes   i safe integer   w any 64 bits   f decimal number   m set of slots, may be left out
  */
 import { fromUtf8 } from "../base/bytes.ts";
 import {
@@ -14,6 +14,7 @@ import {
   OP,
   type Op,
   SET_OPTION,
+  SLOT_SET_BYTES,
 } from "./command.ts";
 import { FLOAT_BYTES_MAX, floatError } from "./decimal.ts";
 import { ERROR } from "./error_text.ts";
@@ -27,11 +28,12 @@ export const ARGUMENT_SHAPES: Readonly<Record<Op, string>> = {
   [OP.touch]: "k*",
   [OP.ttl]: "kii",
   [OP.type]: "k",
-  [OP.dbSize]: "",
-  [OP.keys]: "b",
+  [OP.dbSize]: "m",
+  [OP.keys]: "bm",
   [OP.scan]: "wibb",
-  [OP.randomKey]: "i",
+  [OP.randomKey]: "im",
   [OP.getRecord]: "k",
+  [OP.keysInSlot]: "ii",
   [OP.set]: "kbii",
   [OP.getDel]: "k",
   [OP.getEx]: "kii",
@@ -47,7 +49,7 @@ export const ARGUMENT_SHAPES: Readonly<Record<Op, string>> = {
   [OP.persist]: "k",
   [OP.rename]: "kki",
   [OP.copy]: "kki",
-  [OP.flushAll]: "",
+  [OP.flushAll]: "m",
   [OP.delIf]: "kib",
 };
 
@@ -70,7 +72,8 @@ export function validateCommand(view: CommandView): string | null {
 
 function checkShape(view: CommandView, shape: string): string | null {
   const repeats = shape.endsWith("*");
-  const group = repeats ? shape.length - 1 : shape.length;
+  const isShort = shape.endsWith("m") && view.argCount === shape.length - 1;
+  const group = repeats || isShort ? shape.length - 1 : shape.length;
   const fits = repeats ? view.argCount > 0 && view.argCount % group === 0 : view.argCount === group;
   if (!fits) return ARGUMENTS;
   for (let i = 0; i < view.argCount; i++) {
@@ -83,6 +86,7 @@ function checkShape(view: CommandView, shape: string): string | null {
 function checkArgument(view: CommandView, i: number, kind: string): string | null {
   const size = view.argSize(i);
   if (kind === "b") return null;
+  if (kind === "m") return size === SLOT_SET_BYTES ? null : ARGUMENT_SIZE;
   if (kind === "k") return size > KEY_BYTES_MAX ? ERROR.keySize : null;
   if (kind === "f") {
     return size > FLOAT_BYTES_MAX ? ERROR.notFloat : floatError(fromUtf8(view.arg(i)));
@@ -154,6 +158,8 @@ function checkNumbers(view: CommandView): string | null {
       return view.number(1) >= 1 && view.argSize(3) <= KEY_BYTES_MAX ? null : ARGUMENT_RANGE;
     case OP.randomKey:
       return view.number(0) >= 0 ? null : ARGUMENT_RANGE;
+    case OP.keysInSlot:
+      return isSlot(view.number(0)) && view.number(1) >= 0 ? null : ARGUMENT_RANGE;
     case OP.setRange:
       return view.number(1) >= 0 ? null : ERROR.offsetRange;
     case OP.rename:
@@ -162,6 +168,10 @@ function checkNumbers(view: CommandView): string | null {
     default:
       return null;
   }
+}
+
+function isSlot(value: number): boolean {
+  return value >= 0 && value < 8 * SLOT_SET_BYTES;
 }
 
 /** Bitwise operators see 32 bits: more must not hide behind them. */

@@ -1,7 +1,8 @@
 import t from "tap";
 import { getU64, utf8 } from "../../src/base/bytes.ts";
-import { type Caller, ClientCore, WINDOW_MAX } from "../../src/client/core.ts";
+import { type Caller, ClientCore } from "../../src/client/core.ts";
 import type { ClientError } from "../../src/client/errors.ts";
+import { WINDOW_MAX } from "../../src/client/session.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { slotOf } from "../../src/ring/slot.ts";
 import { OP } from "../../src/wire/command.ts";

@@ -58,10 +58,8 @@ export class Shard {
   apply(frame: Uint8Array): Uint8Array {
     this.#replies.clear();
     const { store } = this;
-    store.apply(store.appliedIndex + 1, 1, batch(this.nowMs, [frame]), {
-      begin: () => this.#encoder,
-      end() {},
-    });
+    const listener = { begin: () => this.#encoder, end() {}, notServed() {} };
+    store.apply(store.appliedIndex + 1, 1, batch(this.nowMs, [frame]), listener);
     return this.#replies.copy();
   }
 }
@@ -187,6 +185,7 @@ class DoorConnection implements ConnectionEvents {
     else if (opcode === OPCODE.ping) this.#answer(OPCODE.pong, requestId, this.#frame.body());
     else if (opcode === OPCODE.admin)
       this.#answer(OPCODE.adminReply, requestId, utf8(`{"door":${this.#door}}`));
+    else if (opcode !== OPCODE.command) this.#refuse(`a client does not send opcode ${opcode}`);
     else this.#command(requestId, this.#frame.body().slice());
   }
 
@@ -220,6 +219,13 @@ class DoorConnection implements ConnectionEvents {
     if (fate === "cut_after") this.#cut();
     else if (fate === "uncertain_done") this.#error(id, "UNCERTAIN it was sent");
     else if (fate === "ok") this.#answer(OPCODE.reply, id, reply);
+  }
+
+  /** As servers that know no maps do. */
+  #refuse(why: string): void {
+    this.#answer(OPCODE.closing, 0, utf8(why));
+    this.#gone = true;
+    this.#connection.close();
   }
 
   #cut(): void {

@@ -22,7 +22,7 @@ function run(): { store: KeyValueStore; replies: number } {
   const workload = new Workload(Prng.fromSeed(2024));
   const writer = new Writer(1 << 16);
   const encoder = new ReplyEncoder(writer);
-  const listener = { begin: () => encoder, end: () => {} };
+  const listener = { begin: () => encoder, end: () => {}, notServed: () => {} };
   let replies = 0;
   let timeMs = 1_900_000_000_000;
   for (let index = 1; index <= 2000; index++) {

@@ -49,6 +49,8 @@ export class Replies implements ApplyListener {
   }
 
   end(): void {}
+
+  notServed(): void {}
 }
 
 export function seal(index: number, kind: EntryKind, count: number, body: Uint8Array): Uint8Array {

@@ -1,7 +1,7 @@
 /** Messages of the control plane, byte for byte (testdata/controlplane/messages.txt; UPDATE=1 writes them), and noise. */
 import { readFileSync, writeFileSync } from "node:fs";
 import t from "tap";
-import { toHex } from "../../src/base/bytes.ts";
+import { toHex, utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
 import { type Body, type ControlCommand, controlCommand } from "../../src/controlplane/commands.ts";
 import { mapOf } from "../../src/controlplane/map.ts";
@@ -14,9 +14,15 @@ import {
   type Order,
   registration,
 } from "../../src/wire/control_plane.ts";
+import {
+  type ControlReply,
+  type ControlRequest,
+  controlReply,
+  controlRequest,
+} from "../../src/wire/control_request.ts";
 import { decodeShape, encodeShape, type Shape, ShapeError } from "../../src/wire/msgpack.ts";
 import { init, NOTHING_HEARD, newborn, old, plan, RECORD, register } from "./bodies.ts";
-import { Driver, id } from "./driver.ts";
+import { CLUSTER, Driver, id } from "./driver.ts";
 import { beat, leads } from "./heard.ts";
 
 const BODIES: readonly Body[] = [
@@ -66,6 +72,31 @@ const ORDERS: readonly Order[] = [
   { kind: "unseal", epoch: 5, from: "s1" },
 ];
 
+const REQUESTS: readonly ControlRequest[] = [
+  { kind: "register", cluster: null, registration: register("n1").registration },
+  { kind: "register", cluster: CLUSTER, registration: register("n2").registration },
+  { kind: "beat", heartbeat: beat("n1", [leads(101, "n1", ["n1", "n2"])]) },
+  { kind: "map" },
+  { kind: "http", method: "POST", path: "/reshard/plan?dry-run", body: utf8('{"epoch":2}') },
+];
+
+const REPLIES: readonly ControlReply[] = [
+  { kind: "registered", cluster: CLUSTER, fence: { restore: 1, term: 3 } },
+  { kind: "refused", text: "CONFLICT node 'n2' is at 127.0.0.1:7001 already" },
+  {
+    kind: "beat",
+    reply: {
+      fence: { restore: 1, term: 3 },
+      standing: "known",
+      version: { restore: 1, index: 9 },
+      orders: ORDERS,
+    },
+  },
+  { kind: "http", status: 409, type: "application/json", body: utf8("{}") },
+  { kind: "elsewhere", leader: null },
+  { kind: "elsewhere", leader: "127.0.0.1:7101" },
+];
+
 type Sample = { readonly name: string; readonly shape: Shape<never>; readonly value: unknown };
 
 function samples(): Sample[] {
@@ -105,6 +136,10 @@ function samples(): Sample[] {
     clusterMap,
     mapOf(driver.state, () => ({ node: "n1", term: 2 })),
   );
+  for (const request of REQUESTS) add(`request ${request.kind}`, controlRequest, request);
+  const map = mapOf(driver.state, () => null);
+  for (const reply of [...REPLIES, { kind: "map" as const, map }])
+    add(`answer ${reply.kind}`, controlReply, reply);
   return all;
 }
 

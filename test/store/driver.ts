@@ -85,7 +85,11 @@ export class Driver {
 
   applyBatch(bytes: Uint8Array): Reply[] {
     const collector = new ReplyCollector();
-    this.store.apply(++this.index, 1, bytes, { begin: () => collector, end: () => {} });
+    this.store.apply(++this.index, 1, bytes, {
+      begin: () => collector,
+      end: () => {},
+      notServed: (_, slot) => collector.error(`NOT SERVED ${slot}`),
+    });
     return collector.replies;
   }
 
@@ -93,6 +97,7 @@ export class Driver {
     this.store.apply(++this.index, 1, entry(kind, this.timeMs, body), {
       begin: () => DISCARD,
       end: () => {},
+      notServed: () => {},
     });
   }
 
@@ -107,8 +112,9 @@ export class Driver {
     const bytes = frame(op, args);
     if (view.read(bytes, 0, bytes.length) !== null) throw new Error("a test's frame is well formed");
     const collector = new ReplyCollector();
-    const answered = this.store.read(view, nowMs, collector);
-    return answered ? (collector.replies[0] as Reply) : undefined;
+    const outcome = this.store.read(view, nowMs, collector);
+    if (outcome === "not_served") return { error: `NOT SERVED ${this.store.refusedSlot}` };
+    return outcome === "done" ? (collector.replies[0] as Reply) : undefined;
   }
 
   /** Lets time pass and removes what has expired. */

@@ -79,6 +79,7 @@ t.test("B7: index, term, time and revision come with the records in one image", 
   driver.store.apply(++driver.index, 7, batchOf(driver.timeMs + 5, []), {
     begin: () => t.fail() as never,
     end: () => {},
+    notServed: () => t.fail(),
   });
   const copy = reload(driver);
   t.equal(copy.store.appliedIndex, driver.index);

@@ -132,9 +132,17 @@ t.test("every entry kind moves the time; only commands change records", async (t
   t.equal(driver.store.logTimeMs, driver.timeMs + 200);
   t.equal(driver.store.appliedIndex, 3);
   t.equal(driver.store.appliedTerm, 1);
-  t.throws(() => driver.store.apply(9, 1, batch(0, []), { begin: () => t.fail() as never, end: () => {} }), {
-    message: /in order/,
-  });
+  t.throws(
+    () =>
+      driver.store.apply(9, 1, batch(0, []), {
+        begin: () => t.fail() as never,
+        end: () => {},
+        notServed: () => {},
+      }),
+    {
+      message: /in order/,
+    },
+  );
   const newer = entry(ENTRY_KIND.commands, driver.timeMs, new Uint8Array(0), 0, 2);
   t.throws(() => driver.applyBatch(newer), { code: "state_version" });
   t.equal(driver.store.appliedIndex, 3, "a batch of an unknown version is not applied");

@@ -95,7 +95,7 @@ t.test("J3: what no batch may say is refused before its body is looked at", asyn
   refused("a body over the limit", (bytes) => bytes.set([1, 0, 0x10, 0], 0));
   refused("a term of 2^53", (bytes) => bytes.set([0, 0, 0, 0, 0, 0, 0x20, 0], 16));
   refused("index 0", (bytes) => bytes.fill(0, 24, 32));
-  refused("an unknown kind", (bytes) => bytes.fill(5, 44, 45));
+  refused("an unknown kind", (bytes) => bytes.fill(6, 44, 45));
   refused("an unknown encoding", (bytes) => bytes.fill(2, 45, 46));
   t.throws(() => batch(new Uint8Array(BATCH_BYTES_MAX)), /a batch fits its limit/);
   const random = prng(42);

@@ -23,6 +23,7 @@ const EXECUTOR_OF: Readonly<Record<Op, Executor>> = {
   [OP.scan]: walks.scan,
   [OP.randomKey]: walks.randomKey,
   [OP.getRecord]: strings.getRecord,
+  [OP.keysInSlot]: walks.keysInSlot,
   [OP.set]: strings.set,
   [OP.getDel]: strings.getDel,
   [OP.getEx]: strings.getEx,

@@ -1,9 +1,10 @@
 /** Commands on keys, whatever their values are: existence, names, deadlines. */
+import { SLOT_COUNT } from "../../ring/slot.ts";
 import { EXPIRE_OPTION, EXPIRY_MS_MAX } from "../../wire/command.ts";
 import { STORE_ERROR } from "../errors.ts";
 import type { Execution } from "../execution.ts";
-import { Keyspace } from "../keyspace.ts";
 import { RECORD_TYPE_NAMES } from "../records.ts";
+import { Scope } from "./served.ts";
 
 /** Also TOUCH: there is no clock of last uses to move. */
 export function exists(x: Execution): void {
@@ -141,11 +142,20 @@ function putCopy(x: Execution, from: number): void {
   x.keyspace.put(x.probe, records.valueBytes(from), at, at + records.valueSize(from), records.deadline(from));
 }
 
-/** A new keyspace takes the place of the old one, whose memory goes bit by bit. */
+/**
+ * Empties the slots of its scope, which is one change. If no other slot has a key, a new keyspace takes the place of
+ * the old one; else they are emptied one by one (Keyspace.empty). Either way memory goes bit by bit.
+ */
 export function flushAll(x: Execution): void {
-  if (x.keyspace.keyCount > 0) {
+  const scope = new Scope(x);
+  let count = 0;
+  for (let slot = 0; slot < SLOT_COUNT; slot++) count += scope.keys(slot);
+  if (count > 0 && count === x.keyspace.keyCount) {
     x.garbage.add(x.keyspace);
-    x.keyspace = new Keyspace(x.keyspace.revision + 1);
+    x.keyspace = x.keyspace.successor(x.keyspace.revision + 1);
+  } else if (count > 0) {
+    x.keyspace.revision++;
+    for (let slot = 0; slot < SLOT_COUNT; slot++) if (scope.has(slot)) x.keyspace.empty(slot);
   }
   x.reply.simple("OK");
 }

@@ -4,13 +4,15 @@
  *
  * SCAN's cursor is slot (14 bits) | key hash (32 bits): the first record that was not visited has at least that
  * hash. It says nothing about this replica's memory, so it holds on every replica and across moves, and every key
- * that stays is met at least once, since hashes never change. 0 begins a scan and says that it has ended.
+ * that stays is met at least once, since hashes never change. 0 begins a scan and says that it has ended. It stops
+ * at a slot that is not served here: that slot's beginning is then the next cursor, for whoever serves it.
  */
 import { SLOT_COUNT } from "../../ring/slot.ts";
 import { STORE_ERROR } from "../errors.ts";
 import { type Execution, REPLY_BYTES_MAX } from "../execution.ts";
 import { Glob } from "../glob.ts";
 import { RECORD_TYPE_NAMES } from "../records.ts";
+import { Scope, slotArgument } from "./served.ts";
 
 const TWO_32 = 2 ** 32;
 const CURSOR_END = SLOT_COUNT * TWO_32;
@@ -20,14 +22,18 @@ const TYPE_NAME_BYTES_MAX = 64;
 
 /** Counts expired keys until apply has removed them, as Redis does. */
 export function dbSize(x: Execution): void {
-  x.reply.integer(x.keyspace.keyCount);
+  const scope = new Scope(x);
+  let count = 0;
+  for (let slot = 0; slot < SLOT_COUNT; slot++) count += scope.keys(slot);
+  x.reply.integer(count);
 }
 
 export function keys(x: Execution): void {
   const pattern = new Glob(x.command.bytes, x.command.argStart(0), x.command.argEnd(0));
+  const scope = new Scope(x);
   x.refs.clear();
   for (let slot = 0; slot < SLOT_COUNT; slot++) {
-    if (x.keyspace.slots.keys(slot) > 0) {
+    if (scope.keys(slot) > 0) {
       x.keyspace.index.collect(slot, 0, Number.POSITIVE_INFINITY, x.refs);
     }
   }
@@ -64,6 +70,7 @@ function walk(x: Execution, from: bigint, count: number): number {
   let slot = Math.floor(Number(cursor) / TWO_32);
   let hash = Number(cursor) % TWO_32;
   for (; slot < SLOT_COUNT; slot++, hash = 0) {
+    if (!x.keyspace.slots.isServed(slot)) return slot * TWO_32;
     if (x.keyspace.slots.keys(slot) === 0) continue;
     if (x.refs.length >= count) return slot * TWO_32 + hash;
     x.keyspace.index.collect(slot, hash, count, x.refs);
@@ -104,17 +111,19 @@ function replyKeys(x: Execution): void {
 
 /** The key that the seed names among all, or the next live one after it; every key has the same chance. */
 export function randomKey(x: Execution): void {
-  const total = x.keyspace.keyCount;
+  const scope = new Scope(x);
+  let total = 0;
+  for (let slot = 0; slot < SLOT_COUNT; slot++) total += scope.keys(slot);
   if (total === 0) {
     x.reply.nil();
     return;
   }
   let skip = Number(BigInt.asUintN(64, x.command.bigint(0)) % BigInt(total));
   let slot = 0;
-  for (; skip >= x.keyspace.slots.keys(slot); slot++) skip -= x.keyspace.slots.keys(slot);
+  for (; skip >= scope.keys(slot); slot++) skip -= scope.keys(slot);
   // Once around: the first slot is looked at a second time for what stands before `skip`.
   for (let i = 0; i <= SLOT_COUNT; i++, slot = (slot + 1) % SLOT_COUNT, skip = 0) {
-    if (x.keyspace.slots.keys(slot) === 0) continue;
+    if (scope.keys(slot) === 0) continue;
     x.refs.clear();
     x.keyspace.index.collect(slot, 0, Number.POSITIVE_INFINITY, x.refs);
     for (let k = skip; k < x.refs.length; k++) {
@@ -129,6 +138,19 @@ export function randomKey(x: Execution): void {
     }
   }
   x.reply.nil();
+}
+
+/** Up to so many keys of one slot, in hash order: CLUSTER GETKEYSINSLOT. */
+export function keysInSlot(x: Execution): void {
+  const slot = slotArgument(x.command);
+  const count = Math.max(0, x.command.number(1));
+  x.refs.clear();
+  if (slot < SLOT_COUNT) x.keyspace.index.collect(slot, 0, Number.POSITIVE_INFINITY, x.refs);
+  filter(x, null, 0);
+  if (x.undecided) return;
+  x.refs.length = Math.min(x.refs.length, count);
+  if (keyBytes(x) > REPLY_BYTES_MAX) x.reply.error(STORE_ERROR.replySize);
+  else replyKeys(x);
 }
 
 function textOf(x: Execution, i: number): string {
