@@ -3,8 +3,9 @@ import * as fs from "node:fs";
 import type { Argv } from "yargs";
 import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
 import type { Log, LogLevel, Platform } from "../platform/platform.ts";
-import { parseAddress, parseLayout } from "../server/layout.ts";
-import { NucleusNode } from "../server/node.ts";
+import { addressText, checkSettings, parseAddress, parseLayout, SETTINGS_DEFAULT } from "../server/layout.ts";
+import { type FixedCluster, type ManagedCluster, NucleusNode } from "../server/node.ts";
+import { isName, NAME_RULE } from "../wire/shapes.ts";
 import { jsonLog } from "./json_log.ts";
 import { listenerOf } from "./local_process.ts";
 import { replaceCommand } from "./node_replace.ts";
@@ -15,12 +16,19 @@ const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 /** A clean stop that takes longer than this is abandoned: the log can be recovered, an operator cannot. */
 const STOP_MS_MAX = 10_000;
+/** What a node can carry beside others. */
+const CAPACITY_USUAL = 100;
 
 type NodeArgs = {
   id: string;
   listen: string;
   dir: string;
-  layout: string;
+  layout?: string;
+  control?: string;
+  http?: string;
+  zone: string;
+  "election-ms": number;
+  "segment-bytes": number;
   init: boolean;
   "log-level": string;
   "parent-pipe": boolean;
@@ -39,10 +47,21 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
       .option("id", { ...OWN, demandOption: true, describe: "This node's id in the layout" })
       .option("listen", { ...OWN, demandOption: true, describe: "HOST:PORT for clients and peers" })
       .option("dir", { ...OWN, demandOption: true, describe: "Data directory" })
-      .option("layout", {
-        ...OWN,
-        demandOption: true,
-        describe: "JSON file: cluster, nodes, settings",
+      .option("control", { ...OWN, describe: "HOST:PORT[,HOST:PORT..] of the control plane" })
+      .option("layout", { ...OWN, describe: "Instead of --control: JSON file with cluster, nodes, settings" })
+      .option("http", { ...OWN, describe: "HOST:PORT for HTTP" })
+      .option("zone", { ...OWN, default: "", describe: "Nodes of one zone may fail together" })
+      .option("election-ms", {
+        type: "number",
+        global: false,
+        default: SETTINGS_DEFAULT.electionMs,
+        describe: "Shortest silence before an election (with --control)",
+      })
+      .option("segment-bytes", {
+        type: "number",
+        global: false,
+        default: SETTINGS_DEFAULT.segmentBytes,
+        describe: "Size of the log's files, the same on all nodes (with --control)",
       })
       .option("init", {
         type: "boolean",
@@ -69,24 +88,18 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
   };
   let node: NucleusNode;
   try {
-    const layout = parseLayout(readLayoutFile(args.layout));
-    const self = layout.nodes.find(({ id }) => id === args.id);
-    const listen = parseAddress(args.listen);
-    if (listen === null)
-      throw new NucleusError("EUSAGE", "--listen must be HOST:PORT, for example 127.0.0.1:7001");
-    if (self !== undefined && (self.host !== listen.host || self.port !== listen.port)) {
-      throw new NucleusError(
-        "EUSAGE",
-        `--listen ${args.listen} differs from the layout, where ${args.id} is at ${self.host}:${self.port}`,
-      );
-    }
+    const listen = hostPort(args.listen, "--listen");
+    const http = args.http === undefined ? null : hostPort(args.http, "--http");
+    const cluster =
+      args.layout === undefined ? managedCluster(args) : fixedCluster(args, args.layout, listen);
     fs.mkdirSync(args.dir, { recursive: true, mode: 0o700 });
     takePidFile(args.dir);
     const config = {
       id: args.id,
       dir: args.dir,
-      layout,
-      init: args.init,
+      ...listen,
+      http: http === null ? "" : addressText(http.host, http.port),
+      cluster,
       version: VERSION,
       pid: process.pid,
     };
@@ -105,6 +118,53 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
     log.write("info", "listening", { addr: args.listen, dir: args.dir, ...recovery(node) });
   });
   stopOnSignals(node, args);
+}
+
+type HostPort = { readonly host: string; readonly port: number };
+
+function hostPort(text: string, option: string): HostPort {
+  const address = parseAddress(text);
+  if (address !== null) return address;
+  throw new NucleusError("EUSAGE", `${option} must be HOST:PORT, for example 127.0.0.1:7001, not "${text}"`);
+}
+
+/** A group over fixed nodes; the layout says where this one is. */
+function fixedCluster(args: NodeArgs, path: string, listen: HostPort): FixedCluster {
+  if (args.control !== undefined)
+    throw new NucleusError("EUSAGE", "--layout and --control exclude each other: give one of them");
+  const layout = parseLayout(readLayoutFile(path));
+  const self = layout.nodes.find(({ id }) => id === args.id);
+  if (self !== undefined && (self.host !== listen.host || self.port !== listen.port)) {
+    throw new NucleusError(
+      "EUSAGE",
+      `--listen ${args.listen} differs from the layout, where ${args.id} is at ${self.host}:${self.port}`,
+    );
+  }
+  return { kind: "fixed", layout, init: args.init };
+}
+
+function managedCluster(args: NodeArgs): ManagedCluster {
+  const { control, zone, init, id } = args;
+  if (control === undefined)
+    throw new NucleusError(
+      "EUSAGE",
+      "say where the control plane is, --control HOST:PORT, or give a --layout file",
+    );
+  if (init)
+    throw new NucleusError(
+      "EUSAGE",
+      "--init is for --layout: with --control an empty directory is taken as new",
+    );
+  if (!isName(id)) throw new NucleusError("EUSAGE", `--id must be ${NAME_RULE}`);
+  const { electionMs, segmentBytes } = checkSettings(args["election-ms"], args["segment-bytes"]);
+  return {
+    kind: "managed",
+    control: control.split(",").map((one) => hostPort(one.trim(), "--control")),
+    zone,
+    capacity: CAPACITY_USUAL,
+    electionMs,
+    segmentBytes,
+  };
 }
 
 function exitCodeFor(error: unknown): number {

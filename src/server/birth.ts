@@ -183,7 +183,8 @@ function* findReplica(
   const { groups, tombstones } = log.recovered;
   const found = groups.find((one) => one.group === group);
   if (found !== undefined) return found;
-  if (founding?.group === group && !wasBorn && tombstones.length === 0) return yield* writeBootstrap(founding, log);
+  if (founding?.group === group && !wasBorn && tombstones.length === 0)
+    return yield* writeBootstrap(founding, log);
   if (hasOthers) return null;
   throw new NucleusError(
     "EDAMAGED",
@@ -233,7 +234,12 @@ export type JoinOrder = {
  *
  * Gives an error value if the disk is too full to begin: then all is as it was.
  */
-export function* joinGroup(home: Home, options: OpenOptions, order: JoinOrder, wasDamaged: boolean): Task<BornReplica | Error> {
+export function* joinGroup(
+  home: Home,
+  options: OpenOptions,
+  order: JoinOrder,
+  wasDamaged: boolean,
+): Task<BornReplica | Error> {
   const { platform } = home;
   const { dir } = options;
   const { group, replica, bootstrap } = order;

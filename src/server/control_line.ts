@@ -10,7 +10,12 @@
  */
 import { Writer } from "../base/bytes.ts";
 import type { Connection, ConnectionEvents, Net, Random } from "../platform/platform.ts";
-import { type ControlReply, type ControlRequest, controlReply, controlRequest } from "../wire/control_request.ts";
+import {
+  type ControlReply,
+  type ControlRequest,
+  controlReply,
+  controlRequest,
+} from "../wire/control_request.ts";
 import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
 import { NATIVE_HEADER_BYTES, NativeFrame, nativeParser, OPCODE, writeNative } from "../wire/native.ts";
 import { preamble } from "../wire/preamble.ts";
@@ -135,7 +140,8 @@ export class ControlLine implements ConnectionEvents {
   #ended(): void {
     this.#connection = null;
     this.#isUp = false;
-    this.#redialIn = this.#leader === null ? this.#redialTicks + (this.#host.random.u32() % this.#redialTicks) : 1;
+    this.#redialIn =
+      this.#leader === null ? this.#redialTicks + (this.#host.random.u32() % this.#redialTicks) : 1;
     this.#redialTicks = Math.min(2 * this.#redialTicks, REDIAL_TICKS_MAX);
     const open = [...this.#open.values()];
     this.#open.clear();

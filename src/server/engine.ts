@@ -186,8 +186,7 @@ export class Engine {
     }
     this.#open(opened, options);
     before();
-    for (const { hosted } of this.#seats.values())
-      if (hosted?.isAlone === true) hosted.group.core.campaign();
+    for (const { hosted } of this.#seats.values()) if (hosted?.isAlone === true) hosted.group.core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
     this.wake();
   }
@@ -322,7 +321,8 @@ export class Engine {
     const { group } = order;
     const isMeant = this.config.open.groups?.includes(group) ?? true;
     if (!isMeant) return;
-    const seat = this.#seats.get(group) ?? this.#addSeat(group, { group, born: null, damage: this.home.damage });
+    const seat =
+      this.#seats.get(group) ?? this.#addSeat(group, { group, born: null, damage: this.home.damage });
     seat.onCreate(from, order);
   }
 

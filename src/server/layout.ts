@@ -10,8 +10,10 @@
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Entry, GroupConfig, Member, ReplicaId } from "../raft/types.ts";
-import { encodeSettings } from "../store/settings.ts";
+import { SLOT_COUNT } from "../ring/slot.ts";
+import { encodeBirth, wholeBirth } from "../store/birth_entry.ts";
 import type { StoreSettings } from "../store/types.ts";
+import type { ClusterMap } from "../wire/cluster_map.ts";
 import { foundingConfig, sealBootstrap } from "./bootstrap.ts";
 
 export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
@@ -33,7 +35,11 @@ export type Layout = {
   readonly settings: LayoutSettings;
 };
 
-const DEFAULTS: LayoutSettings = { segmentBytes: 16 * MiB, memoryBytesMax: 0, electionMs: 300 };
+export const SETTINGS_DEFAULT: LayoutSettings = {
+  segmentBytes: 16 * MiB,
+  memoryBytesMax: 0,
+  electionMs: 300,
+};
 const NODES_MAX = 15;
 
 export function parseLayout(text: string): Layout {
@@ -68,7 +74,8 @@ export function firstConfig(layout: Layout): GroupConfig {
 
 /** The group's first entry. */
 export function bootstrapEntry(layout: Layout): Entry {
-  return sealBootstrap(layout.group, firstConfig(layout), encodeSettings(storeSettings(layout.settings.memoryBytesMax)));
+  const birth = wholeBirth(storeSettings(layout.settings.memoryBytesMax));
+  return sealBootstrap(layout.group, firstConfig(layout), encodeBirth(birth));
 }
 
 /** Most remembered replies: 64 Ki of 64 B in the shard, 4 Ki of one client (its pipeline, and room to spare). */
@@ -76,7 +83,27 @@ const SESSION_LIMITS = { sessionRepliesMax: 4096, sessionsMax: 65_536 };
 
 /** `memoryBytesMax` 0: no limit. */
 export function storeSettings(memoryBytesMax: number): StoreSettings {
-  return { memoryBytesMax: memoryBytesMax === 0 ? Number.MAX_SAFE_INTEGER : memoryBytesMax, ...SESSION_LIMITS };
+  return {
+    memoryBytesMax: memoryBytesMax === 0 ? Number.MAX_SAFE_INTEGER : memoryBytesMax,
+    ...SESSION_LIMITS,
+  };
+}
+
+/** The map of a cluster without a control plane: one shard, of all slots, on all nodes. */
+export function fixedMap({ cluster, group, nodes }: Layout): ClusterMap {
+  const replicas = nodes.map((_, i) => i);
+  return {
+    cluster,
+    version: { restore: 0, index: 0 },
+    nodes: nodes.map(({ id, host, port }) => ({ id, address: addressText(host, port), http: "", zone: "" })),
+    shards: [{ id: "s1", group, weight: 100, replicas, leader: null }],
+    ranges: [[0, SLOT_COUNT - 1, 0, 1]],
+  };
+}
+
+/** The other way round: "host:port", an IPv6 address in brackets. */
+export function addressText(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Everyone who takes part, each once. */
@@ -116,9 +143,9 @@ export function parseAddress(text: string): { host: string; port: number } | nul
 }
 
 function parseSettings(value: unknown): LayoutSettings {
-  if (value === undefined) return DEFAULTS;
+  if (value === undefined) return SETTINGS_DEFAULT;
   const given = record(value, "settings");
-  onlyKeys(given, Object.keys(DEFAULTS), "settings");
+  onlyKeys(given, Object.keys(SETTINGS_DEFAULT), "settings");
   return {
     segmentBytes: integer(given, "segmentBytes", 4 * MiB, 64 * MiB),
     memoryBytesMax: integer(given, "memoryBytesMax", 0, Number.MAX_SAFE_INTEGER),
@@ -126,8 +153,16 @@ function parseSettings(value: unknown): LayoutSettings {
   };
 }
 
+/** The settings that a node is given by hand where there is no layout file. */
+export function checkSettings(
+  electionMs: number,
+  segmentBytes: number,
+): Pick<LayoutSettings, "electionMs" | "segmentBytes"> {
+  return parseSettings({ electionMs, segmentBytes });
+}
+
 function integer(from: Record<string, unknown>, key: keyof LayoutSettings, min: number, max: number): number {
-  const value = from[key] ?? DEFAULTS[key];
+  const value = from[key] ?? SETTINGS_DEFAULT[key];
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
     throw bad(`settings.${key} must be a whole number from ${min} to ${max}`);
   }

@@ -83,7 +83,12 @@ export class Managed {
   }
 
   /** One call of the control plane's HTTP surface, for an operator at this node. */
-  control(method: string, path: string, body: Uint8Array, answer: (reply: ControlReply | null) => void): void {
+  control(
+    method: string,
+    path: string,
+    body: Uint8Array,
+    answer: (reply: ControlReply | null) => void,
+  ): void {
     this.#agent.http(method, path, body, answer);
   }
 

@@ -15,7 +15,15 @@ import { readFile, replaceFile } from "../platform/files.ts";
 import type { Disk } from "../platform/platform.ts";
 import { clusterMap } from "../wire/cluster_map.ts";
 import { fence } from "../wire/control_plane.ts";
-import { decodeShape, encodeShape, integer, nullable, record, ShapeError, type ValueOf } from "../wire/msgpack.ts";
+import {
+  decodeShape,
+  encodeShape,
+  integer,
+  nullable,
+  record,
+  ShapeError,
+  type ValueOf,
+} from "../wire/msgpack.ts";
 import { MAP_FILE } from "./identity.ts";
 
 const BYTES_MAX = 16 * MiB;

@@ -18,7 +18,14 @@ import { Doors } from "./doors.ts";
 import { Engine } from "./engine.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
-import { bootstrapEntry, fixedMap, type Layout, type NodeAddress, parseAddress, storeSettings } from "./layout.ts";
+import {
+  bootstrapEntry,
+  fixedMap,
+  type Layout,
+  type NodeAddress,
+  parseAddress,
+  storeSettings,
+} from "./layout.ts";
 import { Managed, type ManagedOptions } from "./managed.ts";
 import { type KeptMap, loadMap } from "./map_file.ts";
 import { NodeStatus } from "./node_status.ts";
@@ -278,7 +285,10 @@ function fixedOptions({ id, dir }: NodeConfig, { layout, init }: FixedCluster): 
 }
 
 /** What may be here, the control plane and the groups' own logs say. */
-function managedOptions({ id, dir }: NodeConfig, { segmentBytes }: ManagedCluster): Omit<OpenOptions, "events"> {
+function managedOptions(
+  { id, dir }: NodeConfig,
+  { segmentBytes }: ManagedCluster,
+): Omit<OpenOptions, "events"> {
   return {
     dir,
     node: id,

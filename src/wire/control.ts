@@ -93,7 +93,12 @@ export const stateHash = record({ group: groupId, replica: replicaId, index: int
 export type StateHash = ValueOf<typeof stateHash>;
 
 /** Who serves these slots since `epoch`: its own leader says so, and the higher epoch wins (hazard F9). */
-export const slotClaim = record({ shard: name(), group: integer(1), epoch: integer(1), slots: slots(16_384) });
+export const slotClaim = record({
+  shard: name(),
+  group: integer(1),
+  epoch: integer(1),
+  slots: slots(16_384),
+});
 export type SlotClaim = ValueOf<typeof slotClaim>;
 
 /** What nodes tell each other beside the traffic of their replicas. */

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { present } from "../../src/base/assert.ts";
 import { createPlatform } from "../../src/platform/node.ts";
 import type { Log } from "../../src/platform/platform.ts";
-import { present } from "../../src/base/assert.ts";
 import { parseLayout } from "../../src/server/layout.ts";
 import { NucleusNode } from "../../src/server/node.ts";
 import { Mortal } from "./mortal.ts";
@@ -73,7 +73,10 @@ export class TestCluster {
     const log: Log = { write() {} };
     const life = new Mortal(createPlatform(log));
     const layout = parseLayout(this.#layout);
-    const self = present(layout.nodes.find((one) => one.id === id), "the layout names the node");
+    const self = present(
+      layout.nodes.find((one) => one.id === id),
+      "the layout names the node",
+    );
     const config = {
       id,
       dir: join(this.dir, id),

@@ -147,7 +147,10 @@ function notes(): string[] {
     "",
     ...shown("hash: of group 7 on replica 4 when it had applied index 128", { kind: "hash", hash }),
     "",
-    ...shown("held: all that the node holds now", { kind: "held", held: [{ group, replica, quarantined: false }] }),
+    ...shown("held: all that the node holds now", {
+      kind: "held",
+      held: [{ group, replica, quarantined: false }],
+    }),
     "",
     ...shown("claim: shard s2, group 8, serves slots 0 to 255 since epoch 9", {
       kind: "claim",

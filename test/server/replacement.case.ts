@@ -37,7 +37,15 @@ function situation(over: Partial<Situation>): Situation {
     ["n2", on(2)],
     ["n3", on(3)],
   ]);
-  return { self: 1, config: THREE, holdings, wishes: new Map(), wanted: null, standing: () => "sound", ...over };
+  return {
+    self: 1,
+    config: THREE,
+    holdings,
+    wishes: new Map(),
+    wanted: null,
+    standing: () => "sound",
+    ...over,
+  };
 }
 
 function orders(over: Partial<Situation>) {
