@@ -8,8 +8,10 @@ export const UNCERTAIN =
 export const NO_LEADER =
   "CLUSTERDOWN No leader: a majority of the shard's nodes does not answer; nothing was done";
 export const NO_ANSWER = "CLUSTERDOWN The shard's leader did not answer in time; nothing was done";
-/** Of a door whose node will have a replica, and has none yet. */
+/** Of a door whose node knows no map yet, and has no replica. */
 export const NO_REPLICA = "LOADING this node has no replica of the shard yet; ask another node";
+/** Nobody is known to serve this slot: the map has a hole. */
+export const SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served; nothing was done";
 /** Of a door whose node had a replica: it was removed, or its log is damaged. */
 export const REPLICA_GONE =
   "CLUSTERDOWN This node no longer has a replica of the shard; nothing was done, ask another node";

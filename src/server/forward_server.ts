@@ -1,7 +1,8 @@
 /**
  * Forwarding, at the leader's side: commands that another node's door sent over one connection. One object to
  * each connection, so that a late reply can never reach a newer one (hazard C10); when the connection is gone,
- * replies to it go nowhere, and the door asks again elsewhere.
+ * replies to it go nowhere, and the door asks again elsewhere. Within it one object to each group: what one group
+ * refuses holds up no other.
  *
  * Replies of a turn leave together, in frames of about REPLY_BYTES; with that much on its way to the door, reads
  * wait (about 5 ms of copying, so that heartbeats are not late).
@@ -32,22 +33,21 @@ const FAILED = 2;
 /** Most of one reply: with its row and the frame's head it must fit a frame, behind others of REPLY_BYTES. */
 const REPLY_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * REPLY_BYTES;
 
-export class ForwardServer implements Origin {
+/** Groups that one door may have sent commands for; a node holds no more (control_plane.ts). */
+const GROUPS_MAX = 16_384;
+
+export class ForwardServer {
   readonly #link: PeerLink;
   readonly #host: PeersHost;
   readonly #view = new CommandView();
   readonly #replies = new Writer(4096);
   readonly #encoder = new ReplyEncoder(this.#replies);
-  /** Answers of this turn: tag, status, start and end in `#replies` (or a place in `#fates`), four numbers each. */
+  readonly #doors = new Map<GroupId, GroupDoor>();
+  /** Answers of this turn: tag, status, start and end in `#replies` (or another detail), four numbers each. */
   #rows: number[] = [];
   readonly #fates: string[] = [];
   #startedAt = 0;
   #gone = false;
-  /**
-   * A request was refused, and the door may not know yet: what it sent behind that one is refused as well, even if
-   * this node leads by now, or it would overtake.
-   */
-  #refusing = false;
 
   constructor(link: PeerLink, host: PeersHost) {
     this.#link = link;
@@ -56,25 +56,28 @@ export class ForwardServer implements Origin {
 
   /** False: a frame in it is malformed, which no correct door sends. */
   onRequest(request: ForwardRequest): boolean {
-    const router = this.#leading(request.group);
-    if (request.resumes) this.#refusing = false;
-    const leads = router !== null && !this.#refusing;
-    if (!leads) this.#refusing = true;
+    const door = this.#door(request.group);
+    if (door === null) return false;
+    const router = door.open(this.#host.routerOf(request.group), request.resumes);
     let at = request.start;
     for (let ordinal = 0; ordinal < request.count; ordinal++) {
       const bad = this.#view.read(request.bytes, at, request.end);
       if (bad !== null || validateCommand(this.#view) !== null) return false;
       const tag = request.request * ORDINALS + ordinal;
-      if (leads) router.admitForwarded(this.#view, at, request.rides || this.#view.isWrite, this, tag);
-      else this.#rows.push(tag, NOT_LEADER, 0, 0);
+      if (router === null) door.refuse(tag);
+      else router.admitForwarded(this.#view, at, request.rides || this.#view.isWrite, door, tag);
       at = this.#view.end;
     }
     return true;
   }
 
-  #leading(group: GroupId): Router | null {
-    const router: Router | null = this.#host.router();
-    return router?.leads && router.group.group === group ? router : null;
+  #door(group: GroupId): GroupDoor | null {
+    const known = this.#doors.get(group);
+    if (known !== undefined) return known;
+    if (this.#doors.size >= GROUPS_MAX) return null;
+    const door = new GroupDoor(group, this);
+    this.#doors.set(group, door);
+    return door;
   }
 
   begin(): ReplySink {
@@ -96,19 +99,16 @@ export class ForwardServer implements Origin {
     if (this.#replies.length > REPLY_BYTES) this.endFrame();
   }
 
-  fail(tag: number, _mark: number, text: string): void {
+  fail(tag: number, text: string): void {
     if (!this.#gone) this.#rows.push(tag, FAILED, this.#fates.push(text) - 1, 0);
+  }
+
+  notLeader(tag: number, group: GroupId): void {
+    if (!this.#gone) this.#rows.push(tag, NOT_LEADER, group, 0);
   }
 
   hasRoom(): boolean {
     return this.#gone || this.#link.queuedBytes + this.#replies.length < REPLY_BYTES;
-  }
-
-  takeBack(tag: number, untouched: boolean): boolean {
-    if (!untouched) return true; // the door hears of a new leader, or loses patience
-    this.#refusing = true;
-    if (!this.#gone) this.#rows.push(tag, NOT_LEADER, 0, 0);
-    return true;
   }
 
   onDown(): void {
@@ -140,15 +140,67 @@ export class ForwardServer implements Origin {
       const text = this.#fates[start] as string;
       return encoder.replyError(request, ordinal, text === UNCERTAIN ? "unknown" : "refused", text);
     }
-    const router: Router | null = this.#host.router();
-    if (router === null) return encoder.replyNotLeader(request, ordinal, 0, "");
-    const { core } = router.group;
-    encoder.replyNotLeader(request, ordinal, core.term, this.#host.nodeOf(core.leader) ?? "");
+    const leader = this.#host.routerOf(start)?.leader;
+    encoder.replyNotLeader(request, ordinal, leader?.term ?? 0, leader?.node ?? "");
   }
 
   #clear(): void {
     this.#rows = [];
     this.#fates.length = 0;
     this.#replies.clear();
+  }
+}
+
+/** The commands of one group that come over one connection. */
+class GroupDoor implements Origin {
+  readonly #group: GroupId;
+  readonly #server: ForwardServer;
+  /**
+   * A request was refused, and the door may not know yet: what it sent behind that one is refused as well, even if
+   * this node leads by now, or it would overtake.
+   */
+  #refusing = false;
+
+  constructor(group: GroupId, server: ForwardServer) {
+    this.#group = group;
+    this.#server = server;
+  }
+
+  /** Who takes the commands of a request; null: they are refused. */
+  open(router: Router | null, resumes: boolean): Router | null {
+    if (resumes) this.#refusing = false;
+    if (router?.leads !== true) this.#refusing = true;
+    return this.#refusing ? null : router;
+  }
+
+  refuse(tag: number): void {
+    this.#server.notLeader(tag, this.#group);
+  }
+
+  begin(): ReplySink {
+    return this.#server.begin();
+  }
+
+  undo(): void {
+    this.#server.undo();
+  }
+
+  end(tag: number): void {
+    this.#server.end(tag);
+  }
+
+  fail(tag: number, _mark: number, text: string): void {
+    this.#server.fail(tag, text);
+  }
+
+  hasRoom(): boolean {
+    return this.#server.hasRoom();
+  }
+
+  takeBack(tag: number, untouched: boolean): boolean {
+    if (!untouched) return true; // the door hears of a new leader, or loses patience
+    this.#refusing = true;
+    this.refuse(tag);
+    return true;
   }
 }

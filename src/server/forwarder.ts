@@ -1,6 +1,6 @@
 /**
- * Forwarding, at the door's side: brings commands that came in here to the node that leads, and keeps them until
- * they are answered.
+ * Forwarding, at the door's side: brings commands of one group that came in here to the node that leads it, and keeps
+ * them until they are answered.
  *
  * A write on one slot becomes a session write of this node (client id drawn at start, its own sequence): if its
  * reply is lost with the leader it is sent again under the same number, and the state machine executes it once. A
@@ -13,9 +13,8 @@
  * alone when nothing is outstanding. Without credit the router keeps the bundle.
  */
 import { assert } from "../base/assert.ts";
-import { bytesEqual, getU32 } from "../base/bytes.ts";
+import { bytesEqual } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
-import type { ReplicaId } from "../raft/types.ts";
 import {
   COMMAND_BYTES_MAX,
   COMMAND_FLAG_SESSION,
@@ -28,7 +27,6 @@ import type { ForwardReply } from "../wire/peer_decode.ts";
 import { FORWARD_STATUS } from "../wire/peer_encode.ts";
 import type { Bundle, Numbers, Origin } from "./bundle.ts";
 import { slotOfCommand } from "./keys.ts";
-import { Lane } from "./lane.ts";
 
 export const FORWARD_COMMANDS_MAX = 1024;
 export const FORWARD_BYTES_MAX = MiB;
@@ -40,29 +38,26 @@ const RETRY_MS_MAX = 50_000;
  * from the floor on that its last executed write named, which is at most one such window behind.
  */
 const SEQS_MAX = 2048;
-/**
- * Requests are numbered from a place drawn at start, below 2^36: the connection outlives a replica that is closed,
- * and answers to its requests must not meet the numbers of the next one (hazard C10). Numbers stay below 2^37
- * (forward_server.ts); nobody has waited since they were last at 1.
- */
-const REQUEST_STRIDE = 16;
-const REQUEST_MAX = 2 ** 37 - 1;
 /** The leader's answer may be news to it as well: two ticks pass before it is asked again. */
 const PAUSE_TICKS = 2;
 
 export type ForwardHost = {
-  /** A connection to the leader's node stands and has room. */
-  canSend(leader: ReplicaId): boolean;
+  /** A connection to that node stands and has room. */
+  canSend(node: string): boolean;
+  /** A number for a request: no other forwarder of this node has it, nor had it lately (hazard C10). */
+  openRequest(forwarder: Forwarder): number;
+  closeRequest(id: number): void;
   /** Sends the frames of `bundle`; only after `canSend`. */
-  sendRequest(leader: ReplicaId, requestId: number, rides: boolean, resumes: boolean, bundle: Bundle): void;
-  currentLeader(): ReplicaId;
+  sendRequest(node: string, requestId: number, rides: boolean, resumes: boolean, bundle: Bundle): void;
   /** What the leader's time is about now. */
   leaderTimeMs(): number;
   giveBack(bundle: Bundle, rides: boolean): void;
+  /** The node that was asked does not lead, and everything it was sent was heard of. `leader`: "" = it knows none. */
+  onNotLeader(node: string, term: number, leader: string): void;
 };
 
 type Request = {
-  readonly leader: ReplicaId;
+  readonly node: string;
   readonly bundle: Bundle;
   readonly rides: boolean;
   /** 1 = answered. */
@@ -76,11 +71,13 @@ export class Forwarder implements Numbers {
   readonly #view = new CommandView();
   /** In the order they were sent. */
   readonly #requests = new Map<number, Request>();
-  #requestNext: number;
   #seqNext = 1;
   /** Session writes without an answer; insertion order is rising, so the first one is the floor. */
   readonly #unanswered = new Set<number>();
-  /** The latest write of each connection and bucket that has no answer: the next one must not overtake it. */
+  /**
+   * The latest write of each connection and slot that has no answer: the next one must not overtake it. Slots, and not
+   * the lane's buckets: two that share a bucket may part, and each takes only its own answers to the next owner.
+   */
   readonly #latest = new Map<Origin, Map<number, number>>();
   #openCommands = 0;
   #openBytes = 0;
@@ -88,32 +85,37 @@ export class Forwarder implements Numbers {
   #pauseTicks = 0;
   /** Something came back; the next request tells the leader that this door knows. */
   #refused = false;
+  /** What a node said that does not lead. */
+  #hint: { node: string; term: number; leader: string } | null = null;
 
   /** `client`: 16 random bytes, new at every start. */
   constructor(client: Uint8Array, host: ForwardHost) {
     assert(client.length === 16, "a client id has 128 bits");
     this.#client = client;
     this.#host = host;
-    this.#requestNext = getU32(client, 0) * REQUEST_STRIDE + 1;
+  }
+
+  /** Nothing is on its way. */
+  get isIdle(): boolean {
+    return this.#requests.size === 0;
   }
 
   /** False: not now; the bundle stays with the caller. */
-  send(leader: ReplicaId, bundle: Bundle, rides: boolean): boolean {
+  send(node: string, bundle: Bundle, rides: boolean): boolean {
     const fits =
       this.#openCommands + bundle.count <= FORWARD_COMMANDS_MAX &&
       this.#openBytes + bundle.bytes <= FORWARD_BYTES_MAX;
     if (!fits && this.#openCommands > 0) return false;
-    if (this.#pauseTicks > 0 || !this.#host.canSend(leader)) return false;
+    if (this.#pauseTicks > 0 || !this.#host.canSend(node)) return false;
     if (this.#unanswered.size > 0 && this.#seqNext + bundle.count - this.#floor() > SEQS_MAX) return false;
     if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
     const stamped = rides ? this.#stamp(bundle) : bundle;
-    const id = this.#requestNext;
-    this.#requestNext = id < REQUEST_MAX ? id + 1 : 1;
+    const id = this.#host.openRequest(this);
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
     const answered = new Uint8Array(stamped.count);
-    this.#requests.set(id, { leader, bundle: stamped, rides, answered, open: stamped.count });
-    this.#host.sendRequest(leader, id, rides, this.#refused, stamped);
+    this.#requests.set(id, { node, bundle: stamped, rides, answered, open: stamped.count });
+    this.#host.sendRequest(node, id, rides, this.#refused, stamped);
     this.#refused = false;
     return true;
   }
@@ -131,13 +133,14 @@ export class Forwarder implements Numbers {
       const bad = view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the door checked the frame");
       const fits = bundle.endOf(i) - bundle.start(i) + SESSION_BYTES <= COMMAND_BYTES_MAX;
-      if (view.hasSession || !fits || slotOfCommand(view) < 0) stamped.take(bundle, i);
-      else this.#stampOne(stamped, bundle, i, notAfter);
+      const slot = view.hasSession || !fits ? -1 : slotOfCommand(view);
+      if (slot < 0) stamped.take(bundle, i);
+      else this.#stampOne(stamped, bundle, i, slot, notAfter);
     }
     return stamped;
   }
 
-  #stampOne(to: Bundle, from: Bundle, i: number, notAfter: number): void {
+  #stampOne(to: Bundle, from: Bundle, i: number, slot: number, notAfter: number): void {
     const { writer } = to;
     const start = writer.length;
     const frameStart = from.start(i);
@@ -149,7 +152,7 @@ export class Forwarder implements Numbers {
     writer.u64(seq);
     writer.u64(this.#floor());
     writer.u64(notAfter);
-    writer.u64(this.#follow(from.origin(i), from.mark(i), seq));
+    writer.u64(this.#follow(from.origin(i), slot, seq));
     writer.range(from.writer.bytes, argsAt, from.endOf(i));
     writer.patchU32(start, writer.length - start);
     writer.bytes[start + 5] = COMMAND_FLAG_SESSION;
@@ -162,16 +165,15 @@ export class Forwarder implements Numbers {
     return this.#seqNext;
   }
 
-  /** Notes `seq` as the latest of its connection and bucket; returns the one before it, or 0. */
-  #follow(origin: Origin, mark: number, seq: number): number {
-    let buckets = this.#latest.get(origin);
-    if (buckets === undefined) {
-      buckets = new Map();
-      this.#latest.set(origin, buckets);
+  /** Notes `seq` as the latest of its connection and slot; returns the one before it, or 0. */
+  #follow(origin: Origin, slot: number, seq: number): number {
+    let slots = this.#latest.get(origin);
+    if (slots === undefined) {
+      slots = new Map();
+      this.#latest.set(origin, slots);
     }
-    const bucket = Lane.bucketOf(mark);
-    const before = buckets.get(bucket) ?? 0;
-    buckets.set(bucket, seq);
+    const before = slots.get(slot) ?? 0;
+    slots.set(slot, seq);
     return before;
   }
 
@@ -190,12 +192,23 @@ export class Forwarder implements Numbers {
     } else {
       this.#pauseTicks = PAUSE_TICKS;
       this.#refused = true;
+      if (row.status === FORWARD_STATUS.notLeader)
+        this.#hint = { node: request.node, term: row.term, leader: row.text };
       this.#sendAgain(request, ordinal);
     }
     request.answered[ordinal] = 1;
     this.#openCommands--;
     if (--request.open === 0) this.#close(row.request, request);
+    this.#passHint();
     return true;
+  }
+
+  /** Only when all is heard of: what is still open there would be taken for lost, and it is about to be refused. */
+  #passHint(): void {
+    const hint = this.#hint;
+    if (hint === null || this.#requests.size > 0) return;
+    this.#hint = null;
+    this.#host.onNotLeader(hint.node, hint.term, hint.leader);
   }
 
   #answer(request: Request, row: ForwardReply): boolean {
@@ -222,11 +235,11 @@ export class Forwarder implements Numbers {
     const seq = this.#seqOf(bundle, i);
     if (seq === 0) return;
     this.#unanswered.delete(seq);
-    const buckets = this.#latest.get(bundle.origin(i));
-    const bucket = Lane.bucketOf(bundle.mark(i));
-    if (buckets?.get(bucket) !== seq) return;
-    buckets.delete(bucket);
-    if (buckets.size === 0) this.#latest.delete(bundle.origin(i));
+    const slots = this.#latest.get(bundle.origin(i));
+    const slot = slotOfCommand(this.#view);
+    if (slots?.get(slot) !== seq) return;
+    slots.delete(slot);
+    if (slots.size === 0) this.#latest.delete(bundle.origin(i));
   }
 
   /** The session number that this node gave command `i`; 0 if it gave none. */
@@ -241,12 +254,24 @@ export class Forwarder implements Numbers {
 
   #close(id: number, request: Request): void {
     this.#requests.delete(id);
+    this.#host.closeRequest(id);
     this.#openBytes -= request.bundle.bytes;
   }
 
-  /** The connection to this replica's node is gone, or it no longer leads: its answers will not come. */
-  lost(leader: ReplicaId): void {
-    const lost = [...this.#requests].filter(([, request]) => request.leader === leader);
+  /** The connection to this node is gone, or it no longer leads: its answers will not come. */
+  lost(node: string): void {
+    this.#loseWhere((request) => request.node === node);
+  }
+
+  /** Commands go to this node from now on; null: nowhere. What others were sent, they will not answer. */
+  retarget(node: string | null): void {
+    this.#pauseTicks = 0;
+    this.#hint = null;
+    this.#loseWhere((request) => request.node !== node);
+  }
+
+  #loseWhere(isLost: (request: Request) => boolean): void {
+    const lost = [...this.#requests].filter(([, request]) => isLost(request));
     for (const [id, request] of lost.reverse()) {
       this.#close(id, request);
       this.#openCommands -= request.open;
@@ -273,14 +298,7 @@ export class Forwarder implements Numbers {
     if (this.#pauseTicks > 0) this.#pauseTicks--;
   }
 
-  onLeaderChange(): void {
-    this.#pauseTicks = 0;
-    const leader = this.#host.currentLeader();
-    const former = new Set([...this.#requests.values()].map((request) => request.leader));
-    for (const replica of former) if (replica !== leader) this.lost(replica);
-  }
-
-  /** The replica of this door is closed: nothing is sent for it any more, and no answer reaches it. */
+  /** The group is gone: nothing is sent for it any more, and no answer reaches it. */
   end(): void {
     for (const [id, request] of this.#requests) {
       this.#close(id, request);

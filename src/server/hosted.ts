@@ -1,6 +1,6 @@
 /**
- * One replica on this node, with all that serves it: the core's driver, the router of its doors' commands, the
- * forwarder, its snapshots and their traffic. Made at the start or by an order, ended when the replica is closed.
+ * One replica on this node, with all that serves it: the core's driver, its snapshots and their traffic; the routing
+ * brings it commands. Made at the start or by an order, ended when the replica is closed.
  */
 import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
@@ -10,11 +10,11 @@ import type { Entry, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
 import type { Store } from "../store/types.ts";
 import type { Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
-import { Forwarder } from "./forwarder.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
 import { type Layout, membersOf } from "./layout.ts";
 import type { Peers } from "./peers.ts";
-import { Router } from "./router.ts";
+import type { Router } from "./router.ts";
+import type { Routing } from "./routing.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StateHashes } from "./state_hashes.ts";
@@ -29,6 +29,7 @@ export type HostedHost = {
   readonly layout: Layout;
   readonly wal: Wal;
   readonly peers: Peers;
+  readonly routing: Routing;
   wake(): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
@@ -48,7 +49,7 @@ export class HostedReplica {
 
   constructor(host: HostedHost, born: BornReplica, store: Store) {
     this.#host = host;
-    const { platform, peers, layout, wal } = host;
+    const { platform, peers, layout } = host;
     const { random } = platform;
     const group = new GroupReplica(
       layout.group,
@@ -67,21 +68,7 @@ export class HostedReplica {
       sendAck: (ack) => peers.sendSnapshotAck(ack),
       wake: () => host.wake(),
     });
-    const client = new Uint8Array(16);
-    random.fill(client);
-    const forwarder = new Forwarder(client, {
-      canSend: (leader) => peers.canForward(group.group, leader),
-      sendRequest: (leader, id, rides, resumes, bundle) =>
-        peers.sendForward(leader, group.group, id, rides, resumes, bundle),
-      currentLeader: () => group.core.leader,
-      leaderTimeMs: () => group.leaderTimeEstimateMs(),
-      giveBack: (bundle, rides) => this.router.giveBack(bundle, rides),
-    });
-    this.router = new Router(group, forwarder, {
-      syncing: () => wal.endLsn > wal.syncedLsn,
-      wake: () => host.wake(),
-    });
-    peers.setForwarder(forwarder);
+    this.router = host.routing.attach(group);
     this.hashes = new StateHashes(group.replica, {
       config: () => (group.core.config.outgoing.length > 0 ? null : group.core.config),
       tell: (index, hash) => {
@@ -169,7 +156,6 @@ export class HostedReplica {
 
   tick(): void {
     this.group.tick();
-    this.router.tick();
     this.traffic.tick();
   }
 
@@ -182,8 +168,7 @@ export class HostedReplica {
   end(): void {
     assert(!this.#ended, "a replica ends once");
     this.#ended = true;
-    this.#host.peers.setForwarder(null);
-    this.router.end();
+    this.#host.routing.detach(this.group);
     this.traffic.stop();
   }
 

@@ -1,21 +1,28 @@
 /**
- * A lane keeps the order of one connection's commands within one group (design section 9, Order).
+ * A lane keeps the order of one connection's commands (design section 9, Order).
  *
  * Writes take effect in log order, which is the order of arrival. Reads are answered beside the log, so two rules
  * tie them to the writes around them:
  * - a read behind a write of the same connection that is not applied yet rides in the log, behind that write;
  * - a write behind reads that are not answered yet waits until they are.
+ * A third one holds for all of them: commands of one connection on one slot are never on their way to two places. A
+ * route is a number for such a place (a group, as led from one node); a command waits while others on its slot went
+ * by another route. So neither an election nor a move of one slot holds up the commands on others.
  *
- * Both matter only between commands that may touch the same key. Slots fall into BUCKETS buckets with a count of
- * outstanding reads and writes each; a shared bucket only makes a command wait without need. Commands over
- * several slots count as touching everything.
+ * All of this matters only between commands that may touch the same key. Slots fall into BUCKETS buckets with a
+ * count of outstanding reads and writes each; a shared bucket only makes a command wait without need. Commands over
+ * several slots (slot -1) count as touching everything.
  */
 import { assert } from "../base/assert.ts";
 
 const BUCKETS = 1024; // 2 x 2 KiB to a connection; 16 pipelined commands meet by chance in 1.5 % of the cases
-const WIDE = BUCKETS;
+/** In a mark, in the place of the slot. */
+const WIDE = 1 << 15;
+const SLOT = WIDE - 1;
 const READ = 1 << 16;
 const RIDES = 1 << 17;
+/** More than one route is in use. */
+const MIXED = 0;
 /**
  * Reads of one connection that ride at once. Their replies are made when the batch is applied and cannot wait for
  * a slow reader: 64 of 1 MiB at worst.
@@ -23,8 +30,6 @@ const RIDES = 1 << 17;
 const RIDING_READS_MAX = 64;
 
 export class Lane {
-  /** Where the outstanding commands went (router.ts). */
-  routeEpoch = 0;
   #reads: Uint16Array | null = null;
   #writes: Uint16Array | null = null;
   #readsTotal = 0;
@@ -32,31 +37,29 @@ export class Lane {
   #wideReads = 0;
   #wideWrites = 0;
   #ridingReads = 0;
+  /** The way of all outstanding commands, or MIXED: then each bucket remembers its own. */
+  #route = MIXED;
+  #routes: Float64Array | null = null;
 
-  /** The bucket of a command on `slot`, or on several slots (-1). */
-  static bucket(slot: number): number {
-    return slot < 0 ? WIDE : slot % BUCKETS;
-  }
-
-  /** The bucket that a mark was given for. */
-  static bucketOf(mark: number): number {
-    return mark & ~(READ | RIDES);
+  /** The slot that a mark was given for; -1: several. */
+  static slotOf(mark: number): number {
+    return (mark & WIDE) === 0 ? mark & SLOT : -1;
   }
 
   get outstanding(): number {
     return this.#readsTotal + this.#writesTotal;
   }
 
-  /** A read in this bucket must ride in the log. */
-  readRides(bucket: number): boolean {
+  /** A read on this slot must ride in the log. */
+  readRides(slot: number): boolean {
     if (this.#writesTotal === 0) return false;
-    return bucket === WIDE || this.#wideWrites > 0 || (this.#writes as Uint16Array)[bucket] !== 0;
+    return slot < 0 || this.#wideWrites > 0 || (this.#writes as Uint16Array)[slot % BUCKETS] !== 0;
   }
 
-  /** A write (or a read that rides) in this bucket must wait for reads that are under way. */
-  writeWaits(bucket: number): boolean {
+  /** A write (or a read that rides) on this slot must wait for reads that are under way. */
+  writeWaits(slot: number): boolean {
     if (this.#readsTotal === 0) return false;
-    return bucket === WIDE || this.#wideReads > 0 || (this.#reads as Uint16Array)[bucket] !== 0;
+    return slot < 0 || this.#wideReads > 0 || (this.#reads as Uint16Array)[slot % BUCKETS] !== 0;
   }
 
   /** No more reads may ride until some are answered. */
@@ -64,34 +67,59 @@ export class Lane {
     return this.#ridingReads >= RIDING_READS_MAX;
   }
 
+  /** False: a command on this slot must not go by this route yet. Else it is noted that one goes. */
+  take(slot: number, route: number): boolean {
+    if (this.outstanding === 0) {
+      this.#route = route;
+      return true;
+    }
+    if (this.#route === route) return true;
+    if (slot < 0 || this.#wideReads + this.#wideWrites > 0) return false;
+    const bucket = slot % BUCKETS;
+    const isOpen = (this.#reads?.[bucket] ?? 0) + (this.#writes?.[bucket] ?? 0) > 0;
+    if (this.#route !== MIXED) {
+      if (isOpen) return false;
+      this.#routes ??= new Float64Array(BUCKETS);
+      this.#routes.fill(this.#route);
+      this.#route = MIXED;
+    }
+    const routes = this.#routes as Float64Array;
+    if (isOpen) return routes[bucket] === route;
+    routes[bucket] = route;
+    return true;
+  }
+
   /** Counts a write, or a read beside the log, in; the mark is handed back with `leave` when it is answered. */
-  enter(bucket: number, isRead: boolean): number {
-    this.#count(bucket, isRead, 1);
-    return isRead ? bucket | READ : bucket;
+  enter(slot: number, isRead: boolean): number {
+    const mark = (slot < 0 ? WIDE : slot) | (isRead ? READ : 0);
+    this.#count(mark, 1);
+    return mark;
   }
 
   /** Counts a read in that rides in the log. */
-  enterRiding(bucket: number): number {
+  enterRiding(slot: number): number {
     this.#ridingReads++;
-    return this.enter(bucket, false) | RIDES;
+    return this.enter(slot, false) | RIDES;
   }
 
   leave(mark: number): void {
     if ((mark & RIDES) !== 0) this.#ridingReads--;
-    this.#count(Lane.bucketOf(mark), (mark & READ) !== 0, -1);
+    this.#count(mark, -1);
   }
 
-  #count(bucket: number, isRead: boolean, by: 1 | -1): void {
-    if (isRead) {
+  #count(mark: number, by: 1 | -1): void {
+    const bucket = (mark & SLOT) % BUCKETS;
+    const isWide = (mark & WIDE) !== 0;
+    if ((mark & READ) !== 0) {
       this.#readsTotal += by;
-      if (bucket === WIDE) this.#wideReads += by;
+      if (isWide) this.#wideReads += by;
       else {
         this.#reads ??= new Uint16Array(BUCKETS);
         this.#reads[bucket] = (this.#reads[bucket] as number) + by;
       }
     } else {
       this.#writesTotal += by;
-      if (bucket === WIDE) this.#wideWrites += by;
+      if (isWide) this.#wideWrites += by;
       else {
         this.#writes ??= new Uint16Array(BUCKETS);
         this.#writes[bucket] = (this.#writes[bucket] as number) + by;

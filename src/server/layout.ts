@@ -10,6 +10,8 @@
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { GroupConfig, Member, ReplicaId } from "../raft/types.ts";
+import { SLOT_COUNT } from "../ring/slot.ts";
+import type { ClusterMap } from "../wire/cluster_map.ts";
 
 export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
 
@@ -67,6 +69,23 @@ export function firstConfig(layout: Layout): GroupConfig {
     learners: [],
     nextReplica: layout.nodes.length + 1,
   };
+}
+
+/** The map of a cluster without a control plane: one shard, of all slots, on all nodes. */
+export function fixedMap({ cluster, group, nodes }: Layout): ClusterMap {
+  const replicas = nodes.map((_, i) => i);
+  return {
+    cluster,
+    version: { restore: 0, index: 0 },
+    nodes: nodes.map(({ id, host, port }) => ({ id, address: addressText(host, port), http: "", zone: "" })),
+    shards: [{ id: "s1", group, weight: 1, replicas, leader: null }],
+    ranges: [[0, SLOT_COUNT - 1, 0, 1]],
+  };
+}
+
+/** The other way round: "host:port", an IPv6 address in brackets. */
+export function addressText(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Everyone who takes part, each once. */

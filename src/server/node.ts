@@ -3,7 +3,7 @@
  * without a replica: before its group gives it one, and after that was closed.
  *
  *     sockets, ticks, completed syncs -> wake -> turn:
- *       router.flush    commands that came in: seal and propose, ask for reads, or forward
+ *       routing.flush   commands that came in: seal and propose, ask for reads, or forward
  *       group.advance   the core's Ready: messages out, records into the log
  *       peers.flush     one write to each peer
  *       wal.submit      one write and at most one sync for everything
@@ -27,12 +27,12 @@ import { Doors } from "./doors.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
 import { type HostedReplica, TICK_MS } from "./hosted.ts";
-import { slotOfCommand } from "./keys.ts";
 import { KnownPeers } from "./known_peers.ts";
-import { Lane } from "./lane.ts";
-import { type Layout, membersOf } from "./layout.ts";
+import type { Lane } from "./lane.ts";
+import { fixedMap, type Layout, membersOf } from "./layout.ts";
 import { NodeStatus } from "./node_status.ts";
 import { Peers } from "./peers.ts";
+import { Routing } from "./routing.ts";
 import { Seat, type SeatHost } from "./seat.ts";
 
 /** A third of the shortest election timeout: worth knowing when elections are looked into. */
@@ -64,6 +64,7 @@ export class NucleusNode {
   #listener: Listener | null = null;
   #recovered: Recovered | null = null;
   #peers: Peers | null = null;
+  #routing: Routing | null = null;
   #seat: Seat | null = null;
   readonly #doors: Doors;
   #turnAsked = false;
@@ -177,7 +178,19 @@ export class NucleusNode {
   #open(opened: Opened, store: KeyValueStore): void {
     const { platform, config } = this;
     const known = new KnownPeers(platform, config.dir, opened.peers);
-    const peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, known, {
+    const routing = new Routing({
+      random: platform.random,
+      node: config.id,
+      wallMs: () => platform.clock.wallMs(),
+      syncing: () => (this.wal?.endLsn ?? 0) > (this.wal?.syncedLsn ?? 0),
+      canForward: (node) => peers.canForward(node),
+      sendForward: (...request) => peers.sendForward(...request),
+      leaderNode: (group) => this.nodeOf(group.core.leader),
+      wake: () => this.wake(),
+    });
+    routing.setMap(fixedMap(config.layout));
+    this.#routing = routing;
+    const peers: Peers = new Peers(platform, config.id, opened.identity.incarnation, config.layout, known, {
       held: () => this.#seat?.held() ?? [],
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => {
@@ -187,14 +200,16 @@ export class NucleusNode {
         if (this.#seat?.holds(ack.group, ack.to) === true) this.#hosted?.traffic.onAck(ack);
       },
       onNote: (node, note) => this.#onNote(node, note),
-      router: () => this.#hosted?.router ?? null,
-      nodeOf: (replica) => this.nodeOf(replica),
+      routerOf: (group) => routing.routerOf(group),
+      onForwardReply: (row) => routing.onForwardReply(row),
+      onForwardDown: (node) => routing.onForwardDown(node),
       wake: () => this.wake(),
     });
     const host: SeatHost = {
       platform,
       options: this.#openOptions(),
       peers,
+      routing,
       known,
       wake: () => this.wake(),
       fatal: (error) => this.#die(error),
@@ -273,14 +288,8 @@ export class NucleusNode {
   }
 
   #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const router = this.#hosted?.router;
-    if (router === undefined) {
-      origin.fail(tag, lane.enter(Lane.bucket(slotOfCommand(view)), !view.isWrite), NO_REPLICA);
-      return true;
-    }
-    const admitted = router.admit(view, frameAt, lane, origin, tag);
-    this.wake();
-    return admitted;
+    assert(this.#routing !== null, "nobody is let in before the log is open");
+    return this.#routing.admit(view, frameAt, lane, origin, tag);
   }
 
   /** The node that holds a replica, by the config or by its own word. */
@@ -340,6 +349,7 @@ export class NucleusNode {
     // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
     if (lateMs > this.config.layout.settings.electionMs / 2) this.#hosted?.group.core.holdElection();
     this.#seat?.tick();
+    this.#routing?.tick();
     this.#peers?.tick();
     this.#doors.tick();
     this.wal?.tick(TICK_MS + lateMs);
@@ -359,7 +369,7 @@ export class NucleusNode {
     this.#turnAsked = false;
     if (this.#stopped) return;
     const hosted = this.#hosted;
-    hosted?.router.flush();
+    this.#routing?.flush();
     hosted?.group.advance();
     this.#peers?.flush();
     this.wal?.submit();

@@ -15,11 +15,10 @@ import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { type PeerHello, type PeerNote, peerNote } from "../wire/control.ts";
 import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
 import { PeerParser } from "../wire/peer.ts";
-import { decodePeerFrame, type PeerFrame } from "../wire/peer_decode.ts";
+import { decodePeerFrame, type ForwardReply, type PeerFrame } from "../wire/peer_decode.ts";
 import type { GroupMessage, SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
-import type { Forwarder } from "./forwarder.ts";
 import type { KnownPeers, Standing } from "./known_peers.ts";
 import type { Layout } from "./layout.ts";
 import { helloProblem, PeerLink } from "./peer_link.ts";
@@ -45,10 +44,12 @@ export type PeersHost = {
   onChunk(chunk: SnapshotChunk): void;
   onAck(ack: SnapshotAck): void;
   onNote(node: string, note: PeerNote): void;
-  /** Null: this node holds no replica now. */
-  router(): Router | null;
-  /** The node of a replica, for those who ask for the leader. */
-  nodeOf(replica: ReplicaId): string | null;
+  /** Null: this node holds no replica of that group now. */
+  routerOf(group: GroupId): Router | null;
+  /** False: it is malformed. */
+  onForwardReply(row: ForwardReply): boolean;
+  /** The connection for forwarded commands to that node is gone. */
+  onForwardDown(node: string): void;
   wake(): void;
 };
 
@@ -83,7 +84,6 @@ export class Peers {
   readonly #remotes = new Map<string, Remote>();
   /** Where each sound replica is, and can be reached. */
   readonly #routes = new Map<GroupId, Map<ReplicaId, Route>>();
-  #forwarder: Forwarder | null = null;
   #ticks = 0;
 
   readonly #known: KnownPeers;
@@ -123,10 +123,6 @@ export class Peers {
         beats: { out: [], back: [] },
       });
     }
-  }
-
-  setForwarder(forwarder: Forwarder | null): void {
-    this.#forwarder = forwarder;
   }
 
   dialAll(): void {
@@ -230,19 +226,19 @@ export class Peers {
     }
   }
 
-  canForward(group: GroupId, leader: ReplicaId): boolean {
-    return this.#remoteOf(group, leader)?.forward.isOpen ?? false;
+  canForward(node: string): boolean {
+    return this.#remotes.get(node)?.forward.isOpen ?? false;
   }
 
   sendForward(
-    leader: ReplicaId,
+    node: string,
     group: GroupId,
     request: number,
     rides: boolean,
     resumes: boolean,
     bundle: Bundle,
   ): void {
-    const remote = this.#remoteOf(group, leader) as Remote;
+    const remote = this.#remotes.get(node) as Remote;
     const head = { request, group, deadlineMs: FORWARD_DEADLINE_MS, count: bundle.count, rides, resumes };
     remote.forward.encoder.forwardRequest(
       head,
@@ -306,7 +302,7 @@ export class Peers {
       }
       case "forward_replies":
         for (const row of frame.rows) {
-          if (!(this.#forwarder?.onReply(row) ?? true)) return link.drop("a forwarded reply is malformed");
+          if (!this.#host.onForwardReply(row)) return link.drop("a forwarded reply is malformed");
         }
         this.#host.wake();
         return;
@@ -365,8 +361,7 @@ export class Peers {
     if (link.kind === "forward") {
       const remote = this.#remotes.get(link.peer.id) as Remote;
       remote.server.onDown();
-      for (const routes of this.#routes.values())
-        for (const [replica, at] of routes) if (at.remote === remote) this.#forwarder?.lost(replica);
+      this.#host.onForwardDown(link.peer.id);
     }
     this.#reroute();
   }

@@ -1,24 +1,28 @@
 /**
  * The router of one group on one node: takes checked commands from the doors and brings each to where it can take
- * effect - this replica if it leads, else the leader's node - and keeps it until it is answered.
+ * effect - this node's replica if it leads, else the leader's node - and keeps it until it is answered.
  *
  *     door --admit--> reads / writes (open bundles) --flush, once a turn--> group.read, group.propose   (leader here)
  *                                                                       --> forwarder                   (leader there)
  *                                                                       --> stay parked                 (no leader)
  *
+ * With a replica here, its consensus core says who leads. Without one the map's hint does, then what the nodes that are
+ * asked say, of hints the one of the highest term; as long as nobody knows, those that hold a replica are asked in turn.
+ *
  * What the caller is told is true of the command, not of one attempt: "CLUSTERDOWN", "TRYAGAIN", "MISCONF" only
  * if no attempt can have taken effect; otherwise the reply, or "UNCERTAIN" when time is up.
  */
+import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
-import type { ReplicaId } from "../raft/types.ts";
+import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { CommandView } from "../wire/command.ts";
 import { Bundle, type Origin } from "./bundle.ts";
 import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { slotOfCommand } from "./keys.ts";
-import { Lane } from "./lane.ts";
+import type { Lane } from "./lane.ts";
+import type { Numbering } from "./numbering.ts";
 
 /**
  * A command that could not be brought to a leader, or learn its fate, within this many ticks is answered so.
@@ -33,15 +37,30 @@ const ROOM_TICKS_MAX = 100;
 const BATCH_BYTES_EARLY = 64 * 1024;
 
 export type RouterHost = {
+  readonly numbering: Numbering;
+  /** This node. */
+  readonly node: string;
   /** True while the log has a sync under way. */
   syncing(): boolean;
+  /** A connection to that node stands and has room. */
+  canForward(node: string): boolean;
+  /** The node of the replica that leads here, as far as known. */
+  leaderNode(group: GroupReplica): string | null;
   wake(): void;
 };
 
 export class Router {
-  readonly group: GroupReplica;
-  readonly #forwarder: Forwarder;
+  readonly group: GroupId;
+  readonly forwarder: Forwarder;
   readonly #host: RouterHost;
+  /** This node's replica; null: it has none, or not yet. */
+  #replica: GroupReplica | null = null;
+  /** Nodes that hold a replica, by the map, but for this one. */
+  #holders: readonly string[] = [];
+  /** Who leads, as told; `node` "" = nobody is known to. */
+  #hint = { node: "", term: 0 };
+  /** Without a replica: who is asked now; "" = nobody yet. */
+  #asked = "";
   /** Bundles that ride in the log, oldest first; the last one is open. */
   #writes: Bundle[] = [];
   /** Bundles of plain reads, oldest first; the last one is open. */
@@ -52,53 +71,145 @@ export class Router {
    */
   #behind: Bundle[] = [];
   #waitingBytes = 0;
-  #orderNext = 1;
-  #tick = 0;
   #noRoomSince = -1;
   #ended = false;
-  /** Rises whenever commands begin to go somewhere else. */
-  routeEpoch = 1;
+  /** Where commands go now (lane.ts); another number whenever they begin to go somewhere else. */
+  #route: number;
 
-  constructor(group: GroupReplica, forwarder: Forwarder, host: RouterHost) {
+  constructor(group: GroupId, forwarder: Forwarder, host: RouterHost) {
     this.group = group;
-    this.#forwarder = forwarder;
+    this.forwarder = forwarder;
     this.#host = host;
+    this.#route = host.numbering.nextRoute();
   }
 
   /** Commands that other nodes' doors forward are taken. */
   get leads(): boolean {
-    return !this.#ended && this.group.isLeader;
+    return !this.#ended && this.#replica?.isLeader === true;
   }
+
+  get replica(): GroupReplica | null {
+    return this.#replica;
+  }
+
+  /** Who leads, as far as this node knows; "" = nobody. */
+  get leader(): { readonly node: string; readonly term: number } {
+    const replica = this.#replica;
+    if (replica === null) return this.#hint;
+    const node = replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
+    return { node: node ?? "", term: replica.core.term };
+  }
+
+  /** Nobody waits for anything, and nothing is here that could answer. */
+  get isIdle(): boolean {
+    return this.#replica === null && this.#waitingBytes === 0 && this.forwarder.isIdle;
+  }
+
+  // ------------------------------------------------------------------------------------------- where to
+
+  /** This node serves a replica of the group from now on. */
+  attach(replica: GroupReplica): void {
+    assert(this.#replica === null, "a node holds one replica of a group");
+    this.#replica = replica;
+    this.onLeaderChange();
+  }
+
+  /** The replica is closed for good: what it had is told what is known, the others go to other nodes. */
+  detach(): void {
+    const replica = this.#replica;
+    if (replica === null) return;
+    this.#replica = null;
+    this.#asked = "";
+    replica.end();
+    this.#writes = this.#dropForwarded(this.#writes);
+    this.#reads = this.#dropForwarded(this.#reads);
+    this.#release();
+    this.#redirect(null);
+  }
+
+  /** The nodes that hold a replica, by the map. */
+  setHolders(nodes: readonly string[]): void {
+    this.#holders = nodes.filter((node) => node !== this.#host.node);
+  }
+
+  /** `node` leads in `term`, it is said; a hint of an older term is worth nothing (hazard F9). */
+  hear(node: string, term: number): void {
+    if (node === "" || term <= this.#hint.term) return;
+    this.#hint = { node, term };
+    if (this.#replica === null && node !== this.#host.node) this.#ask(node);
+  }
+
+  /** A node that was asked does not lead. */
+  onNotLeader(from: string, term: number, leader: string): void {
+    this.hear(leader, term);
+    if (this.#replica !== null || this.#asked !== from) return;
+    const knows = leader !== "" && leader !== this.#host.node && leader !== from && term >= this.#hint.term;
+    this.#ask(knows ? leader : this.#nextHolder(from));
+  }
+
+  #ask(node: string): void {
+    if (node === this.#asked) return;
+    this.#asked = node;
+    this.#redirect(node === "" ? null : node);
+    this.#host.wake();
+  }
+
+  #redirect(node: string | null): void {
+    this.#route = this.#host.numbering.nextRoute();
+    this.#noRoomSince = -1;
+    this.forwarder.retarget(node);
+  }
+
+  /** The first node behind this one, in turn, that can be reached; "" if none can. */
+  #nextHolder(node: string): string {
+    const holders = this.#holders;
+    const from = holders.indexOf(node) + 1;
+    for (let i = 0; i < holders.length; i++) {
+      const next = holders[(from + i) % holders.length] as string;
+      if (next !== node && this.#host.canForward(next)) return next;
+    }
+    return "";
+  }
+
+  /** Whom to send commands to; null: nobody now. */
+  #destination(): string | null {
+    const replica = this.#replica;
+    if (replica !== null) return replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
+    if (this.#asked === "" || !this.#host.canForward(this.#asked)) {
+      const { node } = this.#hint;
+      const isGood = node !== "" && node !== this.#asked && node !== this.#host.node;
+      const next = isGood && this.#host.canForward(node) ? node : this.#nextHolder(this.#asked);
+      if (next !== "") this.#ask(next);
+    }
+    return this.#asked === "" ? null : this.#asked;
+  }
+
+  // ------------------------------------------------------------------------------------------- taking in
 
   /**
    * Takes the command in `view`, of connection `lane`. False: not now, and nothing was taken; the door stops
    * reading that connection and asks again after a turn.
    */
-  admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+  admit(view: CommandView, frameAt: number, slot: number, lane: Lane, origin: Origin, tag: number): boolean {
     if (this.#ended) {
-      origin.fail(tag, lane.enter(Lane.bucket(slotOfCommand(view)), !view.isWrite), REPLICA_GONE);
+      origin.fail(tag, lane.enter(slot, !view.isWrite), REPLICA_GONE);
       return true;
     }
     if (this.#waitingBytes > WAITING_BYTES_MAX) return false;
-    // Commands of one connection are never on their way to two nodes: they could overtake each other.
-    if (lane.routeEpoch !== this.routeEpoch) {
-      if (lane.outstanding > 0) return false;
-      lane.routeEpoch = this.routeEpoch;
-    }
-    const bucket = Lane.bucket(slotOfCommand(view));
-    const rides = view.isWrite || lane.readRides(bucket);
-    if (rides && lane.writeWaits(bucket)) return false;
+    const rides = view.isWrite || lane.readRides(slot);
+    if (rides && lane.writeWaits(slot)) return false;
     if (rides && !view.isWrite && lane.ridesFull) return false;
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
-      origin.fail(tag, lane.enter(bucket, !rides), refusal); // counted in and out again
+      origin.fail(tag, lane.enter(slot, !rides), refusal); // counted in and out again
       return true;
     }
+    if (!lane.take(slot, this.#route)) return false;
     const size = view.end - frameAt;
     const bundle = this.#open(rides ? this.#writes : this.#reads, size);
     const start = bundle.writer.length;
     bundle.writer.range(view.bytes, frameAt, view.end);
-    const mark = rides && !view.isWrite ? lane.enterRiding(bucket) : lane.enter(bucket, !rides);
+    const mark = rides && !view.isWrite ? lane.enterRiding(slot) : lane.enter(slot, !rides);
     bundle.add(start, origin, tag, mark);
     this.#waitingBytes += size;
     return true;
@@ -107,56 +218,66 @@ export class Router {
   /** Why this command must not be proposed; null if it may. */
   #refusal(view: CommandView, rides: boolean): string | null {
     if (!rides) return null;
-    if (this.#noRoomSince >= 0 && this.#tick - this.#noRoomSince > ROOM_TICKS_MAX) return DISK_FULL;
-    const { store } = this.group;
+    if (this.#noRoomSince >= 0 && this.#now - this.#noRoomSince > ROOM_TICKS_MAX) return DISK_FULL;
+    const store = this.#replica?.store;
+    if (store === undefined) return null; // the leader's node looks
     return store.memoryRefusal(view) ?? store.sessionRefusal(view);
   }
 
   #open(list: Bundle[], size: number): Bundle {
     let bundle = list.at(-1);
     if (bundle === undefined || bundle.given || !bundle.fits(size)) {
-      bundle = new Bundle(list === this.#writes ? 2 * this.group.bundleBytesExpected : 0);
-      bundle.sinceTick = this.#tick;
-      bundle.order = this.#orderNext++;
+      bundle = new Bundle(list === this.#writes ? 2 * (this.#replica?.bundleBytesExpected ?? 0) : 0);
+      bundle.sinceTick = this.#now;
+      bundle.order = this.#host.numbering.nextOrder();
       list.push(bundle);
     }
     return bundle;
   }
 
+  get #now(): number {
+    return this.#host.numbering.tick;
+  }
+
+  // ------------------------------------------------------------------------------------------- sending on
+
   /** Sends on what has come in. Once a turn. */
   flush(): void {
     if (this.#ended) return;
-    this.group.noticeLeader(); // before anything goes to a former one, or past what a former one left open
-    if (this.#behind.length > 0 && !this.group.hasOrphans) this.#release();
-    if (this.group.isLeader) this.#flushHere();
-    else if (this.group.core.leader !== 0) this.#flushThere(this.group.core.leader);
+    const replica = this.#replica;
+    replica?.noticeLeader(); // before anything goes to a former one, or past what a former one left open
+    if (this.#behind.length > 0 && replica?.hasOrphans !== true) this.#release();
+    if (replica?.isLeader === true) this.#flushHere(replica);
+    else if (this.#waitingBytes > 0) this.#flushThere();
   }
 
-  #flushHere(): void {
+  #flushHere(group: GroupReplica): void {
     while (this.#writes.length > 0) {
       const bundle = this.#writes[0] as Bundle;
       if (this.#host.syncing() && this.#writes.length === 1 && bundle.bytes < BATCH_BYTES_EARLY) break;
-      if (!this.group.propose(bundle)) {
-        if (!this.group.isDiskFull(bundle.bytes)) this.#noRoomSince = -1;
-        else if (this.#noRoomSince < 0) this.#noRoomSince = this.#tick;
+      if (!group.propose(bundle)) {
+        if (!group.isDiskFull(bundle.bytes)) this.#noRoomSince = -1;
+        else if (this.#noRoomSince < 0) this.#noRoomSince = this.#now;
         break;
       }
       this.#noRoomSince = -1;
       this.#writes.shift();
       this.#waitingBytes -= sizeOf(bundle);
     }
-    while (this.#reads.length > 0 && this.group.read(this.#reads[0] as Bundle)) {
+    while (this.#reads.length > 0 && group.read(this.#reads[0] as Bundle)) {
       this.#waitingBytes -= sizeOf(this.#reads.shift() as Bundle);
     }
-    if (this.#writes.length === 0) this.group.proposeTime();
+    if (this.#writes.length === 0) group.proposeTime();
   }
 
-  #flushThere(leader: ReplicaId): void {
+  #flushThere(): void {
+    const node = this.#destination();
+    if (node === null) return;
     for (const list of [this.#writes, this.#reads]) {
       while (list.length > 0) {
         const first = list[0] as Bundle;
         if (first.count > FORWARD_COMMANDS_MAX) list.splice(0, 1, ...first.split(FORWARD_COMMANDS_MAX));
-        if (!this.#forwarder.send(leader, list[0] as Bundle, list === this.#writes)) break;
+        if (!this.forwarder.send(node, list[0] as Bundle, list === this.#writes)) break;
         this.#waitingBytes -= sizeOf(list.shift() as Bundle);
       }
     }
@@ -195,19 +316,19 @@ export class Router {
     this.#host.wake();
   }
 
+  /** The replica here knows another leader, or none. */
   onLeaderChange(): void {
-    if (this.#ended) return;
-    this.routeEpoch++;
-    this.#noRoomSince = -1;
-    if (!this.group.isLeader) {
+    const replica = this.#replica;
+    if (this.#ended || replica === null) return;
+    if (!replica.isLeader) {
       this.#writes = this.#dropForwarded(this.#writes);
       this.#reads = this.#dropForwarded(this.#reads);
-      if (this.group.hasOrphans) {
+      if (replica.hasOrphans) {
         this.#behind.push(...this.#writes);
         this.#writes = [];
       }
     }
-    this.#forwarder.onLeaderChange();
+    this.#redirect(replica.isLeader ? null : this.#destination());
     this.#host.wake();
   }
 
@@ -232,13 +353,12 @@ export class Router {
 
   tick(): void {
     if (this.#ended) return;
-    this.#tick++;
-    const before = this.#tick - COMMAND_TICKS_MAX;
-    this.group.giveUpBefore(before);
+    const before = this.#now - COMMAND_TICKS_MAX;
+    this.#replica?.giveUpBefore(before);
     const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
-    if (this.#noRoomSince >= 0 && this.group.canPropose(wanted)) this.#noRoomSince = -1;
-    this.#forwarder.tick();
-    this.#forwarder.giveUpBefore(before);
+    if (this.#noRoomSince >= 0 && this.#replica?.canPropose(wanted) === true) this.#noRoomSince = -1;
+    this.forwarder.tick();
+    this.forwarder.giveUpBefore(before);
     this.#giveUpParked(before);
   }
 
@@ -254,15 +374,12 @@ export class Router {
     }
   }
 
-  /**
-   * The replica is closed for good on this node: removed, or quarantined. Whoever waits is told what is known, and
-   * nobody is taken in any more.
-   */
+  /** The group is no more: whoever waits is told what is known, and nobody is taken in any more. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.group.end();
-    this.#forwarder.end();
+    this.#replica?.end();
+    this.forwarder.end();
     for (const list of [this.#behind, this.#writes, this.#reads]) {
       for (const bundle of list.splice(0)) bundle.endAll(false);
     }

@@ -22,6 +22,7 @@ import { HostedReplica } from "./hosted.ts";
 import type { KnownPeers } from "./known_peers.ts";
 import type { Peers } from "./peers.ts";
 import { Replacement } from "./replacement.ts";
+import type { Routing } from "./routing.ts";
 
 const BLANK =
   "this node holds no replica of the shard yet; the shard's leader gives it one. If no node of this cluster ever ran " +
@@ -36,6 +37,7 @@ export type SeatHost = {
   readonly platform: Platform;
   readonly options: OpenOptions;
   readonly peers: Peers;
+  readonly routing: Routing;
   readonly known: KnownPeers;
   wake(): void;
   /** The node cannot go on. */
@@ -182,7 +184,7 @@ export class Seat {
   /** Serves the replica that was found, or made. */
   #serve({ born, log }: Opened, store: Store): void {
     if (born === null || log === null) return;
-    const { platform, options, peers, known } = this.#host;
+    const { platform, options, peers, routing, known } = this.#host;
     const { dir, layout } = options;
     const host = this.#host;
     this.#hosted = new HostedReplica(
@@ -192,6 +194,7 @@ export class Seat {
         layout,
         wal: log.wal,
         peers,
+        routing,
         wake: () => host.wake(),
         fatal: (error) => host.fatal(error),
         onLeader: (group) => host.onLeader(group),

@@ -1,10 +1,11 @@
 /** Forwarding, at the door's side. */
 import t from "tap";
 import { utf8, Writer } from "../../src/base/bytes.ts";
+import { slotOf } from "../../src/ring/slot.ts";
 import { Bundle } from "../../src/server/bundle.ts";
 import { NO_ANSWER, UNCERTAIN } from "../../src/server/fate.ts";
 import { FORWARD_COMMANDS_MAX, Forwarder } from "../../src/server/forwarder.ts";
-import { Lane } from "../../src/server/lane.ts";
+import { Numbering } from "../../src/server/numbering.ts";
 import { CommandView, OP, type Op, type Session } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { ReplyEncoder } from "../../src/wire/native_reply.ts";
@@ -13,9 +14,11 @@ import { FORWARD_STATUS, type ForwardStatus } from "../../src/wire/peer_encode.t
 import type { ReplySink } from "../../src/wire/reply.ts";
 import { FakeOrigin } from "./doubles.ts";
 
+const slotOfText = (key: string): number => slotOf(utf8(key), 0, utf8(key).length);
+
 type Command = readonly [op: Op, keys: readonly string[], tag: number];
 
-/** Commands of one connection; the mark is that of the first key's slot, or of several. */
+/** Commands of one connection. */
 function bundleOf(origin: FakeOrigin, commands: readonly Command[], sinceTick = 0): Bundle {
   const bundle = new Bundle();
   bundle.sinceTick = sinceTick;
@@ -27,29 +30,35 @@ function bundleOf(origin: FakeOrigin, commands: readonly Command[], sinceTick = 
     encoder.end();
     const start = bundle.writer.length;
     bundle.writer.raw(writer.view());
-    bundle.add(start, origin, tag, Lane.bucket(keys.length > 1 ? -1 : 5));
+    bundle.add(start, origin, tag, 0);
   }
   return bundle;
 }
 
-type Sent = { leader: number; id: number; rides: boolean; resumes: boolean; bundle: Bundle };
+type Sent = { node: string; id: number; rides: boolean; resumes: boolean; bundle: Bundle };
 
-/** Its first bytes are zero, so requests are numbered from 1 on. */
-const CLIENT = Uint8Array.of(0, 0, 0, 0, ...Array(12).fill(9));
+const CLIENT = new Uint8Array(16).fill(9);
 
-function world(client = CLIENT) {
-  const state = { open: true, leader: 1 };
+function world(client = CLIENT, numbering = new Numbering()) {
+  const state = { open: true };
+  const hints: { node: string; term: number; leader: string }[] = [];
+  const open = new Set<number>();
   const sent: Sent[] = [];
   const back: { bundle: Bundle; rides: boolean }[] = [];
   const forwarder = new Forwarder(client, {
     canSend: () => state.open,
-    sendRequest: (leader, id, rides, resumes, bundle) =>
-      void sent.push({ leader, id, rides, resumes, bundle }),
-    currentLeader: () => state.leader,
+    openRequest: () => {
+      const id = numbering.nextRequest();
+      open.add(id);
+      return id;
+    },
+    closeRequest: (id) => void open.delete(id),
+    sendRequest: (node, id, rides, resumes, bundle) => void sent.push({ node, id, rides, resumes, bundle }),
+    onNotLeader: (node, term, leader) => void hints.push({ node, term, leader }),
     leaderTimeMs: () => 1_000_000,
     giveBack: (bundle, rides) => void back.push({ bundle, rides }),
   });
-  return { state, sent, back, forwarder, origin: new FakeOrigin() };
+  return { state, sent, back, hints, open, forwarder, origin: new FakeOrigin() };
 }
 
 function sessionOf(bundle: Bundle, i: number): Session | null {
@@ -78,15 +87,14 @@ const ok = (request: number, ordinal: number): ForwardReply =>
   reply(request, ordinal, (sink) => sink.simple("OK"));
 
 t.test("C8: a write whose reply was lost is sent again under the same number", (t) => {
-  const { sent, back, forwarder, origin, state } = world();
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["k"], 1]]), true);
+  const { sent, back, forwarder, origin } = world();
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["k"], 1]]), true);
   const first = sessionOf((sent[0] as Sent).bundle, 0);
   t.match(first, { seq: 1, floor: 1, after: 0, notAfter: 1_050_000 });
-  forwarder.lost(1);
+  forwarder.lost("n1");
   t.equal(back.length, 1);
   t.ok(back[0]?.bundle.sent, "whether it took effect is not known");
-  state.leader = 2;
-  forwarder.send(2, back[0]?.bundle as Bundle, true);
+  forwarder.send("n2", back[0]?.bundle as Bundle, true);
   t.same(sessionOf((sent[1] as Sent).bundle, 0), first);
   t.ok(forwarder.onReply(ok(1, 0)), "what the former one says is late");
   t.equal(origin.replies.size, 0);
@@ -98,7 +106,7 @@ t.test("C8: a write whose reply was lost is sent again under the same number", (
 t.test("order: each write names the one before it, and the floor is the oldest without an answer", (t) => {
   const { sent, forwarder, origin } = world();
   forwarder.send(
-    1,
+    "n1",
     bundleOf(origin, [
       [OP.getDel, ["a"], 1],
       [OP.get, ["a"], 2],
@@ -107,7 +115,7 @@ t.test("order: each write names the one before it, and the floor is the oldest w
     true,
   );
   const other = new FakeOrigin("other");
-  forwarder.send(1, bundleOf(other, [[OP.getDel, ["a"], 9]]), true);
+  forwarder.send("n1", bundleOf(other, [[OP.getDel, ["a"], 9]]), true);
   const sessions = [0, 1, 2].map((i) => sessionOf((sent[0] as Sent).bundle, i));
   t.same(
     sessions.map((s) => [s?.seq, s?.after]),
@@ -120,7 +128,7 @@ t.test("order: each write names the one before it, and the floor is the oldest w
   );
   t.match(sessionOf((sent[1] as Sent).bundle, 0), { seq: 4, after: 0, floor: 1 }, "another connection");
   for (const ordinal of [0, 1, 2]) forwarder.onReply(ok(1, ordinal));
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 4]]), true);
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 4]]), true);
   t.match(sessionOf((sent[2] as Sent).bundle, 0), { seq: 5, after: 0, floor: 4 });
   t.end();
 });
@@ -128,19 +136,19 @@ t.test("order: each write names the one before it, and the floor is the oldest w
 t.test("C8: numbers come back wherever a command got its answer", (t) => {
   const { sent, back, forwarder, origin } = world();
   forwarder.send(
-    1,
+    "n1",
     bundleOf(origin, [
       [OP.getDel, ["a"], 1],
       [OP.getDel, ["a"], 2],
     ]),
     true,
   );
-  forwarder.lost(1);
+  forwarder.lost("n1");
   const bundle = back[0]?.bundle as Bundle; // this node leads now, and proposed them itself
   origin.begin().simple("OK");
   bundle.end(0);
   bundle.failUnknown(1);
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 3]]), true);
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 3]]), true);
   t.match(sessionOf((sent[1] as Sent).bundle, 0), { seq: 3, floor: 3, after: 0 });
   t.end();
 });
@@ -148,7 +156,7 @@ t.test("C8: numbers come back wherever a command got its answer", (t) => {
 t.test("C7: writes over several slots are sent once; lost, their outcome is unknown", (t) => {
   const { sent, back, forwarder, origin } = world();
   forwarder.send(
-    1,
+    "n1",
     bundleOf(origin, [
       [OP.del, ["a", "b"], 1],
       [OP.mget, ["a", "b"], 2],
@@ -157,7 +165,7 @@ t.test("C7: writes over several slots are sent once; lost, their outcome is unkn
     true,
   );
   t.equal(sessionOf((sent[0] as Sent).bundle, 0), null);
-  forwarder.lost(1);
+  forwarder.lost("n1");
   t.same(
     [...origin.replies],
     [
@@ -173,20 +181,23 @@ t.test(
   "C11: a node that does not lead is not asked again at once, and hears that its refusal arrived",
   (t) => {
     const { sent, back, forwarder, origin } = world();
-    forwarder.send(1, bundleOf(origin, [[OP.del, ["a", "b"], 1]]), true);
-    forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 2]]), true);
+    forwarder.send("n1", bundleOf(origin, [[OP.del, ["a", "b"], 1]]), true);
+    forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 2]]), true);
     forwarder.onReply(row(1, 0, FORWARD_STATUS.notLeader));
     t.same(back[0]?.bundle.tags, [1], "certainly not executed, so it is sent again, several slots or not");
     t.notOk(back[0]?.bundle.sent);
     const again = back[0]?.bundle as Bundle;
-    t.notOk(forwarder.send(1, again, true));
+    t.notOk(forwarder.send("n1", again, true));
     forwarder.tick();
     forwarder.tick();
-    t.notOk(forwarder.send(1, again, true), "one is still open there, which may have been refused as well");
+    t.notOk(
+      forwarder.send("n1", again, true),
+      "one is still open there, which may have been refused as well",
+    );
     forwarder.onReply(row(2, 0, FORWARD_STATUS.notLeader));
     forwarder.tick();
     forwarder.tick();
-    t.ok(forwarder.send(1, again, true));
+    t.ok(forwarder.send("n1", again, true));
     t.same(
       sent.map(({ resumes }) => resumes),
       [false, false, true],
@@ -198,7 +209,7 @@ t.test(
 t.test("TRYAGAIN of the state machine is between the nodes; any other error is the caller's", (t) => {
   const { back, forwarder, origin } = world();
   forwarder.send(
-    1,
+    "n1",
     bundleOf(origin, [
       [OP.getDel, ["a"], 1],
       [OP.getDel, ["a"], 2],
@@ -213,19 +224,18 @@ t.test("TRYAGAIN of the state machine is between the nodes; any other error is t
 });
 
 t.test("C7: a refusal counts if every attempt was refused; else nobody knows", (t) => {
-  const { back, forwarder, origin, state } = world();
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  const { back, forwarder, origin } = world();
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
   forwarder.onReply(row(1, 0, FORWARD_STATUS.refused, undefined, "OOM no memory"));
   t.equal(origin.replies.get(1), "-OOM no memory");
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["b"], 2]], 40), true);
-  forwarder.lost(1);
-  state.leader = 2;
-  forwarder.send(2, back[0]?.bundle as Bundle, true);
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["b"], 2]], 40), true);
+  forwarder.lost("n1");
+  forwarder.send("n2", back[0]?.bundle as Bundle, true);
   forwarder.onReply(row(3, 0, FORWARD_STATUS.refused, undefined, "OOM no memory"));
   t.notOk(origin.replies.has(2), "the first attempt may have taken effect: it is asked again");
   t.ok(back[1]?.bundle.sent);
   for (let i = 0; i < 3; i++) forwarder.tick();
-  forwarder.send(2, back[1]?.bundle as Bundle, true);
+  forwarder.send("n2", back[1]?.bundle as Bundle, true);
   forwarder.onReply(row(4, 0, FORWARD_STATUS.unknown, undefined, UNCERTAIN));
   t.equal(origin.replies.get(2), `-${UNCERTAIN}`);
   t.end();
@@ -233,9 +243,9 @@ t.test("C7: a refusal counts if every attempt was refused; else nobody knows", (
 
 t.test("nobody waits for ever, whatever order requests were sent in", (t) => {
   const { forwarder, origin } = world();
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]], 50), true);
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]], 50), true);
   forwarder.send(
-    1,
+    "n1",
     bundleOf(
       origin,
       [
@@ -246,7 +256,7 @@ t.test("nobody waits for ever, whatever order requests were sent in", (t) => {
     ),
     true,
   ); // it came back once
-  forwarder.send(1, bundleOf(origin, [[OP.get, ["c"], 4]], 10), false);
+  forwarder.send("n1", bundleOf(origin, [[OP.get, ["c"], 4]], 10), false);
   forwarder.giveUpBefore(20);
   t.same(
     [...origin.replies],
@@ -264,42 +274,42 @@ t.test("nobody waits for ever, whatever order requests were sent in", (t) => {
 t.test("I1: no more than the credits are on their way; a larger one goes alone", (t) => {
   const { sent, forwarder, origin } = world();
   const many: Command[] = Array.from({ length: FORWARD_COMMANDS_MAX }, (_, i) => [OP.get, ["k"], i]);
-  t.ok(forwarder.send(1, bundleOf(origin, many), false));
-  t.notOk(forwarder.send(1, bundleOf(origin, [[OP.get, ["k"], -1]]), false));
+  t.ok(forwarder.send("n1", bundleOf(origin, many), false));
+  t.notOk(forwarder.send("n1", bundleOf(origin, [[OP.get, ["k"], -1]]), false));
   for (let i = 0; i < many.length; i++) forwarder.onReply(ok(1, i));
   const large: Command[] = Array.from({ length: 2 * FORWARD_COMMANDS_MAX }, (_, i) => [
     OP.get,
     ["k"],
     5000 + i,
   ]);
-  t.ok(forwarder.send(1, bundleOf(origin, large), false));
-  t.notOk(forwarder.send(1, bundleOf(origin, [[OP.get, ["k"], -1]]), false));
+  t.ok(forwarder.send("n1", bundleOf(origin, large), false));
+  t.notOk(forwarder.send("n1", bundleOf(origin, [[OP.get, ["k"], -1]]), false));
   t.equal(sent.length, 2);
   t.end();
 });
 
 t.test("C9: numbers do not run further ahead of the oldest open one than the shard remembers", (t) => {
   const { forwarder, origin } = world();
-  t.ok(forwarder.send(1, bundleOf(origin, [[OP.getDel, ["first"], 0]]), true));
+  t.ok(forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["first"], 0]]), true));
   let request = 1;
   let tag = 1;
   let sends = 0;
   while (sends < 10) {
     const many: Command[] = Array.from({ length: 500 }, () => [OP.getDel, ["k"], tag++]);
-    if (!forwarder.send(1, bundleOf(origin, many), true)) break;
+    if (!forwarder.send("n1", bundleOf(origin, many), true)) break;
     sends++;
     request++;
     for (let i = 0; i < many.length; i++) forwarder.onReply(ok(request, i));
   }
   t.equal(sends, 4, "2000 behind the first one, which has no answer yet");
   forwarder.onReply(ok(1, 0));
-  t.ok(forwarder.send(1, bundleOf(origin, [[OP.getDel, ["k"], -5]]), true));
+  t.ok(forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["k"], -5]]), true));
   t.end();
 });
 
 t.test("a reply that no leader sends closes the connection", (t) => {
   const { forwarder, origin } = world();
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
   t.notOk(forwarder.onReply(ok(1, 7)), "there is no such command");
   t.notOk(forwarder.onReply(row(1, 0, FORWARD_STATUS.ok, Uint8Array.of(99))), "that is no reply");
   t.equal(origin.undone, 1);
@@ -309,13 +319,12 @@ t.test("a reply that no leader sends closes the connection", (t) => {
 });
 
 t.test("a leader that others know by now loses nothing that was sent to it", (t) => {
-  const { back, forwarder, origin, state } = world();
-  forwarder.send(1, bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
-  forwarder.send(1, bundleOf(origin, [[OP.get, ["b"], 2]]), false);
-  forwarder.onLeaderChange();
+  const { back, forwarder, origin } = world();
+  forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+  forwarder.send("n1", bundleOf(origin, [[OP.get, ["b"], 2]]), false);
+  forwarder.retarget("n1");
   t.equal(back.length, 0, "it still leads");
-  state.leader = 2;
-  forwarder.onLeaderChange();
+  forwarder.retarget("n2");
   t.same(back.map(({ bundle, rides }) => [bundle.tags, rides]).sort(), [
     [[1], true],
     [[2], false],
@@ -323,17 +332,61 @@ t.test("a leader that others know by now loses nothing that was sent to it", (t)
   t.end();
 });
 
-t.test("C10: an answer to what the replica before this one had sent is nobody's", (t) => {
-  const before = world(new Uint8Array(16).fill(0x11));
-  const after = world(new Uint8Array(16).fill(0xfe));
-  before.forwarder.send(1, bundleOf(before.origin, [[OP.getDel, ["a"], 1]]), true);
+t.test("C10: an answer to what another group's forwarder had sent is nobody's", (t) => {
+  const numbering = new Numbering();
+  const before = world(new Uint8Array(16).fill(0x11), numbering);
+  const after = world(new Uint8Array(16).fill(0xfe), numbering);
+  before.forwarder.send("n1", bundleOf(before.origin, [[OP.getDel, ["a"], 1]]), true);
   before.forwarder.end();
   t.same([...before.origin.replies], [[1, `-${UNCERTAIN}`]]);
-  after.forwarder.send(1, bundleOf(after.origin, [[OP.getDel, ["b"], 2]]), true); // over the same connection
+  after.forwarder.send("n1", bundleOf(after.origin, [[OP.getDel, ["b"], 2]]), true); // over the same connection
   t.ok(after.forwarder.onReply(ok((before.sent[0] as Sent).id, 0)), "it is late, and harms nothing");
   t.equal(after.origin.replies.size, 0);
   t.ok(after.forwarder.onReply(ok((after.sent[0] as Sent).id, 0)));
   t.same([...after.origin.replies], [[2, "OK"]]);
-  for (const { id } of [...before.sent, ...after.sent]) t.ok(id < 2 ** 36 + 100, "with room above");
+  t.same([...before.open, ...after.open], [], "no number is kept for what is over");
   t.end();
 });
+
+t.test(
+  "C11: who leads is asked for anew only when everything that the wrong node was sent is heard of",
+  (t) => {
+    const { hints, back, forwarder, origin } = world();
+    forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
+    forwarder.send("n1", bundleOf(origin, [[OP.del, ["a", "b"], 2]]), true);
+    forwarder.onReply({ ...row(1, 0, FORWARD_STATUS.notLeader, undefined, "n3"), term: 7 });
+    t.same(hints, [], "the other one would be taken for lost, and its outcome for unknown");
+    forwarder.onReply({ ...row(2, 0, FORWARD_STATUS.notLeader, undefined, "n3"), term: 7 });
+    t.same(hints, [{ node: "n1", term: 7, leader: "n3" }]);
+    forwarder.retarget("n3");
+    t.same([origin.replies.size, back.length], [0, 2]);
+    t.ok(forwarder.send("n3", back[0]?.bundle as Bundle, true), "there is nothing to wait for there");
+    t.end();
+  },
+);
+
+t.test(
+  "order: a write names the one before it on its slot, not one on a slot that shares its bucket",
+  (t) => {
+    const { sent, forwarder, origin } = world();
+    const twin = Array.from({ length: 1_000_000 }, (_, i) => `k${i}`).find(
+      (key) => slotOfText(key) === (slotOfText("k") + 1024) % 16_384,
+    ) as string;
+    forwarder.send(
+      "n1",
+      bundleOf(origin, [
+        [OP.getDel, ["k"], 1],
+        [OP.getDel, [twin], 2],
+        [OP.getDel, ["k"], 3],
+      ]),
+      true,
+    );
+    const sessions = [0, 1, 2].map((i) => sessionOf((sent[0] as Sent).bundle, i));
+    t.same(
+      sessions.map((s) => s?.after),
+      [0, 0, 1],
+      "either may move away, and takes only its own slot's answers along",
+    );
+    t.end();
+  },
+);

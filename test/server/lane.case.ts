@@ -2,9 +2,9 @@
 import t from "tap";
 import { Lane } from "../../src/server/lane.ts";
 
-const A = Lane.bucket(7);
-const B = Lane.bucket(8);
-const WIDE = Lane.bucket(-1);
+const A = 7;
+const B = 8;
+const WIDE = -1;
 
 t.test("order: a read behind a write of the same slot rides in the log, others go beside it", (t) => {
   const lane = new Lane();
@@ -48,7 +48,7 @@ t.test("order: a read that rides counts as a write, and few ride at once", (t) =
   const marks = Array.from({ length: 64 }, () => lane.enterRiding(A));
   t.ok(lane.ridesFull);
   t.notOk(lane.writeWaits(A), "writes may follow it in the log");
-  t.ok(marks.every((mark) => Lane.bucketOf(mark) === A));
+  t.ok(marks.every((mark) => Lane.slotOf(mark) === A));
   for (const mark of marks) lane.leave(mark);
   t.notOk(lane.ridesFull);
   t.ok(lane.readRides(A));
@@ -62,5 +62,44 @@ t.test("every command leaves once", (t) => {
   const mark = lane.enter(A, true);
   lane.leave(mark);
   t.throws(() => lane.leave(mark), /leaves once/);
+  t.end();
+});
+
+t.test("order: commands of one slot never go two ways at once; those of others are not held up", (t) => {
+  const lane = new Lane();
+  t.ok(lane.take(A, 1));
+  const first = lane.enter(A, false);
+  t.notOk(lane.take(A, 2), "the first one is on its way elsewhere");
+  t.ok(lane.take(A, 1));
+  t.ok(lane.take(B, 2), "another slot goes where it likes");
+  const other = lane.enter(B, true);
+  t.notOk(lane.take(A, 2));
+  t.notOk(lane.take(B, 1), "reads count as well");
+  t.ok(lane.take(A, 1));
+  t.notOk(lane.take(A + 1024, 2), "a bucket that is shared waits without need");
+  lane.leave(first);
+  t.ok(lane.take(A, 2), "everything of that slot was answered");
+  t.notOk(lane.take(B, 1));
+  lane.leave(other);
+  t.ok(lane.take(B, 3));
+  t.end();
+});
+
+t.test("order: a command over several slots goes where all others went, and they wait behind it", (t) => {
+  const lane = new Lane();
+  t.ok(lane.take(WIDE, 1));
+  const wide = lane.enter(WIDE, false);
+  t.equal(Lane.slotOf(wide), -1);
+  t.notOk(lane.take(A, 2));
+  t.ok(lane.take(A, 1));
+  const one = lane.enter(A, false);
+  lane.leave(wide);
+  t.notOk(lane.take(WIDE, 2));
+  t.ok(lane.take(B, 2));
+  const two = lane.enter(B, false);
+  for (const route of [1, 2]) t.notOk(lane.take(WIDE, route), "there are two ways in use");
+  lane.leave(one);
+  lane.leave(two);
+  t.ok(lane.take(WIDE, 2));
   t.end();
 });

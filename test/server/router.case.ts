@@ -5,10 +5,12 @@ import type { Bundle } from "../../src/server/bundle.ts";
 import { DISK_FULL, NO_LEADER, REPLICA_GONE, UNCERTAIN } from "../../src/server/fate.ts";
 import { Forwarder } from "../../src/server/forwarder.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
+import { slotOfCommand } from "../../src/server/keys.ts";
 import { Lane } from "../../src/server/lane.ts";
+import { Numbering } from "../../src/server/numbering.ts";
 import { Proposals } from "../../src/server/proposals.ts";
 import { ReadRounds } from "../../src/server/read_rounds.ts";
-import { COMMAND_TICKS_MAX, Router } from "../../src/server/router.ts";
+import { COMMAND_TICKS_MAX, Router, type RouterHost } from "../../src/server/router.ts";
 import { CommandView, OP, type Op } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { FakeOrigin } from "./doubles.ts";
@@ -55,6 +57,7 @@ function groupOf(state: State) {
       get leader() {
         return state.leader;
       },
+      term: 1,
     },
     store: { memoryRefusal: () => null, sessionRefusal: () => null },
     bundleBytesExpected: 0,
@@ -73,6 +76,19 @@ function groupOf(state: State) {
     canPropose: () => state.hasRoom,
     isDiskFull: () => !state.hasRoom && !state.syncing,
     giveUpBefore: () => {},
+    end: () => {},
+  };
+}
+
+/** Of n1, which holds the replica, if there is one. */
+function hostOf(state: { syncing: boolean; leader: number; down?: ReadonlySet<string> }): RouterHost {
+  return {
+    numbering: new Numbering(),
+    node: "n1",
+    syncing: () => state.syncing,
+    canForward: (node) => state.down?.has(node) !== true,
+    leaderNode: () => `n${state.leader}`,
+    wake: () => {},
   };
 }
 
@@ -80,28 +96,30 @@ function world() {
   const state = freshState();
   const group = groupOf(state);
   const forwarder = {
-    send: (_leader: number, bundle: Bundle) => {
+    send: (_node: string, bundle: Bundle) => {
       if (!state.sends) return false;
       state.sent.push(bundle);
       return true;
     },
-    onLeaderChange: () => {},
+    retarget: () => {},
     tick: () => {},
     giveUpBefore: () => {},
   };
-  const router = new Router(group as unknown as GroupReplica, forwarder as unknown as Forwarder, {
-    syncing: () => state.syncing,
-    wake: () => {},
-  });
+  const host = hostOf(state);
+  const router = new Router(7, forwarder as unknown as Forwarder, host);
+  router.attach(group as unknown as GroupReplica);
   const origin = new FakeOrigin();
   const lane = new Lane();
   let tag = 0;
   const admit = (op: Op, ...args: readonly string[]): boolean => {
     const view = frame(op, ...args);
-    return router.admit(view, 0, lane, origin, ++tag);
+    return router.admit(view, 0, slotOfCommand(view), lane, origin, ++tag);
   };
   const ticks = (count: number): void => {
-    for (let i = 0; i < count; i++) router.tick();
+    for (let i = 0; i < count; i++) {
+      host.numbering.tick++;
+      router.tick();
+    }
   };
   return { state, router, origin, lane, admit, ticks };
 }
@@ -141,22 +159,23 @@ t.test("while the log is synced the next batch grows", (t) => {
   t.end();
 });
 
-t.test("commands of one connection are never on their way to two nodes", (t) => {
+t.test("order: commands of one connection and slot are never on their way to two nodes", (t) => {
   const { state, router, origin, lane, admit } = world();
   admit(OP.getDel, "a");
   router.flush();
   state.isLeader = false;
   state.leader = 2;
   router.onLeaderChange();
-  t.notOk(admit(OP.getDel, "b"), "the first one is still open");
+  t.notOk(admit(OP.getDel, "a"), "the first one is still open");
+  t.ok(admit(OP.getDel, "b"), "another slot's are not held up");
   const [first] = state.proposed;
   if (first === undefined) throw new Error("it was proposed");
   origin.begin().simple("OK");
   first.end(0);
   lane.leave(first.mark(0));
-  t.ok(admit(OP.getDel, "b"));
+  t.ok(admit(OP.getDel, "a"));
   router.flush();
-  t.equal(state.sent.length, 1);
+  t.same(tags(state.sent), [3, 4]);
   t.end();
 });
 
@@ -298,33 +317,37 @@ function closable() {
     read: (bundle: Bundle) => reads.ask(bundle, () => true),
     end: () => {
       proposals.end();
-      reads.end();
+      for (const lost of reads.end()) router.giveBack(lost, false);
     },
   };
-  const forwarder = new Forwarder(new Uint8Array(16), {
+  const host = hostOf(state);
+  const forwarder: Forwarder = new Forwarder(new Uint8Array(16), {
     canSend: () => state.sends,
-    sendRequest: (_leader, id) => void state.requests.push(id),
-    currentLeader: () => state.leader,
+    openRequest: () => host.numbering.nextRequest(),
+    closeRequest: () => {},
+    sendRequest: (_node, id, _rides, _resumes, bundle) => {
+      state.requests.push(id);
+      state.sent.push(bundle);
+    },
     leaderTimeMs: () => 1_000_000,
     giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+    onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
   });
-  const router: Router = new Router(group as unknown as GroupReplica, forwarder, {
-    syncing: () => false,
-    wake: () => {},
-  });
+  const router: Router = new Router(7, forwarder, host);
+  router.attach(group as unknown as GroupReplica);
   const origin = new FakeOrigin();
   const door = new FakeOrigin("door");
   door.takesBack = true;
   const lane = new Lane();
   const admit = (tag: number, op: Op, ...args: readonly string[]): boolean =>
-    router.admit(frame(op, ...args), 0, lane, origin, tag);
+    router.admit(frame(op, ...args), 0, slotOfCommand(frame(op, ...args)), lane, origin, tag);
   const follow = (): void => {
     state.isLeader = false;
     state.leader = 2;
     proposals.leadershipEnded(2, false);
     router.onLeaderChange();
   };
-  return { state, router, forwarder, proposals, reads, origin, door, lane, admit, follow };
+  return { state, host, router, forwarder, proposals, reads, origin, door, lane, admit, follow };
 }
 
 t.test("C7: a leader's replica is closed: what it proposed is open, the rest was not done", (t) => {
@@ -392,10 +415,10 @@ t.test("C7: what came back from a lost leader is open, and so is what waits behi
   second.follow();
   second.admit(1, OP.getDel, "sent");
   second.router.flush();
-  second.forwarder.lost(2); // it waits to be sent again
+  second.forwarder.lost("n2"); // it waits to be sent again
   second.router.end();
   t.same([...second.origin.replies], [[1, `-${UNCERTAIN}`]]);
-  forwarder.lost(2);
+  forwarder.lost("n2");
   t.end();
 });
 
@@ -416,5 +439,150 @@ t.test("a closed replica's router takes nothing in, whoever asks, and does no mo
   router.onLeaderChange();
   for (let i = 0; i < 2 * COMMAND_TICKS_MAX; i++) router.tick();
   t.same([state.proposed, state.requests], [[], []]);
+  t.end();
+});
+
+t.test("C7: a replica is closed for good: what it had not proposed is carried out elsewhere", (t) => {
+  const { state, host, router, forwarder, proposals, reads, origin, door, admit } = closable();
+  router.setHolders(["n1", "n2", "n3"]);
+  admit(1, OP.getDel, "proposed");
+  admit(2, OP.get, "asked");
+  router.admitForwarded(frame(OP.getDel, "k"), 0, true, door, 71);
+  router.flush();
+  state.hasRoom = false;
+  admit(3, OP.getDel, "waits");
+  router.admitForwarded(frame(OP.getDel, "waits"), 0, true, door, 73);
+  router.flush();
+  router.detach();
+  t.same([...origin.replies], [[1, `-${UNCERTAIN}`]], "the others' logs decide");
+  t.same([door.left, door.takenBack, door.replies.size], [[71], [73], 0], "doors ask elsewhere");
+  router.flush();
+  t.same(tags(state.sent), [3, 2], "n2 is asked");
+  reads.confirm(1, 1);
+  t.equal(proposals.decide(1, 1, () => {})?.count, 0);
+  const ok = Uint8Array.of(0);
+  const row = { ordinal: 0, status: 0, bytes: ok, start: 0, end: 1, text: "", term: 0 } as const;
+  for (const request of state.requests) t.ok(forwarder.onReply({ ...row, request }));
+  t.equal(origin.replies.get(2), "(nil)");
+  t.ok(router.isIdle);
+  t.notOk(router.leads);
+  host.wake();
+  t.end();
+});
+
+/** A node that holds no replica of the group; n2, n3 and n4 do. */
+function bare() {
+  const down = new Set<string>();
+  const state = { ...freshState(), down };
+  const host = hostOf(state);
+  const sent: { node: string; id: number; tags: number[] }[] = [];
+  const forwarder: Forwarder = new Forwarder(new Uint8Array(16), {
+    canSend: (node) => !down.has(node),
+    openRequest: () => host.numbering.nextRequest(),
+    closeRequest: () => {},
+    sendRequest: (node, id, _rides, _resumes, bundle) => void sent.push({ node, id, tags: [...bundle.tags] }),
+    leaderTimeMs: () => 1_000_000,
+    giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+    onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
+  });
+  const router: Router = new Router(7, forwarder, host);
+  router.setHolders(["n1", "n2", "n3", "n4"]);
+  const origin = new FakeOrigin();
+  const lane = new Lane();
+  const admit = (tag: number, op: Op, ...args: readonly string[]): boolean => {
+    const view = frame(op, ...args);
+    return router.admit(view, 0, slotOfCommand(view), lane, origin, tag);
+  };
+  /** The node answers a request of one command. */
+  const refuse = (id: number, term: number, leader: string): void => {
+    const row = { request: id, ordinal: 0, status: 1, bytes: new Uint8Array(0), start: 0, end: 0 } as const;
+    forwarder.onReply({ ...row, text: leader, term });
+  };
+  const turn = (): void => {
+    for (let i = 0; i < 3; i++) {
+      host.numbering.tick++;
+      router.tick();
+    }
+    router.flush();
+  };
+  return { down, router, origin, lane, admit, refuse, turn, sent };
+}
+
+t.test("a node without a replica asks those that hold one, in turn, until one knows who leads", (t) => {
+  const { down, admit, refuse, turn, sent, origin } = bare();
+  down.add("n2");
+  admit(1, OP.getDel, "k");
+  turn();
+  t.match(sent, [{ node: "n3", tags: [1] }], "n1 is this node, and n2 cannot be reached");
+  refuse(1, 4, "");
+  turn();
+  t.match(sent[1], { node: "n4", tags: [1] }, "n3 knows nobody");
+  refuse(2, 5, "n2");
+  turn();
+  t.match(
+    sent[2],
+    { node: "n3", tags: [1] },
+    "n2 is said to lead, and cannot be reached: perhaps n3 knows better",
+  );
+  down.delete("n2");
+  refuse(3, 5, "n2");
+  turn();
+  t.match(sent[3], { node: "n2", tags: [1] });
+  t.equal(origin.replies.size, 0);
+  t.end();
+});
+
+t.test("F9: of hints on who leads the one of the highest term counts, in whatever order they come", (t) => {
+  const { router, admit, turn, sent } = bare();
+  router.hear("n3", 6);
+  router.hear("n2", 5);
+  admit(1, OP.get, "k");
+  turn();
+  t.equal(sent[0]?.node, "n3");
+  router.hear("n4", 6);
+  t.same(router.leader, { node: "n3", term: 6 });
+  router.hear("n4", 7);
+  turn();
+  t.same(
+    sent.map(({ node }) => node),
+    ["n3", "n4"],
+    "what n3 was asked is asked again",
+  );
+  t.end();
+});
+
+t.test("C11: nodes that name each other, or this one, are asked in turn and not for ever", (t) => {
+  const { router, admit, refuse, turn, sent, origin } = bare();
+  admit(1, OP.getDel, "k");
+  for (let i = 0; i < 200; i++) {
+    turn();
+    const last = sent.at(-1);
+    if (last !== undefined && sent.length === i + 1) refuse(last.id, 3, i % 3 === 0 ? "n1" : last.node);
+  }
+  t.ok(new Set(sent.map(({ node }) => node)).size === 3, "each of them was asked");
+  t.same([...origin.replies], [[1, `-${NO_LEADER}`]], "and none took it");
+  t.ok(router.isIdle);
+  t.end();
+});
+
+t.test("order: commands behind one that is on its way to a former leader wait for its answer", (t) => {
+  const { router, admit, turn, lane, sent, origin } = bare();
+  router.hear("n3", 6);
+  admit(1, OP.getDel, "k");
+  turn();
+  router.hear("n4", 7);
+  t.notOk(admit(2, OP.getDel, "k"));
+  t.ok(admit(3, OP.getDel, "another"));
+  turn();
+  t.same(
+    sent.slice(1).map(({ node, tags }) => [node, tags]),
+    [
+      ["n4", [1]],
+      ["n4", [3]],
+    ],
+  );
+  origin.begin().simple("OK");
+  lane.leave(0 + slotOfCommand(frame(OP.get, "k")));
+  t.ok(admit(2, OP.getDel, "k"));
   t.end();
 });

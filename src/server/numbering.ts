@@ -1,0 +1,27 @@
+/** Numbers that are unique in this run of a node, for all its groups together; and its clock, in ticks. */
+
+/** Requests to other nodes stay below 2^37 (forward_server.ts); nobody has waited since they were last at 1. */
+const REQUEST_MAX = 2 ** 37 - 1;
+
+export class Numbering {
+  /** Since the start; deadlines are counted in it. */
+  tick = 0;
+  #order = 0;
+  #route = 0;
+  #request = 0;
+
+  /** Rises with every bundle that is opened: what is given back goes before all that came later. */
+  nextOrder(): number {
+    return ++this.#order;
+  }
+
+  /** For another way that commands go (lane.ts). */
+  nextRoute(): number {
+    return ++this.#route;
+  }
+
+  nextRequest(): number {
+    this.#request = this.#request < REQUEST_MAX ? this.#request + 1 : 1;
+    return this.#request;
+  }
+}

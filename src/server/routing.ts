@@ -1,0 +1,229 @@
+/**
+ * Routing: brings each command that came in at this node to the group that serves its slot (design sections 8, 9).
+ *
+ *     door --admit--> slot --> Router of its group --> the replica here, or the leader's node (router.ts)
+ *
+ * What is known of slots comes from the map and from those who refused a command because its slot has moved. Each
+ * piece of it carries the slot's epoch, and the higher epoch wins, slot by slot, whichever way it was heard (hazard
+ * F9); none of it is trusted: whether a slot is served is judged where the command takes effect.
+ *
+ * A router exists for every group that the map names or that has a replica here. One that is named no more, has no
+ * replica and nobody waiting goes.
+ */
+import { present } from "../base/assert.ts";
+import type { Random } from "../platform/platform.ts";
+import { SLOT_COUNT } from "../ring/slot.ts";
+import type { GroupId } from "../wal/types.ts";
+import { type ClusterMap, type MapNode, mergeMaps } from "../wire/cluster_map.ts";
+import type { CommandView } from "../wire/command.ts";
+import type { ForwardReply } from "../wire/peer_decode.ts";
+import type { Bundle, Origin } from "./bundle.ts";
+import { NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
+import { Forwarder } from "./forwarder.ts";
+import type { GroupReplica } from "./group.ts";
+import { slotOfCommand } from "./keys.ts";
+import type { Lane } from "./lane.ts";
+import { Numbering } from "./numbering.ts";
+import { Router, type RouterHost } from "./router.ts";
+
+/** Routers that nobody needs any more are looked for this often. */
+const SWEEP_TICKS = 100;
+
+export type RoutingHost = Omit<RouterHost, "numbering"> & {
+  readonly random: Random;
+  /** This node's wall clock. */
+  wallMs(): number;
+  /** Sends the frames of `bundle`; only after `canForward`. */
+  sendForward(
+    node: string,
+    group: GroupId,
+    request: number,
+    rides: boolean,
+    resumes: boolean,
+    bundle: Bundle,
+  ): void;
+};
+
+/** Slots that a group serves, as somebody says. */
+export type SlotClaim = { readonly first: number; readonly last: number; readonly epoch: number };
+
+export class Routing {
+  readonly #host: RoutingHost;
+  readonly #numbering = new Numbering();
+  readonly #routers = new Map<GroupId, Router>();
+  /** By slot; null: nobody is known to serve it. */
+  readonly #bySlot: (Router | null)[] = new Array<Router | null>(SLOT_COUNT).fill(null);
+  readonly #epochs = new Float64Array(SLOT_COUNT);
+  /** Who waits for the answers to a request that is on its way. */
+  readonly #requests = new Map<number, Forwarder>();
+  #map: ClusterMap | null = null;
+
+  constructor(host: RoutingHost) {
+    this.#host = host;
+  }
+
+  /** The newest map that was heard of, with the newest hints. */
+  get map(): ClusterMap | null {
+    return this.#map;
+  }
+
+  // ------------------------------------------------------------------------------------------- what is known
+
+  /** An older map than the one at hand adds hints at most. */
+  setMap(heard: ClusterMap): void {
+    const map = this.#map === null ? heard : mergeMaps(this.#map, heard);
+    this.#map = map;
+    const nameOf = (place: number): string => (map.nodes[place] as MapNode).id;
+    for (const { group, replicas, leader } of map.shards) {
+      const router = this.#router(group);
+      router.setHolders(replicas.map(nameOf));
+      if (leader !== null) router.hear(nameOf(leader.node), leader.term);
+    }
+    for (const [first, last, shard, epoch] of map.ranges) {
+      this.claim(present(map.shards[shard], "a range names a shard").group, [{ first, last, epoch }]);
+    }
+    this.#host.wake();
+  }
+
+  /** `node` leads `group` in `term`. */
+  hint(group: GroupId, node: string, term: number): void {
+    this.#routers.get(group)?.hear(node, term);
+  }
+
+  /** `group` serves these slots. Of two that say so of one slot the one with the higher epoch counts. */
+  claim(group: GroupId, slots: readonly SlotClaim[]): void {
+    const router = this.#router(group);
+    for (const { first, last, epoch } of slots) {
+      for (let slot = first; slot <= last; slot++) {
+        if (epoch <= (this.#epochs[slot] as number)) continue;
+        this.#epochs[slot] = epoch;
+        this.#bySlot[slot] = router;
+      }
+    }
+  }
+
+  #router(group: GroupId): Router {
+    return this.#routers.get(group) ?? this.#open(group);
+  }
+
+  #open(group: GroupId): Router {
+    const host = this.#host;
+    const client = new Uint8Array(16);
+    host.random.fill(client);
+    const forwarder: Forwarder = new Forwarder(client, {
+      canSend: (node) => host.canForward(node),
+      openRequest: (owner) => {
+        const id = this.#numbering.nextRequest();
+        this.#requests.set(id, owner);
+        return id;
+      },
+      closeRequest: (id) => void this.#requests.delete(id),
+      sendRequest: (node, id, rides, resumes, bundle) =>
+        host.sendForward(node, group, id, rides, resumes, bundle),
+      leaderTimeMs: () => this.#leaderTimeMs(router),
+      giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+      onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
+    });
+    const router: Router = new Router(group, forwarder, {
+      numbering: this.#numbering,
+      node: host.node,
+      syncing: () => host.syncing(),
+      canForward: (node) => host.canForward(node),
+      leaderNode: (replica) => host.leaderNode(replica),
+      wake: () => host.wake(),
+    });
+    this.#routers.set(group, router);
+    return router;
+  }
+
+  /**
+   * For `notAfter` of what is sent again, where seconds do not matter. Without a replica of that group another one's
+   * time will do: both follow the wall clocks of most nodes.
+   */
+  #leaderTimeMs(router: Router): number {
+    if (router.replica !== null) return router.replica.leaderTimeEstimateMs();
+    for (const { replica } of this.#routers.values())
+      if (replica !== null) return replica.leaderTimeEstimateMs();
+    return Math.floor(this.#host.wallMs());
+  }
+
+  // ------------------------------------------------------------------------------------------- commands
+
+  /**
+   * Takes the command in `view`, of connection `lane`. False: not now, and nothing was taken; the door stops
+   * reading that connection and asks again after a turn.
+   */
+  admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    const slot = slotOfCommand(view);
+    const router = slot < 0 ? this.#anyRouter() : (this.#bySlot[slot] as Router | null);
+    if (router === null) {
+      const text = this.#map === null ? NO_REPLICA : SLOT_NOT_SERVED;
+      origin.fail(tag, lane.enter(slot, !view.isWrite), text); // counted in and out again
+      return true;
+    }
+    const admitted = router.admit(view, frameAt, slot, lane, origin, tag);
+    this.#host.wake();
+    return admitted;
+  }
+
+  #anyRouter(): Router | null {
+    for (const router of this.#routers.values()) return router;
+    return null;
+  }
+
+  /** A node's answer to a command that was forwarded to it; false: it is malformed. */
+  onForwardReply(row: ForwardReply): boolean {
+    return this.#requests.get(row.request)?.onReply(row) ?? true; // given up, or sent again elsewhere
+  }
+
+  /** The connection for forwarded commands to that node is gone. */
+  onForwardDown(node: string): void {
+    for (const { forwarder } of this.#routers.values()) forwarder.lost(node);
+  }
+
+  // ------------------------------------------------------------------------------------------- replicas
+
+  /** This node serves a replica of that group from now on. */
+  attach(replica: GroupReplica): Router {
+    const router = this.#router(replica.group);
+    router.attach(replica);
+    return router;
+  }
+
+  /** It is closed for good. */
+  detach(replica: GroupReplica): void {
+    const router = this.#routers.get(replica.group);
+    if (router?.replica === replica) router.detach();
+  }
+
+  /** Only if there is a replica of the group here. */
+  routerOf(group: GroupId): Router | null {
+    const router = this.#routers.get(group);
+    return router === undefined || router.replica === null ? null : router;
+  }
+
+  // ------------------------------------------------------------------------------------------- the turn
+
+  flush(): void {
+    for (const router of this.#routers.values()) router.flush();
+  }
+
+  tick(): void {
+    this.#numbering.tick++;
+    for (const router of this.#routers.values()) router.tick();
+    if (this.#numbering.tick % SWEEP_TICKS === 0) this.#sweep();
+  }
+
+  #sweep(): void {
+    for (const [group, router] of this.#routers) {
+      if (!router.isIdle || this.#map?.shards.some((shard) => shard.group === group) !== false) continue;
+      if (this.#bySlot.includes(router)) continue;
+      this.#routers.delete(group);
+    }
+  }
+
+  /** Nobody is served any more. */
+  end(): void {
+    for (const router of this.#routers.values()) router.end();
+  }
+}
