@@ -34,9 +34,9 @@ function fakeStore() {
       return state.appliedIndex;
     },
     read: (view: CommandView, _nowMs: number, reply: ReplySink) => {
-      if (state.undecided.has(new TextDecoder().decode(view.arg(0)))) return false;
+      if (state.undecided.has(new TextDecoder().decode(view.arg(0)))) return "undecided";
       reply.integer(state.appliedIndex);
-      return true;
+      return "done";
     },
   };
   return { state, store: store as unknown as Store };

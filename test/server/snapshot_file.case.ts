@@ -176,7 +176,7 @@ t.test("D6: a snapshot that fails gives back its space and its image, wherever i
 
 t.test("snapshots are listed newest first; what is under way is only cleared at a start", (t) => {
   const disk = new MemoryDisk();
-  for (const file of ["9-5.snap", "9-40.snap", "9-7.snap.tmp", "9-8.snap.3.tmp", "readme"])
+  for (const file of ["9-5.snap", "9-40.snap", "7-7.snap.tmp", "7-8.snap.3.tmp", "readme"])
     disk.setContent(`${DIR}/${file}`, Uint8Array.of(1));
   const indexes = disk.run(listSnapshots(disk, DIR)).map(({ index }) => index);
   t.same(indexes, [40, 5]);
