@@ -218,7 +218,7 @@ export class GroupReplica {
 
   /** Something waits for the log to be synced beyond `lsn`. */
   waitsBeyond(lsn: Lsn): boolean {
-    return this.#lastLsn > lsn || this.#gate.isWaiting;
+    return this.#lastLsn > lsn || this.#gate.isWaiting || this.#snapshots.isMarking;
   }
 
   /** The log was synced: appends that waited for room go on. */

@@ -67,7 +67,7 @@ export class HostedReplica {
       platform,
       sendChunk: (chunk) => peers.sendChunk(chunk),
       sendAck: (ack) => peers.sendSnapshotAck(ack),
-      wake: () => host.wake(),
+      wake: () => this.#wake(),
     });
     this.router = host.routing.attach(group);
     this.hashes = new StateHashes(group.replica, {
@@ -89,7 +89,7 @@ export class HostedReplica {
       log,
       wal: host.wal,
       send: (group, message, entries) => host.peers.send(group, message, entries),
-      wake: () => host.wake(),
+      wake: () => this.#wake(),
       touch: () => host.touch(this),
       appendAll: () => host.appendAll(),
       onLeaderChange: (group) => {
@@ -112,6 +112,12 @@ export class HostedReplica {
     };
   }
 
+  /** There is work for this replica in another turn. */
+  #wake(): void {
+    this.#host.touch(this);
+    this.#host.wake();
+  }
+
   #openSnapshots(born: BornReplica, group: GroupReplica): Snapshots {
     const { platform, dir, wal } = this.#host;
     const snapshots = new Snapshots(`${dir}/snapshots`, {
@@ -123,7 +129,7 @@ export class HostedReplica {
       isReplaying: () => group.isReplaying,
       metaAt: (index) => group.core.metaAt(index),
       compacted: (meta) => group.compactedTo(group.keptFrom(meta.index)),
-      wake: () => this.#host.wake(),
+      wake: () => this.#wake(),
     });
     snapshots.begin(born.snapshot?.name ?? null, born.snapshot?.bytes ?? 0, born.logBytes);
     return snapshots;

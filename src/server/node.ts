@@ -268,6 +268,11 @@ export function addressesOf({ map }: Routing): NodeAddress[] {
   });
 }
 
+/** The limits in force are the log's. */
+function makeStore(): KeyValueStore {
+  return new KeyValueStore(storeSettings(0));
+}
+
 function fixedOptions({ id, dir }: NodeConfig, { layout, init }: FixedCluster): Omit<OpenOptions, "events"> {
   const { cluster, group, nodes, settings } = layout;
   const replica = nodes.findIndex((node) => node.id === id) + 1;
@@ -276,7 +281,7 @@ function fixedOptions({ id, dir }: NodeConfig, { layout, init }: FixedCluster): 
     node: id,
     cluster,
     segmentBytes: settings.segmentBytes,
-    makeStore: () => new KeyValueStore(storeSettings(settings.memoryBytesMax)),
+    makeStore,
     founding: init ? { group, replica, entry: bootstrapEntry(layout) } : null,
     groups: [group],
     hasOthers: nodes.length > 1,
@@ -294,7 +299,7 @@ function managedOptions(
     node: id,
     cluster: null,
     segmentBytes,
-    makeStore: () => new KeyValueStore(storeSettings(0)), // the limits in force are the log's
+    makeStore,
     founding: null,
     groups: null,
     hasOthers: true,

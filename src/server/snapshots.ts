@@ -84,6 +84,11 @@ export class Snapshots {
     return this.#latestBytes;
   }
 
+  /** A mark of it is in the log, and not synced yet. */
+  get isMarking(): boolean {
+    return this.#marked !== null;
+  }
+
   get dir(): string {
     return this.#dir;
   }

@@ -144,7 +144,7 @@ t.test("A12: a log of a replica that was given up since is not served from", (t)
     const identity = JSON.parse(
       Buffer.from(yield* readFile(disk, "/n3/node.json", 4096)).toString(),
     ) as object;
-    const text = JSON.stringify({ ...identity, replica: 4 });
+    const text = JSON.stringify({ ...identity, replicas: { [cluster.layout.group]: 4 } });
     yield* replaceFile(disk, "/n3", "node.json", Buffer.from(text));
   });
   cluster.start(2);
