@@ -13,7 +13,7 @@ import { RespConnection } from "./resp_connection.ts";
 export type NodeView = {
   readonly id: string;
   readonly addr: string;
-  /** Where it serves HTTP; none does yet. */
+  /** Where it serves HTTP; null if it does not, or does not answer. */
   readonly http: string | null;
   readonly pid: number | null;
   readonly alive: boolean;
@@ -90,7 +90,7 @@ export function merge(reports: Reports): ClusterView {
   const nodes = reports.map(({ id, addr, report }) => ({
     id,
     addr,
-    http: null,
+    http: report?.http ?? null,
     pid: report?.pid ?? null,
     alive: report !== null,
     waits: report?.waits ?? null,

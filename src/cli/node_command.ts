@@ -19,6 +19,7 @@ const STOP_MS_MAX = 10_000;
 type NodeArgs = {
   id: string;
   listen: string;
+  http?: string;
   dir: string;
   layout: string;
   init: boolean;
@@ -38,6 +39,7 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
       .command(replaceCommand)
       .option("id", { ...OWN, demandOption: true, describe: "This node's id in the layout" })
       .option("listen", { ...OWN, demandOption: true, describe: "HOST:PORT for clients and peers" })
+      .option("http", { ...OWN, describe: "HOST:PORT for HTTP; the layout's, if it names one" })
       .option("dir", { ...OWN, demandOption: true, describe: "Data directory" })
       .option("layout", {
         ...OWN,
@@ -80,6 +82,7 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
         `--listen ${args.listen} differs from the layout, where ${args.id} is at ${self.host}:${self.port}`,
       );
     }
+    const http = httpOf(args.http ?? self?.http);
     fs.mkdirSync(args.dir, { recursive: true, mode: 0o700 });
     takePidFile(args.dir);
     const config = {
@@ -89,6 +92,7 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
       init: args.init,
       version: VERSION,
       pid: process.pid,
+      ...(http === null ? {} : { http }),
     };
     node = new NucleusNode(createPlatform(log), config, (error) => {
       log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error) });
@@ -102,9 +106,18 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
       dropPidFile(args.dir);
       refuse(error, exitCodeFor(error));
     }
-    log.write("info", "listening", { addr: args.listen, dir: args.dir, ...recovery(node) });
+    const http = node.config.http === undefined ? {} : { http: `${node.config.http.host}:${node.http.port}` };
+    log.write("info", "listening", { addr: args.listen, ...http, dir: args.dir, ...recovery(node) });
   });
   stopOnSignals(node, args);
+}
+
+/** Null: no HTTP. */
+function httpOf(text: string | undefined): { host: string; port: number } | null {
+  if (text === undefined) return null;
+  const address = parseAddress(text);
+  if (address !== null) return address;
+  throw new NucleusError("EUSAGE", "--http must be HOST:PORT, for example 127.0.0.1:8001");
 }
 
 function exitCodeFor(error: unknown): number {
@@ -166,6 +179,13 @@ function readLayoutFile(path: string): string {
   }
 }
 
+/** Where it could not listen: for clients, or for HTTP. */
+function placeOf(error: unknown): string | null {
+  const { address, port } = error as { readonly address?: unknown; readonly port?: unknown };
+  const isKnown = typeof address === "string" && typeof port === "number";
+  return isKnown ? `${address.includes(":") ? `[${address}]` : address}:${port}` : null;
+}
+
 /** Says who has the address, as far as this machine lets us see. */
 function takenText(listen: string): string {
   const holder = listenerOf(parseAddress(listen)?.port ?? 0);
@@ -181,7 +201,7 @@ function takenText(listen: string): string {
 function explain(error: unknown, args: NodeArgs): string {
   switch (codeOf(error)) {
     case "EADDRINUSE":
-      return takenText(args.listen);
+      return takenText(placeOf(error) ?? args.listen);
     case "EADDRNOTAVAIL":
       return `${args.listen} is not an address of this machine`;
     case "EACCES":

@@ -31,6 +31,8 @@ export type NodeReport = {
   readonly node: string;
   readonly cluster: string;
   readonly addr: string;
+  /** Where it serves HTTP; null if it does not. */
+  readonly http: string | null;
   readonly pid: number;
   readonly version: string;
   /** Why it holds no replica; null if it does. */
@@ -59,6 +61,7 @@ export function parseReport(text: string): NodeReport {
     node: from.text("node"),
     cluster: from.text("cluster"),
     addr: from.text("addr"),
+    http: from.textOrNull("http"),
     pid: from.number("pid"),
     version: from.text("version"),
     waits: from.textOrNull("waits"),

@@ -27,6 +27,7 @@ import { Doors } from "./doors.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
 import { type HostedReplica, TICK_MS } from "./hosted.ts";
+import { type HttpAddress, HttpService } from "./http_service.ts";
 import { KnownPeers } from "./known_peers.ts";
 import type { Lane } from "./lane.ts";
 import { fixedMap, type Layout, membersOf } from "./layout.ts";
@@ -48,6 +49,8 @@ export type NodeConfig = {
   readonly init: boolean;
   readonly version: string;
   readonly pid: number;
+  /** Where HTTP is served, if it is. */
+  readonly http?: HttpAddress;
 };
 
 /** For checkers: what the node did, as it happened. */
@@ -67,6 +70,7 @@ export class NucleusNode {
   #routing: Routing | null = null;
   #seat: Seat | null = null;
   readonly #doors: Doors;
+  readonly http: HttpService;
   #turnAsked = false;
   /** Nothing is taken, sent or written any more. */
   #stopped = false;
@@ -87,6 +91,7 @@ export class NucleusNode {
     this.observer = observer;
     this.#fatal = fatal;
     this.#status = new NodeStatus(this);
+    this.http = new HttpService(this, (...command) => this.#admit(...command));
     this.#doors = new Doors({
       clock: platform.clock,
       random: platform.random,
@@ -135,7 +140,10 @@ export class NucleusNode {
   /** Done when clients can connect; there may be no leader yet. */
   start(done: Done<void>): void {
     runTask(this.#start(), (error) => {
-      if (error !== null) this.#listener?.close(() => {});
+      if (error !== null) {
+        this.#listener?.close(() => {});
+        this.http.close();
+      }
       done(error, undefined);
     });
   }
@@ -153,6 +161,7 @@ export class NucleusNode {
     this.#listener = yield* wait<Listener>((done) => {
       this.platform.net.listen(self.host, self.port, (connection) => this.#onConnection(connection), done);
     });
+    yield* this.http.listen();
     const store = new KeyValueStore(storeSettings(layout));
     const opened = yield* openNode(this.platform, this.#openOptions(), store);
     if (this.#stopping !== null) {
@@ -160,6 +169,7 @@ export class NucleusNode {
       throw new NucleusError("ESTOPPED", "it was told to stop while it started");
     }
     this.#open(opened, store);
+    this.http.isOpen = true;
     this.#peers?.dialAll();
     if (this.#hosted?.isAlone === true) this.#hosted.group.core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
@@ -274,6 +284,7 @@ export class NucleusNode {
     this.#stopTicks?.();
     this.#hosted?.stop();
     this.#doors.close();
+    this.http.close();
     this.#peers?.close();
     if (this.wal === null) stopping.done(null, undefined);
     else runTask(this.wal.close(), stopping.done);
@@ -380,6 +391,7 @@ export class NucleusNode {
     this.#peers?.flush();
     this.#seat?.endTurn();
     this.#doors.flush();
+    this.http.flush();
   }
 
   statusJson(): string {

@@ -143,6 +143,7 @@ export class NodeStatus implements NodeInfo {
       node: config.id,
       cluster: config.layout.cluster,
       addr: this.address,
+      http: config.http === undefined ? null : `${config.http.host}:${this.#node.http.port}`,
       pid: config.pid,
       version: config.version,
       uptimeMs: this.#uptimeMs(),

@@ -11,6 +11,7 @@ export function report(node: string, shard: Partial<ShardReport>): NodeReport {
     node,
     cluster: "00112233445566778899aabbccddeeff",
     addr,
+    http: null,
     pid: 100 + Number(node.slice(1)),
     waits: null,
     version: "0.1.0",
