@@ -41,6 +41,14 @@ const BIRTH_TEXT =
 /** What may lie in a directory that a cluster is made in. */
 const HARMLESS = [BIRTH, "nucleus.pid", "lost+found", `${LAYOUT}.tmp`];
 
+/** A node's HTTP port lies this far above its own (design: base + 1000 + i). */
+export const HTTP_PORTS_ABOVE = 1000;
+
+/** Where a node of a local cluster serves HTTP. Layouts of earlier versions do not say. */
+export function httpOf({ host, port, http }: NodeAddress): string {
+  return http ?? showAddress({ host, port: port + HTTP_PORTS_ABOVE });
+}
+
 /** Finds the cluster in `path`, or plans one if nothing is there. Nothing is written. */
 export function openTree(path: string, wish: TreeWish): ClusterTree {
   const dir = resolve(path);
@@ -64,13 +72,14 @@ function newLayout({ nodes, basePort }: TreeWish): Layout {
   const list = Array.from({ length: nodes ?? NODES_DEFAULT }, (_, i) => ({
     id: `n${i + 1}`,
     addr: `127.0.0.1:${base + i + 1}`,
+    http: `127.0.0.1:${base + HTTP_PORTS_ABOVE + i + 1}`,
   }));
   return parseLayout(JSON.stringify({ cluster: randomBytes(16).toString("hex"), nodes: list }));
 }
 
 /** Writes a new tree to the disk; the nodes' directories come with their first start. */
 export function makeTree({ dir, layoutPath, layout }: ClusterTree): void {
-  const nodes = layout.nodes.map((node) => ({ id: node.id, addr: showAddress(node) }));
+  const nodes = layout.nodes.map((node) => ({ id: node.id, addr: showAddress(node), http: httpOf(node) }));
   fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
   writeSynced(join(dir, BIRTH), BIRTH_TEXT);
   writeSynced(`${layoutPath}.tmp`, `${JSON.stringify({ cluster: layout.cluster, nodes }, null, 2)}\n`);

@@ -2,6 +2,7 @@
 /** The program `nucleus`: reads the command line and runs one verb. Each verb is a module of its own. */
 import yargs, { type CommandModule } from "yargs";
 import { createPlatform } from "../platform/node.ts";
+import { createHttp } from "../platform/node_http.ts";
 import { markCommandWords } from "./argv_words.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
 import { leaderCommand } from "./leader_command.ts";
@@ -34,7 +35,7 @@ const commands: readonly Verb[] = [
   statusCommand,
   leaderCommand,
   simCommand,
-  nodeCommand(createPlatform),
+  nodeCommand((log) => ({ ...createPlatform(log), http: createHttp() })),
 ];
 const VERBS = commands.map(({ command }) => command.split(" ", 1)[0] as string);
 

@@ -3,7 +3,14 @@ import * as fs from "node:fs";
 import type { Argv } from "yargs";
 import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
 import type { Log, LogLevel, Platform } from "../platform/platform.ts";
-import { addressText, checkSettings, parseAddress, parseLayout, SETTINGS_DEFAULT } from "../server/layout.ts";
+import {
+  checkSettings,
+  type Layout,
+  type NodeAddress,
+  parseAddress,
+  parseLayout,
+  SETTINGS_DEFAULT,
+} from "../server/layout.ts";
 import { type FixedCluster, type ManagedCluster, NucleusNode } from "../server/node.ts";
 import { isName, NAME_RULE } from "../wire/shapes.ts";
 import { jsonLog } from "./json_log.ts";
@@ -46,10 +53,10 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
       .command(replaceCommand)
       .option("id", { ...OWN, demandOption: true, describe: "This node's id in the layout" })
       .option("listen", { ...OWN, demandOption: true, describe: "HOST:PORT for clients and peers" })
+      .option("http", { ...OWN, describe: "HOST:PORT for HTTP; the layout's, if it names one" })
       .option("dir", { ...OWN, demandOption: true, describe: "Data directory" })
       .option("control", { ...OWN, describe: "HOST:PORT[,HOST:PORT..] of the control plane" })
       .option("layout", { ...OWN, describe: "Instead of --control: JSON file with cluster, nodes, settings" })
-      .option("http", { ...OWN, describe: "HOST:PORT for HTTP" })
       .option("zone", { ...OWN, default: "", describe: "Nodes of one zone may fail together" })
       .option("election-ms", {
         type: "number",
@@ -89,19 +96,19 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
   let node: NucleusNode;
   try {
     const listen = hostPort(args.listen, "--listen");
-    const http = args.http === undefined ? null : hostPort(args.http, "--http");
     const cluster =
       args.layout === undefined ? managedCluster(args) : fixedCluster(args, args.layout, listen);
+    const http = args.http ?? (cluster.kind === "fixed" ? selfOf(cluster.layout, args.id)?.http : undefined);
     fs.mkdirSync(args.dir, { recursive: true, mode: 0o700 });
     takePidFile(args.dir);
     const config = {
       id: args.id,
       dir: args.dir,
       ...listen,
-      http: http === null ? "" : addressText(http.host, http.port),
       cluster,
       version: VERSION,
       pid: process.pid,
+      ...(http === undefined ? {} : { http: hostPort(http, "--http") }),
     };
     node = new NucleusNode(createPlatform(log), config, (error) => {
       log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error) });
@@ -128,12 +135,16 @@ function hostPort(text: string, option: string): HostPort {
   throw new NucleusError("EUSAGE", `${option} must be HOST:PORT, for example 127.0.0.1:7001, not "${text}"`);
 }
 
+function selfOf({ nodes }: Layout, id: string): NodeAddress | undefined {
+  return nodes.find((node) => node.id === id);
+}
+
 /** A group over fixed nodes; the layout says where this one is. */
 function fixedCluster(args: NodeArgs, path: string, listen: HostPort): FixedCluster {
   if (args.control !== undefined)
     throw new NucleusError("EUSAGE", "--layout and --control exclude each other: give one of them");
   const layout = parseLayout(readLayoutFile(path));
-  const self = layout.nodes.find(({ id }) => id === args.id);
+  const self = selfOf(layout, args.id);
   if (self !== undefined && (self.host !== listen.host || self.port !== listen.port)) {
     throw new NucleusError(
       "EUSAGE",

@@ -5,6 +5,7 @@
 import { fromUtf8 } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import type { Reply } from "../wire/resp_client_parse.ts";
+import { Fields } from "./json_fields.ts";
 
 export type ReplicaReport = {
   readonly node: string;
@@ -27,16 +28,25 @@ export type ShardReport = {
   readonly bytes: number;
 };
 
+export type KnownNode = {
+  readonly id: string;
+  readonly addr: string;
+  /** Null: it serves none, or nobody says where. */
+  readonly http: string | null;
+};
+
 export type NodeReport = {
   readonly node: string;
   readonly cluster: string;
   readonly addr: string;
+  /** Where it serves HTTP; null if it does not. */
+  readonly http: string | null;
   readonly pid: number;
   readonly version: string;
   /** Why it holds no replica; null if it does. */
   readonly waits: string | null;
   /** All nodes of the cluster, this one too. */
-  readonly nodes: readonly { readonly id: string; readonly addr: string }[];
+  readonly nodes: readonly KnownNode[];
   readonly shards: readonly ShardReport[];
 };
 
@@ -54,15 +64,20 @@ export function parseReport(text: string): NodeReport {
   } catch {
     throw bad("it is not JSON");
   }
-  const from = new Fields(root, "");
+  const from = new Fields(root, unusable);
   return {
     node: from.text("node"),
     cluster: from.text("cluster"),
     addr: from.text("addr"),
+    http: from.textOrNull("http"),
     pid: from.number("pid"),
     version: from.text("version"),
     waits: from.textOrNull("waits"),
-    nodes: from.list("nodes").map((node) => ({ id: node.text("id"), addr: node.text("addr") })),
+    nodes: from.list("nodes").map((node) => ({
+      id: node.text("id"),
+      addr: node.text("addr"),
+      http: node.has("http") ? node.textOrNull("http") : null,
+    })),
     shards: from.list("shards").map(readShard),
   };
 }
@@ -85,46 +100,8 @@ function readShard(from: Fields): ShardReport {
   };
 }
 
-/** The fields of a JSON object, each taken as the type it must have. */
-class Fields {
-  readonly #values: Readonly<Record<string, unknown>>;
-  readonly #where: string;
-
-  constructor(value: unknown, where: string) {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw bad(`${where || "it"} is not an object`);
-    }
-    this.#values = value as Record<string, unknown>;
-    this.#where = where === "" ? "" : `${where}.`;
-  }
-
-  text(key: string): string {
-    return this.textOrNull(key) ?? this.#wrong(key, "a text");
-  }
-
-  textOrNull(key: string): string | null {
-    const value = this.#values[key];
-    return value === null || typeof value === "string" ? value : this.#wrong(key, "a text");
-  }
-
-  number(key: string): number {
-    return this.numberOrNull(key) ?? this.#wrong(key, "a number");
-  }
-
-  numberOrNull(key: string): number | null {
-    const value = this.#values[key];
-    return value === null || typeof value === "number" ? value : this.#wrong(key, "a number");
-  }
-
-  list(key: string): readonly Fields[] {
-    const value = this.#values[key];
-    if (!Array.isArray(value)) return this.#wrong(key, "a list");
-    return value.map((item, i) => new Fields(item, `${this.#where}${key}[${i}]`));
-  }
-
-  #wrong(key: string, wanted: string): never {
-    throw bad(`${this.#where}${key} is not ${wanted}`);
-  }
+function unusable(why: string): never {
+  throw bad(why);
 }
 
 function bad(why: string): NucleusError {

@@ -3,7 +3,7 @@ import { fromUtf8 } from "../base/bytes.ts";
 import { formatCount } from "../base/units.ts";
 import { SLOT_COUNT, slotOf } from "../ring/slot.ts";
 import { COMMANDS } from "../wire/command_table.ts";
-import { type ClusterView, shardOfSlot } from "./cluster_view.ts";
+import { type ClusterView, placeOfSlot } from "./cluster_view.ts";
 import { counted, type Paint } from "./output.ts";
 import { COLON_COMMANDS, colonNames } from "./repl_colon_table.ts";
 import { type ColonContext, kill, start } from "./repl_kill.ts";
@@ -74,9 +74,14 @@ function commandHelp(about: string, paint: Paint): string {
 
 export function explainText(key: Uint8Array, view: ClusterView): string {
   const slot = slotOf(key, 0, key.length);
-  const shard = shardOfSlot(view);
+  const place = placeOfSlot(view, slot);
   const lines = [`slot      ${slot} of ${formatCount(SLOT_COUNT)}, by CRC16 of ${quoted(hashedPart(key))}`];
-  if (shard === null) return [...lines, "shard     unknown: no node answered"].join("\n");
+  if (place === null) {
+    const why =
+      view.shards.length === 0 ? "no shard is known" : "no node that was asked knows whose the slot is";
+    return [...lines, `shard     unknown: ${why}`].join("\n");
+  }
+  const { shard, epoch } = place;
   const voters = shard.replicas.filter(({ role }) => role !== "learner");
   const majority = Math.floor(voters.length / 2) + 1;
   const addr = view.nodes.find(({ id }) => id === shard.leader)?.addr;
@@ -85,6 +90,9 @@ export function explainText(key: Uint8Array, view: ClusterView): string {
   return [
     ...lines,
     `shard     ${shard.id}, which serves ${shard.slots === SLOT_COUNT ? "all" : formatCount(shard.slots)} slots`,
+    ...(view.shards.length > 1 || epoch > 1
+      ? [`epoch     ${epoch}${epoch === 1 ? ", as in the first layout" : ", which brought this slot here"}`]
+      : []),
     `leader    ${leader}`,
     `replicas  ${shard.replicas.map(({ node }) => node).join(" ")}`,
     `a write   goes to the leader; acknowledged when ${majority} of ${voters.length} have it on disk`,

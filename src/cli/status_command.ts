@@ -2,7 +2,7 @@
 import type { Argv } from "yargs";
 import { codeOf, messageOf } from "../base/errors.ts";
 import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
-import { type ClusterView, healthOf, viewCluster } from "./cluster_view.ts";
+import { type ClusterView, healthOf, viewCluster, viewJson } from "./cluster_view.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { CliError, paintFor, sentence } from "./output.ts";
 import { ownCommandText } from "./own_command.ts";
@@ -23,7 +23,7 @@ export const statusCommand = {
 async function runStatus(args: StatusArguments): Promise<void> {
   const view = await viewOrExplain(addressFrom(args, process.env.NUCLEUS_ADDR));
   if (args.json) {
-    console.log(JSON.stringify(view));
+    console.log(viewJson(view));
   } else {
     const paint = paintFor(process.stdout, process.env);
     const texts = [

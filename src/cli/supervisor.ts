@@ -9,7 +9,7 @@ import * as fs from "node:fs";
 import { performance } from "node:perf_hooks";
 import type { NodeAddress } from "../server/layout.ts";
 import { showAddress } from "./address.ts";
-import { type ClusterTree, isUnborn, logPath, nodeDir } from "./cluster_dir.ts";
+import { type ClusterTree, httpOf, isUnborn, logPath, nodeDir } from "./cluster_dir.ts";
 import { shellCommand } from "./output.ts";
 import { ownCommand } from "./own_command.ts";
 
@@ -118,7 +118,8 @@ export class Supervisor {
   #arguments(node: NodeAddress): string[] {
     const { layoutPath } = this.#tree;
     const dir = nodeDir(this.#tree, node);
-    return ["node", "--id", node.id, "--listen", showAddress(node), "--dir", dir, "--layout", layoutPath];
+    const where = ["--listen", showAddress(node), "--http", httpOf(node), "--dir", dir];
+    return ["node", "--id", node.id, ...where, "--layout", layoutPath];
   }
 
   #start(child: Child): void {

@@ -7,7 +7,8 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf } from "../base/errors.ts";
 import type { NodeAddress } from "../server/layout.ts";
-import { type ClusterTree, makeTree, nodeDir, unusable } from "./cluster_dir.ts";
+import { readAddress } from "./address.ts";
+import { type ClusterTree, httpOf, makeTree, nodeDir, unusable } from "./cluster_dir.ts";
 import { EXIT } from "./exit_codes.ts";
 import { isNodeProcess, listenerOf } from "./local_process.ts";
 import { CliError, listed } from "./output.ts";
@@ -31,7 +32,11 @@ export async function claim(tree: ClusterTree): Promise<void> {
     left = livingNodes(tree);
   }
   if (left.length > 0) throw nodesRunAlready(tree, left);
-  for (const node of tree.layout.nodes) await checkPort(tree, node);
+  for (const node of tree.layout.nodes) {
+    await checkPort(tree, node);
+    const http = readAddress(httpOf(node));
+    if (http !== null) await checkPort(tree, { id: node.id, ...http });
+  }
   try {
     if (tree.isNew) makeTree(tree);
     takePidFile(tree.dir);

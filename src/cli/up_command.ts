@@ -5,7 +5,7 @@
  * or a restart, is told on stderr. Exit code 0 after a clean stop.
  */
 import type { Argv } from "yargs";
-import { BASE_PORT_DEFAULT, NODES_DEFAULT, openTree } from "./cluster_dir.ts";
+import { BASE_PORT_DEFAULT, HTTP_PORTS_ABOVE, NODES_DEFAULT, openTree } from "./cluster_dir.ts";
 import { EXIT } from "./exit_codes.ts";
 import { CliError } from "./output.ts";
 import { LocalRun } from "./up_run.ts";
@@ -85,7 +85,7 @@ function checkOptions({ json, repl, nodes, shards, control, "base-port": basePor
   if (nodes !== undefined && !isWhole(nodes, 1, NODES_MAX)) {
     throw new CliError(EXIT.usage, `--nodes must be a whole number from 1 to ${NODES_MAX}.`);
   }
-  const portMax = 65_535 - NODES_MAX;
+  const portMax = 65_535 - HTTP_PORTS_ABOVE - NODES_MAX;
   if (basePort !== undefined && !isWhole(basePort, 1, portMax)) {
     throw new CliError(EXIT.usage, `--base-port must be a whole number from 1 to ${portMax}.`);
   }

@@ -116,7 +116,7 @@ export class LocalRun {
       nodes.map(async (node) => {
         const report = await askNode(node, 500).catch(() => null);
         const own = report !== null && report.cluster === cluster && report.node === node.id;
-        return { id: node.id, addr: showAddress(node), report: own ? report : null };
+        return { id: node.id, addr: showAddress(node), http: null, report: own ? report : null };
       }),
     );
   }

@@ -1,6 +1,6 @@
 /** What `up` prints when the cluster is ready: for people, or as one line of JSON for programs. */
 import { showAddress } from "./address.ts";
-import { type ClusterTree, logPath, nodeDir } from "./cluster_dir.ts";
+import { type ClusterTree, httpOf, logPath, nodeDir } from "./cluster_dir.ts";
 import type { ClusterView } from "./cluster_view.ts";
 import { type Cell, counted, type Paint, table } from "./output.ts";
 import { ownCommandText, shortPath } from "./own_command.ts";
@@ -16,6 +16,7 @@ export function jsonLine(tree: ClusterTree, view: ClusterView, pidOf: PidOf): st
       id: node.id,
       pid: pidOf(node.id),
       addr: showAddress(node),
+      http: httpOf(node),
       dir: nodeDir(tree, node),
       log: logPath(tree, node),
     })),
@@ -54,6 +55,7 @@ function nodeTable(tree: ClusterTree, view: ClusterView, pidOf: PidOf, paint: Pa
     return [
       node.id,
       showAddress(node),
+      httpOf(node),
       pid === null ? { text: "down", style: "red" } : role,
       pid === null ? "-" : String(pid),
       shortPath(logPath(tree, node)),
@@ -62,6 +64,7 @@ function nodeTable(tree: ClusterTree, view: ClusterView, pidOf: PidOf, paint: Pa
   const columns = [
     { title: "NODE" },
     { title: "ADDRESS" },
+    { title: "HTTP" },
     { title: "ROLE" },
     { title: "PID", numbers: true as const },
     { title: "LOG" },
@@ -90,6 +93,7 @@ function shellLines(tree: ClusterTree, paint: Paint): string {
     `  ${nucleus} repl${port} SET hello world`,
     `  ${nucleus} repl${port} GET hello`,
     `  redis-cli -p ${first?.port ?? 7001}`,
+    `  curl -i http://${first === undefined ? "" : httpOf(first)}/kv/hello`,
     `  ${nucleus} status${port}`,
     `  ${nucleus} repl${port} :kill leader`,
     "Ctrl-C stops the cluster; the data stays, and the same command goes on with it.",

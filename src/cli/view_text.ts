@@ -31,32 +31,50 @@ function stateOf(alive: boolean, waits: boolean): Cell {
 /** Why nodes hold no replica, one paragraph each; "" if all do, or have nothing to do with it. */
 export function waitsText(view: ClusterView): string {
   return view.nodes
-    .filter(({ id, waits }) => waits !== null && view.shards.every((shard) => needs(shard, id)))
+    .filter(({ id, waits }) => waits !== null && isNeeded(view, id))
     .map(({ id, waits }) => `${id} waits: ${waits}.`)
     .join("\n");
 }
 
-/** It has a place in the shard, or there is no shard that could tell. */
-function needs({ replicas }: ShardView, id: string): boolean {
-  return replicas.some(({ node }) => node === id);
+/** It has a place in a shard, or there is no shard that could tell. */
+function isNeeded({ shards }: ClusterView, id: string): boolean {
+  return shards.length === 0 || shards.some(({ replicas }) => replicas.some(({ node }) => node === id));
+}
+
+/** More names than fit into a column are counted. */
+const NAMES_MAX = 6;
+
+export function namesText(names: readonly string[]): string {
+  if (names.length === 0) return "-";
+  const shown = names.length > NAMES_MAX ? names.slice(0, NAMES_MAX - 1) : names;
+  return shown.length === names.length
+    ? names.join(" ")
+    : `${shown.join(" ")} +${names.length - shown.length}`;
 }
 
 export function nodesText(view: ClusterView, paint: Paint, indent = ""): string {
-  const rows = view.nodes.map(({ id, addr, pid, alive, waits }): Cell[] => {
+  const servesHttp = view.nodes.some(({ http }) => http !== null);
+  const several = view.shards.length > 1;
+  const rows = view.nodes.map(({ id, addr, http, pid, alive, waits }): Cell[] => {
     const leads = view.shards.filter(({ leader }) => leader === id).map((shard) => shard.id);
+    const held = view.shards.filter(({ replicas }) => replicas.some(({ node }) => node === id));
     return [
       id,
       addr,
+      ...(servesHttp ? [http ?? "-"] : []),
       stateOf(alive, waits !== null),
       pid === null ? "-" : String(pid),
-      leads.join(" ") || "-",
+      ...(several ? [String(held.length)] : []),
+      namesText(leads),
     ];
   });
   const columns = [
     { title: "NODE" },
     { title: "ADDRESS" },
+    ...(servesHttp ? [{ title: "HTTP" }] : []),
     { title: "STATE" },
     { title: "PID", numbers: true as const },
+    ...(several ? [{ title: "REPLICAS", numbers: true as const }] : []),
     { title: "LEADS" },
   ];
   return table(columns, rows, paint, indent);

@@ -287,7 +287,10 @@ export class Route {
     this.#outlets = this.#outlets.filter((other) => other !== outlet);
     const nowMs = this.#host.clock.monotonicMs();
     if (link.hello === null && this.#home !== null) this.#avoided.set(outlet.name, nowMs + AVOID_MS);
-    if (this.#home === outlet) this.#home = this.#outlets.find(({ isUp }) => isUp) ?? null;
+    if (this.#home === outlet) {
+      this.#home = this.#outlets.find(({ isUp }) => isUp) ?? null;
+      this.#askSoonMs = Math.min(this.#askSoonMs, nowMs); // nobody pushes news until home was asked
+    }
     if (link.knowsNoMap) this.#mapless.set(outlet.name, nowMs + MAPLESS_MS);
     this.#targets = [];
     this.#host.onLost(outlet, reason);
@@ -325,6 +328,7 @@ export class Route {
       if (this.#home === null) {
         this.#home = outlet;
         this.#askedMs = nowMs;
+        this.#askSoonMs = Number.POSITIVE_INFINITY;
       }
     }
     if (!isNew && !isFirst) return;

@@ -5,6 +5,7 @@
  * Its version is the state's: the same on every control process that has applied as much, and never one that was used
  * for something else, across restores too (node_transitions.ts). Hints need none: each has its term.
  */
+import { compareIds } from "../ring/layout.ts";
 import { countSlots } from "../ring/range.ts";
 import type { ClusterMap, MapRange, MapShard } from "../wire/cluster_map.ts";
 import type { Hint, Liveness, View } from "./liveness.ts";
@@ -67,15 +68,26 @@ export function mapJson(map: ClusterMap): object {
       slotCount: countSlots(owned[i] ?? []),
       slots: owned[i],
     })),
+    ranges: map.ranges.map(([first, last, shard, epoch]) => [
+      first,
+      last,
+      map.shards[shard]?.id ?? "",
+      epoch,
+    ]),
   };
 }
 
 export function liveJson(state: MetaState, view: View, liveness: Liveness): object {
+  const slots = state.assignment.counts();
   return {
     version: state.version,
     waitingFor: state.awaited ?? [],
     nodes: ordered(state.nodes).map((node) => liveNode(node, view)),
-    shards: ordered(state.shards).map((shard) => liveShard(shard, view, liveness)),
+    shards: ordered(state.shards).map((shard) => ({
+      ...liveShard(shard, view, liveness),
+      slots: slots.get(shard.id) ?? 0,
+      ...heldJson(view, shard.group),
+    })),
   };
 }
 
@@ -111,6 +123,38 @@ function liveShard(shard: ShardRecord, view: View, liveness: Liveness): object {
     wanted: replicas,
     /** Why the voters are not the wanted ones yet. */
     blocked: leader === null ? "no leader is known" : wantProblem(view, leader.lead, replicas),
+  };
+}
+
+/**
+ * Each replica as last heard. Its lag is in entries, and up to a heartbeat's interval of them is only that its word is
+ * older than the leader's. Keys and bytes are the leader's; without one, of the replica that has applied most.
+ */
+function heldJson(view: View, group: number): object {
+  const lead = view.groups.get(group)?.leader ?? null;
+  const held = [...view.beats.values()].flatMap(({ node, groups }) => {
+    const report = groups.find((one) => one.group === group);
+    return report === undefined ? [] : [{ node, report }];
+  });
+  const ahead = held.toSorted((a, b) => b.report.applied - a.report.applied)[0]?.report;
+  const best = held.find(({ node }) => node === lead?.node)?.report ?? ahead;
+  const roleOf = (node: string, quarantined: boolean): string => {
+    if (quarantined) return "quarantined";
+    if (lead === null) return "unknown";
+    if (node === lead.node) return "leader";
+    return lead.lead.voters.some((voter) => voter.node === node) ? "voter" : "learner";
+  };
+  return {
+    keys: best?.keys ?? 0,
+    bytes: best?.bytes ?? 0,
+    replicas: held
+      .sort((a, b) => compareIds(a.node, b.node))
+      .map(({ node, report: { applied, quarantined } }) => ({
+        node,
+        role: roleOf(node, quarantined),
+        applied,
+        lag: lead === null ? null : Math.max(0, (best?.applied ?? 0) - applied),
+      })),
   };
 }
 

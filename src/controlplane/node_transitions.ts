@@ -58,6 +58,13 @@ export function applyHeard(state: MetaState, body: BodyOf<"heard">, index: numbe
   return done(hear(state, body.node, body.heard, index));
 }
 
+/** Whether a registration says nothing that is not known. */
+export function isKnownAs(state: MetaState, given: Registration): boolean {
+  const known = state.nodes.get(given.node);
+  if (known === undefined || known.incarnation !== given.incarnation) return false;
+  return isSame(known, registered(known, given)) && !isNews(state, given.node, given.heard);
+}
+
 /** Whether a node's word would change anything: only then it goes into the log. */
 export function isNews(state: MetaState, node: string, heard: Heard): boolean {
   return hear(state, node, heard, state.version.index + 1) !== state;

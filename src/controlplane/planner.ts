@@ -12,7 +12,7 @@ import type { SlotRange } from "../ring/range.ts";
 import { type Body, type BodyOf, MOVES_MAX, type PlannedShard } from "./commands.ts";
 import type { View } from "./liveness.ts";
 import { chooseNodes } from "./membership.ts";
-import type { FirstLayout, PlanRequest, ShardRequest } from "./requests.ts";
+import type { FirstLayout, PlanWish, ShardRequest } from "./requests.ts";
 import { type MetaState, ordered, takesReplicas } from "./state.ts";
 import { isSameList, placeProblem } from "./step.ts";
 
@@ -44,14 +44,16 @@ export type Planned = {
   readonly figures: PlanFigures;
 };
 
-export function planNext(tools: PlanningTools, wish: PlanRequest): Planned | string {
+export function planNext(tools: PlanningTools, wish: PlanWish): Planned | string {
   const { state, h64 } = tools;
   return explained(() => {
     const { layout: before } = state;
     if (before === null) return "CONFLICT there is no first layout yet: cluster init makes it";
     const vnodes = wish.vnodes ?? before.vnodes;
     const layout = makeLayout({ number: wish.epoch, vnodes, shards: wish.shards });
-    const { moves, unowned } = planMoves(state.assignment, ringOf(layout, h64));
+    const { moves: all, unowned } = planMoves(state.assignment, ringOf(layout, h64));
+    // What a lost shard owns, nobody can give away: it stays where it is.
+    const moves = all.filter(({ from }) => state.shards.get(from)?.state !== "lost");
     if (unowned.length > 0)
       return `CONFLICT nobody is known to own slot ${unowned[0]?.[0]}: wait, or look why`;
     if (moves.length > MOVES_MAX)

@@ -2,10 +2,15 @@
  * What people ask of the control plane, as JSON (design section 10): the body of each POST and the file of the first
  * layout, checked field by field. A field that is not known is refused, since it is most often one that was misspelt.
  *
- *     cluster.json, cluster init   { replicas?, vnodes?, shards: [ {id, weight?, nodes?} ] }
+ *     cluster.json, cluster init   { replicas?, vnodes?, shards: [ {id, weight?, nodes?} ], or a number: s1, s2 .. }
  *     /cluster/desired             { shard, add?: [node], remove?: [node] }
- *     /reshard/plan                { epoch, vnodes?, shards: [ {id, weight?, nodes?} ], manual? }
+ *     /reshard/plan                { epoch, vnodes?, shards: [ {id, weight?, nodes?} ], manual?, dryRun? }
+ *     /shard/add                   { id?, weight?, nodes?, epoch?, manual?, dryRun? }
+ *     /shard/remove                { id, epoch?, manual?, dryRun? }
+ *     /shard/declare-lost          { id, yes }
  *     /reshard/cutover, /cancel    { epoch }
+ *     /node                        { node, action }
+ *     /settings                    those that change
  *
  * Errors: NucleusError "EREQUEST", naming the field, what it may be, and what was there.
  */
@@ -13,6 +18,8 @@ import { NucleusError } from "../base/errors.ts";
 import { VNODES_DEFAULT } from "../ring/layout.ts";
 import { REPLICAS_MAX, SHARDS_MAX } from "../wire/control_plane.ts";
 import { isName, isWeight, NAME_RULE } from "../wire/shapes.ts";
+import type { BodyOf } from "./commands.ts";
+import type { Settings } from "./state.ts";
 
 export type ShardRequest = {
   readonly id: string;
@@ -30,13 +37,25 @@ export type DesiredRequest = {
   readonly add: readonly string[];
   readonly remove: readonly string[];
 };
-export type PlanRequest = {
+export type PlanWish = {
   readonly epoch: number;
   /** Null: as now. */
   readonly vnodes: number | null;
   readonly shards: readonly ShardRequest[];
   readonly manual: boolean;
 };
+/** `dryRun`: only say what it would do. */
+export type PlanRequest = PlanWish & { readonly dryRun: boolean };
+/** Changes one shard of the layout and leaves the others as they are. `epoch` null: whichever is next. */
+type OneShard = { readonly epoch: number | null; readonly manual: boolean; readonly dryRun: boolean };
+export type ShardAddRequest = OneShard & {
+  /** Null: one that balances well. */
+  readonly id: string | null;
+  readonly weight: number;
+  readonly nodes: readonly string[] | null;
+};
+export type ShardRemoveRequest = OneShard & { readonly id: string };
+export type NodeRequest = { readonly node: string; readonly action: BodyOf<"node">["action"] };
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -45,8 +64,14 @@ export function parseFirstLayout(text: string): FirstLayout {
   return {
     replicas: optional(root, "replicas", (value) => whole(value, "replicas", 1, REPLICAS_MAX)),
     vnodes: optional(root, "vnodes", vnodes) ?? VNODES_DEFAULT,
-    shards: shards(root.shards),
+    shards: typeof root.shards === "number" ? numbered(root.shards) : shards(root.shards),
   };
+}
+
+/** Equal ones, placed by whoever carries it out. */
+function numbered(count: number): ShardRequest[] {
+  whole(count, "shards", 1, SHARDS_MAX);
+  return Array.from({ length: count }, (_, i) => ({ id: `s${i + 1}`, weight: 1, nodes: null }));
 }
 
 export function parseDesired(text: string): DesiredRequest {
@@ -60,13 +85,74 @@ export function parseDesired(text: string): DesiredRequest {
 }
 
 export function parsePlan(text: string): PlanRequest {
-  const root = object(parseJson(text), "the plan", ["epoch", "vnodes", "shards", "manual"]);
+  const root = object(parseJson(text), "the plan", ["epoch", "vnodes", "shards", "manual", "dryRun"]);
   return {
     epoch: epochOf(root),
     vnodes: optional(root, "vnodes", vnodes),
     shards: shards(root.shards),
-    manual: optional(root, "manual", (value) => flag(value, "manual")) ?? false,
+    manual: flagOf(root, "manual"),
+    dryRun: flagOf(root, "dryRun"),
   };
+}
+
+export function parseShardAdd(text: string): ShardAddRequest {
+  const fields = ["id", "weight", "nodes", "epoch", "manual", "dryRun"];
+  const root = object(parseJson(text), "the request", fields);
+  const id = optional(root, "id", (value) => nameOf(value, "id"));
+  // Checked as the shards of a plan are.
+  const { weight, nodes } = shard(
+    { ...picked(root, ["weight", "nodes"]), id: id ?? "any" },
+    "the request",
+    "",
+  );
+  return { id, weight, nodes, ...oneShard(root) };
+}
+
+export function parseShardRemove(text: string): ShardRemoveRequest {
+  const root = object(parseJson(text), "the request", ["id", "epoch", "manual", "dryRun"]);
+  return { id: nameOf(root.id, "id"), ...oneShard(root) };
+}
+
+function oneShard(root: Fields): OneShard {
+  const epoch = root.epoch === undefined ? null : epochOf(root);
+  return { epoch, manual: flagOf(root, "manual"), dryRun: flagOf(root, "dryRun") };
+}
+
+/** The shard that is lost; the asker has to say that it is meant. */
+export function parseLost(text: string): string {
+  const root = object(parseJson(text), "the request", ["id", "yes"]);
+  const id = nameOf(root.id, "id");
+  if (root.yes === true) return id;
+  throw bad(`"yes"`, "true: what only this shard has is given up, for good", root.yes);
+}
+
+const ACTIONS: readonly NodeRequest["action"][] = ["drain", "undrain", "exclude", "include", "remove"];
+
+export function parseNode(text: string): NodeRequest {
+  const root = object(parseJson(text), "the request", ["node", "action"]);
+  const action = ACTIONS.find((known) => known === root.action);
+  if (action === undefined) throw bad(`"action"`, `one of ${ACTIONS.join(", ")}`, root.action);
+  return { node: nameOf(root.node, "node"), action };
+}
+
+const SETTING_LIMITS: Readonly<Record<keyof Settings, readonly [min: number, max: number]>> = {
+  replicas: [1, REPLICAS_MAX],
+  replaceDeadMs: [0, Number.MAX_SAFE_INTEGER],
+  movesMax: [1, SHARDS_MAX],
+  moveBytesPerSecond: [1024, Number.MAX_SAFE_INTEGER],
+  memoryBytesMax: [0, Number.MAX_SAFE_INTEGER],
+};
+
+/** The settings with those changed that the text names. */
+export function parseSettings(text: string, now: Settings): Settings {
+  const names = Object.keys(SETTING_LIMITS) as (keyof Settings)[];
+  const root = object(parseJson(text), "the settings", names);
+  const next = { ...now };
+  for (const name of names) {
+    const [min, max] = SETTING_LIMITS[name];
+    if (root[name] !== undefined) next[name] = whole(root[name], name, min, max);
+  }
+  return next;
 }
 
 /** The body of a cutover or a cancel: the plan's number. */
@@ -74,7 +160,7 @@ export function parsePlanNumber(text: string): number {
   return epochOf(object(parseJson(text), "the request", ["epoch"]));
 }
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -93,20 +179,19 @@ function vnodes(value: unknown): number {
 function shards(value: unknown): ShardRequest[] {
   if (!Array.isArray(value) || value.length < 1 || value.length > SHARDS_MAX)
     throw bad(`"shards"`, `a list of 1 to ${SHARDS_MAX} shards`, Array.isArray(value) ? value.length : value);
-  const list = value.map(shard);
+  const list = value.map((one, i) => shard(one, `shards[${i}]`));
   const twin = list.find(({ id }, i) => list.findIndex((other) => other.id === id) < i);
   if (twin !== undefined) throw bad(`"shards"`, "a list of different shards", twin.id);
   return list;
 }
 
-function shard(value: unknown, i: number): ShardRequest {
-  const where = `shards[${i}]`;
+function shard(value: unknown, where: string, prefix = `${where}.`): ShardRequest {
   const fields = object(value, where, ["id", "weight", "nodes"]);
   const { weight = 1 } = fields;
-  if (!isWeight(weight)) throw bad(`"${where}.weight"`, "a number above 0, up to 100", weight);
-  const nodes = optional(fields, "nodes", (list) => names(list, `${where}.nodes`));
-  if (nodes !== null && nodes.length === 0) throw bad(`"${where}.nodes"`, "at least one node", []);
-  return { id: nameOf(fields.id, `${where}.id`), weight, nodes };
+  if (!isWeight(weight)) throw bad(`"${prefix}weight"`, "a number above 0, up to 100", weight);
+  const nodes = optional(fields, "nodes", (list) => names(list, `${prefix}nodes`));
+  if (nodes !== null && nodes.length === 0) throw bad(`"${prefix}nodes"`, "at least one node", []);
+  return { id: nameOf(fields.id, `${prefix}id`), weight, nodes };
 }
 
 function names(value: unknown, where: string): string[] {
@@ -131,6 +216,16 @@ function whole(value: unknown, where: string, min: number, max: number): number 
 function flag(value: unknown, where: string): boolean {
   if (typeof value !== "boolean") throw bad(`"${where}"`, "true or false", value);
   return value;
+}
+
+function flagOf(root: Fields, name: string): boolean {
+  return optional(root, name, (value) => flag(value, name)) ?? false;
+}
+
+function picked(from: Fields, names: readonly string[]): Fields {
+  return Object.fromEntries(
+    names.filter((name) => from[name] !== undefined).map((name) => [name, from[name]]),
+  );
 }
 
 function optional<T>(from: Fields, key: string, parse: (value: unknown) => T): T | null {

@@ -174,6 +174,11 @@ export class RaftCore {
     return this.#s.transferTo;
   }
 
+  /** Since this replica last heard its leader; 0 at the leader itself. */
+  get leaderSilenceTicks(): number {
+    return this.#s.role === "leader" ? 0 : this.#s.leaderSilence;
+  }
+
   /** Messages dropped because no correct peer sends them. */
   get rejectedMessages(): number {
     return this.#s.rejectedMessages;

@@ -164,15 +164,20 @@ export class Engine {
 
   // ------------------------------------------------------------------------------------------- start and stop
 
-  /** Done when others can connect; there may be no leader yet. `before` is called when the directory is open. */
-  start(done: Done<void>, before: () => void): void {
-    runTask(this.#start(before), (error) => {
-      if (error !== null) this.#listener?.close(() => {});
-      done(error, undefined);
-    });
+  /**
+   * Ends when others can connect; there may be no leader yet. `prepare` runs when the directory is open, before anything
+   * happens in it.
+   */
+  *start(prepare: () => Task<void>): Task<void> {
+    try {
+      yield* this.#start(prepare);
+    } catch (error) {
+      this.#listener?.close(() => {});
+      throw error;
+    }
   }
 
-  *#start(before: () => void): Task<void> {
+  *#start(prepare: () => Task<void>): Task<void> {
     const { host, port } = this.config;
     // Before anything is written: a port that is taken must not leave a directory behind that is half in use.
     this.#listener = yield* wait<Listener>((done) => {
@@ -185,7 +190,7 @@ export class Engine {
       throw new NucleusError("ESTOPPED", "it was told to stop while it started");
     }
     this.#open(opened, options);
-    before();
+    yield* prepare();
     for (const { hosted } of this.#seats.values()) if (hosted?.isAlone === true) hosted.group.core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
     this.wake();

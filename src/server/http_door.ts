@@ -15,7 +15,7 @@ import { utf8 } from "../base/bytes.ts";
 import type { Clock, HttpAnswer, HttpConnection, HttpRequest } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";
 import type { Origin } from "./bundle.ts";
-import { sendBytes, sendError, sendJson } from "./http_answer.ts";
+import { sendBytes, sendCommandError, sendError, sendJson } from "./http_answer.ts";
 import { type CallReply, HttpCall, HttpLane } from "./http_call.ts";
 import { type HttpFacts, type Metric, metricsText } from "./http_facts.ts";
 import { serveKey } from "./http_kv.ts";
@@ -34,12 +34,16 @@ export type HttpHost = {
   readonly reads: ReplicaReads | null;
   /** The door listens on loopback only. */
   readonly isLoopback: boolean;
+  /** False while the node starts, and when it stops: commands are refused. */
+  isOpen(): boolean;
   admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean;
   /** Bytes of bodies that the sockets hold. */
   bytesHeld(): number;
   /** Paths that are not this door's; false: not that one's either. */
   extra(request: HttpRequest, answer: HttpAnswer): boolean;
 };
+
+const NOT_OPEN = "LOADING this node starts or stops; nothing was done, ask another node";
 
 type Route = (door: HttpDoor, answer: HttpAnswer) => void;
 
@@ -90,6 +94,7 @@ export class HttpDoor {
         "this door is not for pages of other sites, nor under other names",
       );
     }
+    if (/^\/kv(\/|$)/.test(path) && !this.#host.isOpen()) return sendCommandError(answer, NOT_OPEN);
     if (path.startsWith("/kv/")) return serveKey(this, request, answer);
     if (path === "/kv") return serveList(this, request, answer);
     const page = PAGES[path];

@@ -2,10 +2,10 @@
  * The layout file of a cluster without a control plane: one group over fixed nodes. Every node gets the same file.
  *
  *     { "cluster": "<32 hex digits>",
- *       "nodes": [ {"id": "n1", "addr": "127.0.0.1:7001"}, .. ],
+ *       "nodes": [ {"id": "n1", "addr": "127.0.0.1:7001", "http": "127.0.0.1:8001"}, .. ],
  *       "settings": { "segmentBytes": 16777216, "memoryBytesMax": 0, "electionMs": 300 } }
  *
- * Replica i of the group is on the i-th node. Errors: NucleusError "ELAYOUT", naming the field and what it may be.
+ * "http" may be left out. Replica i of the group is on the i-th node. Errors: NucleusError "ELAYOUT", naming the field and what it may be.
  */
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
@@ -16,7 +16,13 @@ import type { StoreSettings } from "../store/types.ts";
 import type { ClusterMap } from "../wire/cluster_map.ts";
 import { foundingConfig, sealBootstrap } from "./bootstrap.ts";
 
-export type NodeAddress = { readonly id: string; readonly host: string; readonly port: number };
+export type NodeAddress = {
+  readonly id: string;
+  readonly host: string;
+  readonly port: number;
+  /** HOST:PORT of the node's HTTP door, if it is to be told to others. */
+  readonly http?: string;
+};
 
 export type LayoutSettings = {
   /** Size of the log's segments, the same on all nodes. */
@@ -123,14 +129,17 @@ function parseJson(text: string): unknown {
 
 function parseNode(value: unknown, i: number): NodeAddress {
   const node = record(value, `nodes[${i}]`);
-  onlyKeys(node, ["id", "addr"], `nodes[${i}]`);
-  const { id, addr } = node;
+  onlyKeys(node, ["id", "addr", "http"], `nodes[${i}]`);
+  const { id, addr, http } = node;
   if (typeof id !== "string" || !/^[A-Za-z0-9_.-]{1,64}$/.test(id)) {
     throw bad(`nodes[${i}].id must be 1 to 64 letters, digits, "_", "." or "-"`);
   }
   const address = typeof addr === "string" ? parseAddress(addr) : null;
   if (address === null) throw bad(`nodes[${i}].addr must be HOST:PORT, for example 127.0.0.1:7001`);
-  return { id, ...address };
+  if (http === undefined) return { id, ...address };
+  if (typeof http !== "string" || parseAddress(http) === null)
+    throw bad(`nodes[${i}].http must be HOST:PORT, for example 127.0.0.1:8001`);
+  return { id, ...address, http };
 }
 
 /** "host:port"; null if it is not one. */

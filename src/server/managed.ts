@@ -103,7 +103,7 @@ export class Managed {
       node: config.id,
       incarnation: engine.home.identity.incarnation,
       address: addressText(config.host, config.port),
-      http: config.http,
+      http: this.#node.httpAddress,
       zone: this.#options.zone,
       capacity: this.#options.capacity,
       heard,

@@ -8,17 +8,22 @@
  * the end of a turn (engine.ts).
  */
 import { NucleusError } from "../base/errors.ts";
-import { type Done, runTask } from "../base/task.ts";
+import { type Done, runTask, type Task } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Entry } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { Recovered, Wal } from "../wal/types.ts";
+import type { CommandView } from "../wire/command.ts";
 import type { OpenOptions } from "./birth.ts";
+import type { Origin } from "./bundle.ts";
 import { Doors } from "./doors.ts";
 import { Engine } from "./engine.ts";
 import { NO_REPLICA } from "./fate.ts";
 import type { GroupReplica } from "./group.ts";
+import { type HttpAddress, HttpService } from "./http_service.ts";
+import type { Lane } from "./lane.ts";
 import {
+  addressText,
   bootstrapEntry,
   fixedMap,
   type Layout,
@@ -27,7 +32,7 @@ import {
   storeSettings,
 } from "./layout.ts";
 import { Managed, type ManagedOptions } from "./managed.ts";
-import { type KeptMap, loadMap } from "./map_file.ts";
+import { loadMap } from "./map_file.ts";
 import { NodeStatus } from "./node_status.ts";
 import type { Peers } from "./peers.ts";
 import type { Routing } from "./routing.ts";
@@ -48,8 +53,8 @@ export type NodeConfig = {
   /** Where clients and other nodes find it. */
   readonly host: string;
   readonly port: number;
-  /** Where it serves HTTP, "host:port"; "" = nowhere. */
-  readonly http: string;
+  /** Where HTTP is served, if it is. */
+  readonly http?: HttpAddress;
   readonly cluster: FixedCluster | ManagedCluster;
 };
 
@@ -64,6 +69,7 @@ export class NucleusNode {
   readonly platform: Platform;
   readonly observer: NodeObserver;
   readonly engine: Engine;
+  readonly http: HttpService;
   readonly #doors: Doors;
   readonly #status: NodeStatus;
   #managed: Managed | null = null;
@@ -92,7 +98,10 @@ export class NucleusNode {
           this.#doors.tick();
           this.#managed?.tick();
         },
-        afterTurn: () => this.#doors.flush(),
+        afterTurn: () => {
+          this.#doors.flush();
+          this.http.flush();
+        },
         onLeader: (group) => {
           this.#managed?.onLeader(group);
           observer.onLeader?.(group);
@@ -106,15 +115,12 @@ export class NucleusNode {
       },
     );
     this.#status = new NodeStatus(this);
+    this.http = new HttpService(this, (...command) => this.#admit(...command));
     this.#doors = new Doors({
       clock: platform.clock,
       random: platform.random,
       info: this.#status,
-      admit: (view, at, lane, origin, tag) => {
-        const isAdmitted = this.routing.admit(view, at, lane, origin, tag);
-        if (isAdmitted) this.commandsTotal++;
-        return isAdmitted;
-      },
+      admit: (...command) => this.#admit(...command),
       moveLeader: (node) => this.#moveLeader(node),
       replaceNode: (old, node) => this.#replaceNode(old, node),
       onPeer: (connection, bytes) => this.engine.peers.accept(connection, bytes),
@@ -171,6 +177,12 @@ export class NucleusNode {
     return this.engine.isOpen ? this.engine.home.identity.cluster : "";
   }
 
+  /** "host:port" of this node's HTTP door; "" = it has none. */
+  get httpAddress(): string {
+    const { http } = this.config;
+    return http === undefined ? "" : addressText(http.host, this.http.port);
+  }
+
   /** All nodes of the cluster, as far as known. */
   get nodes(): readonly NodeAddress[] {
     const { cluster } = this.config;
@@ -186,34 +198,33 @@ export class NucleusNode {
 
   /** Done when clients can connect; there may be no leader yet. */
   start(done: Done<void>): void {
-    const { cluster } = this.config;
-    if (cluster.kind === "fixed") return this.#startFixed(cluster.layout, done);
-    const { disk } = this.platform;
-    disk.makeDir(this.config.dir, (error) => {
-      if (error !== null) return done(error, undefined);
-      runTask(loadMap(disk, this.config.dir), (problem, kept) => {
-        if (problem !== null) done(problem, undefined);
-        else this.#startManaged(cluster, kept, done);
-      });
+    runTask(this.#start(), (error) => {
+      if (error !== null) this.http.close();
+      done(error, undefined);
     });
   }
 
-  #startFixed(layout: Layout, done: Done<void>): void {
-    const { id } = this.config;
-    if (!layout.nodes.some((node) => node.id === id)) {
-      const text = `the layout has no node "${id}"; it has ${layout.nodes.map((n) => n.id).join(", ")}`;
-      return done(new NucleusError("ELAYOUT", text), undefined);
+  *#start(): Task<void> {
+    const { cluster, id } = this.config;
+    if (cluster.kind === "fixed" && !cluster.layout.nodes.some((node) => node.id === id)) {
+      const names = cluster.layout.nodes.map((node) => node.id).join(", ");
+      throw new NucleusError("ELAYOUT", `the layout has no node "${id}"; it has ${names}`);
     }
-    this.engine.start(done, () => {
-      this.routing.setMap(fixedMap(layout));
-      this.engine.setNodes(layout.nodes);
-    });
+    yield* this.http.listen();
+    yield* this.engine.start(() => this.#prepare());
+    this.http.isOpen = true;
   }
 
-  #startManaged(cluster: ManagedCluster, kept: KeptMap, done: Done<void>): void {
-    this.engine.start(done, () => {
-      this.#managed = new Managed(this, cluster, kept);
-    });
+  /** The directory is open: now it is known, or heard, what the cluster is like. */
+  *#prepare(): Task<void> {
+    const { cluster } = this.config;
+    if (cluster.kind === "fixed") {
+      this.routing.setMap(fixedMap(cluster.layout));
+      this.engine.setNodes(cluster.layout.nodes);
+      return;
+    }
+    const kept = yield* loadMap(this.platform.disk, this.config.dir);
+    this.#managed = new Managed(this, cluster, kept);
   }
 
   /**
@@ -223,8 +234,15 @@ export class NucleusNode {
     this.#managed?.close();
     this.engine.stop((error) => {
       this.#doors.close();
+      this.http.close();
       done(error, undefined);
     });
+  }
+
+  #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    const isAdmitted = this.routing.admit(view, frameAt, lane, origin, tag);
+    if (isAdmitted) this.commandsTotal++;
+    return isAdmitted;
   }
 
   // ------------------------------------------------------------------------------------------- operators
@@ -262,9 +280,9 @@ export class NucleusNode {
 
 /** The nodes of the map, where they listen. */
 export function addressesOf({ map }: Routing): NodeAddress[] {
-  return (map?.nodes ?? []).flatMap(({ id, address }) => {
+  return (map?.nodes ?? []).flatMap(({ id, address, http }) => {
     const place = parseAddress(address);
-    return place === null ? [] : [{ id, ...place }];
+    return place === null ? [] : [{ id, ...place, http }];
   });
 }
 

@@ -146,7 +146,7 @@ export class NodeStatus implements NodeInfo {
       node: config.id,
       cluster: this.#node.cluster,
       addr: this.address,
-      http: config.http === "" ? null : config.http,
+      http: this.#node.httpAddress === "" ? null : this.#node.httpAddress,
       pid: config.pid,
       version: config.version,
       uptimeMs: this.#uptimeMs(),

@@ -136,7 +136,6 @@ export class Cluster {
       dir: NODE_DIR,
       host: node.id,
       port: NODE_PORT,
-      http: "",
       cluster: { kind: "fixed", layout: this.layout, init } as const,
       version: "sim",
       pid: 1000 + node.index,

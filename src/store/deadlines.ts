@@ -2,6 +2,9 @@
  * The queue of deadlines: a binary heap in (deadline, order) order that knows where each of its members stands, so
  * that a member whose deadline changes is moved or taken out at once and nothing stale is ever kept.
  *
+ * Two members may have the same deadline and order; `tie` then says which of their values comes first, so that the
+ * queue's order never depends on how it came to be.
+ *
  * A member is a *node*, a small number that whoever it speaks for keeps (records.ts: in the record). 28 bytes a
  * node, in typed arrays of fixed size that are added as needed: growing never copies what is there.
  */
@@ -11,6 +14,10 @@ const CHUNK_SHIFT = 10;
 const CHUNK_LENGTH = 1 << CHUNK_SHIFT;
 const CHUNK_MASK = CHUNK_LENGTH - 1;
 const NODE_BYTES = 8 + 8 + 4 + 4 + 4;
+
+/** Whether `value` comes before `other`. */
+export type Tie = (value: number, other: number) => boolean;
+const NO_TIE: Tie = () => false;
 
 export class DeadlineQueue {
   /** Members now. */
@@ -26,6 +33,11 @@ export class DeadlineQueue {
   readonly #heap: Int32Array[] = [];
   #nodeCount = 0;
   #freeNode = 0;
+  readonly #tie: Tie;
+
+  constructor(tie: Tie = NO_TIE) {
+    this.#tie = tie;
+  }
 
   get allocatedBytes(): number {
     return this.#heap.length * CHUNK_LENGTH * NODE_BYTES;
@@ -38,6 +50,12 @@ export class DeadlineQueue {
   /** The earliest deadline, or -1. */
   earliest(): number {
     return this.length === 0 ? -1 : get(this.#deadlines, get(this.#heap, 0));
+  }
+
+  /** Order of the earliest member. */
+  earliestOrder(): number {
+    assert(this.length > 0, "an earliest member exists");
+    return get(this.#orders, get(this.#heap, 0));
   }
 
   /** What the earliest member was added for. */
@@ -87,7 +105,11 @@ export class DeadlineQueue {
   #before(node: number, other: number): boolean {
     const a = get(this.#deadlines, node);
     const b = get(this.#deadlines, other);
-    return a < b || (a === b && get(this.#orders, node) < get(this.#orders, other));
+    if (a !== b) return a < b;
+    const first = get(this.#orders, node);
+    const second = get(this.#orders, other);
+    if (first !== second) return first < second;
+    return this.#tie(get(this.#values, node), get(this.#values, other));
   }
 
   /** Puts `node` at `place` or as far above as it belongs; gives its place. */

@@ -152,6 +152,33 @@ export class KeyIndex {
     if (root !== 0) this.#walk(root, 0, from, limit, list);
   }
 
+  // ---- trees that no slot leads to any more (dropped.ts) ------------------------------------------------------
+
+  isNode(place: number): boolean {
+    return this.slab.wordsOf(place)[wordAt(place)] === NODE_HEAD;
+  }
+
+  /** Adds what a node leads to. */
+  childrenOf(node: number, places: number[]): void {
+    const words = this.slab.wordsOf(node);
+    const at = wordAt(node) + 2;
+    for (let child = 0; child < FAN_OUT; child++) {
+      if (words[at + child] !== 0) places.push(words[at + child] as number);
+    }
+  }
+
+  countOf(segment: number): number {
+    return (this.slab.wordsOf(segment)[wordAt(segment)] as number) & COUNT_MASK;
+  }
+
+  entryOf(segment: number, entry: number): number {
+    return this.slab.wordsOf(segment)[wordAt(segment) + 3 + 2 * entry] as number;
+  }
+
+  nextOf(segment: number): number {
+    return this.slab.wordsOf(segment)[wordAt(segment) + 1] as number;
+  }
+
   // ---- looking ------------------------------------------------------------------------------------------------
 
   #findInSegment(

@@ -2,22 +2,42 @@
  * The keyspace: records, their index, the slots' counts and hashes and the deadline queue, kept in step. Every
  * change goes through `put`, `setDeadline` or `remove`; each takes the next revision.
  *
+ * A slot is emptied in a few words (`empty`): its index root, counts and hash go at once, and its generation moves on,
+ * so that records of the old one, wherever they are still met, are known to be *dropped*. Their memory comes back later.
+ *
+ * Records of a slot that is being imported are kept like all others, with the revisions and deadlines that they came
+ * with; nobody reads them, and their deadlines wait in a queue that is held.
+ *
  * `find` says where the next `put` or `remove` acts: they follow it directly, for the same probe.
  */
 import { assert } from "../base/assert.ts";
 import { KiB } from "../base/units.ts";
-import { DeadlineQueue } from "./deadlines.ts";
+import { SLOT_COUNT } from "../ring/slot.ts";
+import { DeadlineQueues, MAIN_QUEUE, NO_NODE } from "./deadline_queues.ts";
+import { DROPPED_PER_SLOT_MAX, Dropped } from "./dropped.ts";
 import { Probe } from "./hash.ts";
 import { KeyIndex } from "./index.ts";
 import { Records, VALUE_SIZE_LIMIT } from "./records.ts";
-import { RefList } from "./ref_list.ts";
-import { SlotTable } from "./slots.ts";
+import { GENERATIONS, SLOT, SlotTable } from "./slots.ts";
+
+/** Who follows the changes of some slots: a copy of them (copy_source.ts). */
+export interface ChangeWatch {
+  /** The record of this key came, went or changed. */
+  changed(probe: Probe): void;
+  /** A slot was emptied. */
+  emptied(slot: number): void;
+}
+
+/** Members that leave a leftover queue at a time. */
+const NODES_MOVED = 16;
 
 export class Keyspace {
   readonly slots = new SlotTable();
   readonly records = new Records();
   readonly index: KeyIndex = new KeyIndex(this.slots, this.records);
-  readonly deadlines = new DeadlineQueue();
+  readonly deadlines = new DeadlineQueues((ref, other) => this.#slotOf(ref) < this.#slotOf(other));
+  readonly #dropped = new Dropped(this.index);
+  watch: ChangeWatch | null = null;
 
   keyCount = 0;
   /** Bytes of keys and values. */
@@ -30,7 +50,12 @@ export class Keyspace {
   /** What the last `find` found: a record, expired or not, or 0. */
   found = 0;
 
+  /** The held queues of slots that are imported, and of sealed ones; 0 = there are none. */
+  #importQueue = 0;
+  #sealQueue = 0;
+
   readonly #probe = new Probe();
+  readonly #tieProbe = new Probe();
   #scratch: Uint8Array = new Uint8Array(new ArrayBuffer(KiB));
 
   constructor(revision: number) {
@@ -41,8 +66,105 @@ export class Keyspace {
   successor(revision: number): Keyspace {
     const keyspace = new Keyspace(revision);
     keyspace.slots.ownAs(this.slots);
+    if (this.#importQueue > 0) keyspace.beginImport();
+    if (this.#sealQueue > 0) keyspace.beginSeal();
+    keyspace.watch = this.watch;
+    for (let slot = 0; slot < SLOT_COUNT; slot++) if (this.slots.keys(slot) > 0) this.watch?.emptied(slot);
     return keyspace;
   }
+
+  // ---- slots that come and go ---------------------------------------------------------------------------------
+
+  /** From now on deadlines of importing slots are kept apart. */
+  beginImport(): void {
+    assert(this.#importQueue === 0, "one move comes at a time");
+    this.#importQueue = this.#hold();
+  }
+
+  /** The slots are served now, or empty: their deadlines take part. */
+  endImport(): void {
+    this.deadlines.letGo(this.#importQueue);
+    this.#importQueue = 0;
+  }
+
+  /** From now on records of sealed slots that are past their deadlines wait apart. */
+  beginSeal(): void {
+    assert(this.#sealQueue === 0, "one move goes at a time");
+    this.#sealQueue = this.#hold();
+  }
+
+  /** The slots are served again, or empty. */
+  endSeal(): void {
+    this.deadlines.letGo(this.#sealQueue);
+    this.#sealQueue = 0;
+  }
+
+  #hold(): number {
+    for (let queue = this.deadlines.leftover(true); queue > 0; queue = this.deadlines.leftover(true)) {
+      this.#moveNode(queue);
+    }
+    return this.deadlines.hold();
+  }
+
+  /** Takes everything out of a slot, whatever its state. The caller sees to the revision. */
+  empty(slot: number): void {
+    const keys = this.slots.keys(slot);
+    if (keys === 0) return;
+    if (this.#dropped.of(slot) >= DROPPED_PER_SLOT_MAX) this.#giveBack(Number.POSITIVE_INFINITY);
+    this.#dropped.add(slot, this.slots.root(slot));
+    this.keyCount -= keys;
+    this.dataBytes -= this.slots.bytes(slot);
+    this.hashA = (this.hashA - this.slots.hashA(slot)) | 0;
+    this.hashB = (this.hashB - this.slots.hashB(slot)) | 0;
+    this.slots.clear(slot);
+    this.slots.setGeneration(slot, (this.slots.generation(slot) + 1) % GENERATIONS);
+    this.watch?.emptied(slot);
+  }
+
+  /** Whether `ref`, a record of `slot`, went when the slot was emptied. */
+  isDropped(ref: number, slot: number): boolean {
+    return this.records.generation(ref) !== this.slots.generation(slot);
+  }
+
+  /** Gives a little memory back; true if there is more. */
+  tidy(countMax: number): boolean {
+    if (this.records.slab.isPinned) return false; // it would be copied aside first
+    if (this.#dropped.isPending) this.#giveBack(countMax);
+    return this.#dropped.isPending;
+  }
+
+  #giveBack(countMax: number): void {
+    this.#dropped.step(countMax, (ref) => {
+      if (this.records.deadline(ref) !== 0 && this.records.node(ref) !== NO_NODE)
+        this.deadlines.remove(this.records.node(ref));
+      this.records.release(ref);
+    });
+  }
+
+  /** The earliest member of a leftover queue goes to the main one. */
+  #moveNode(queue: number): void {
+    const ref = this.deadlines.earliestValueOf(queue);
+    this.#requeue(ref, MAIN_QUEUE);
+  }
+
+  #requeue(ref: number, queue: number): void {
+    const { records } = this;
+    const node = this.deadlines.update(
+      records.node(ref),
+      records.deadline(ref),
+      records.revision(ref),
+      ref,
+      queue,
+    );
+    records.setNode(ref, node);
+  }
+
+  #slotOf(ref: number): number {
+    this.records.aimAtKey(ref, this.#tieProbe);
+    return this.#tieProbe.slot;
+  }
+
+  // ---- sizes --------------------------------------------------------------------------------------------------
 
   get allocatedBytes(): number {
     return (
@@ -71,20 +193,44 @@ export class Keyspace {
 
   /** The found record, or a new one, gets this value and deadline (0 = none). The value may not lie in it. */
   put(probe: Probe, source: Uint8Array, start: number, end: number, deadline: number): void {
+    this.#write(probe, ++this.revision, source, start, end, deadline, MAIN_QUEUE);
+  }
+
+  /** The same for a key of a slot that is imported, which keeps the revision that it came with. */
+  putImported(
+    probe: Probe,
+    revision: number,
+    source: Uint8Array,
+    start: number,
+    end: number,
+    deadline: number,
+  ): void {
+    this.#write(probe, revision, source, start, end, deadline, this.#importQueue);
+  }
+
+  #write(
+    probe: Probe,
+    revision: number,
+    source: Uint8Array,
+    start: number,
+    end: number,
+    deadline: number,
+    queue: number,
+  ): void {
     const old = this.found;
     let node = -1;
     if (old !== 0) {
       if (this.records.deadline(old) !== 0) node = this.records.node(old);
       this.#count(probe, old, -1);
     }
-    const revision = ++this.revision;
-    const ref = this.records.write(old, probe, revision, deadline, source, start, end);
+    const generation = this.slots.generation(probe.slot);
+    const ref = this.records.write(old, probe, generation, revision, deadline, source, start, end);
     this.#countHashed(probe, ref, 1);
     if (old === 0) this.index.insert(probe, ref);
     else if (old !== ref) this.index.replace(ref);
     if (deadline !== 0) {
-      if (node < 0) node = this.deadlines.add(deadline, revision, ref);
-      else this.deadlines.update(node, deadline, revision, ref);
+      if (node < 0) node = this.deadlines.add(deadline, revision, ref, queue);
+      else node = this.deadlines.update(node, deadline, revision, ref, queue);
       this.records.setNode(ref, node);
     } else if (node >= 0) {
       this.deadlines.remove(node);
@@ -100,9 +246,14 @@ export class Keyspace {
 
   /** Removes the found record. */
   remove(probe: Probe): void {
+    this.revision++;
+    this.removeImported(probe);
+  }
+
+  /** The same of a slot that is imported: no change of this shard's. */
+  removeImported(probe: Probe): void {
     const ref = this.found;
     assert(ref !== 0, "a record was found");
-    this.revision++;
     this.#count(probe, ref, -1);
     if (this.records.deadline(ref) !== 0) this.deadlines.remove(this.records.node(ref));
     this.index.remove(probe);
@@ -110,31 +261,38 @@ export class Keyspace {
     this.found = 0;
   }
 
-  /** Takes everything out of a slot. */
-  empty(slot: number): void {
-    const list = new RefList();
-    this.index.collect(slot, 0, Number.POSITIVE_INFINITY, list);
-    const { revision } = this;
-    for (let i = 0; i < list.length; i++) {
-      this.records.aimAtKey(list.at(i), this.#probe);
-      this.find(this.#probe);
-      this.remove(this.#probe);
-    }
-    this.revision = revision;
-  }
-
-  /** Removes the record whose deadline comes first. */
-  removeEarliest(): void {
+  /**
+   * Removes the record whose deadline comes first. False: it was none that may go here, but dropped already, or of a
+   * sealed slot; either is out of the way now, on this replica, and changed nothing.
+   */
+  removeEarliest(): boolean {
     const ref = this.deadlines.earliestValue();
     this.records.aimAtKey(ref, this.#probe);
+    const { slot } = this.#probe;
+    if (this.isDropped(ref, slot)) {
+      this.deadlines.remove(this.records.node(ref));
+      this.records.setNode(ref, NO_NODE);
+      return false;
+    }
+    if (!this.slots.isServed(slot)) {
+      assert(this.slots.state(slot) === SLOT.sealed, "deadlines of other slots are held");
+      this.#requeue(ref, this.#sealQueue);
+      return false;
+    }
     const found = this.find(this.#probe);
     assert(found === ref, "the deadline queue names a record of the index");
     this.remove(this.#probe);
+    return true;
   }
 
   /** Moves up to `countMax` records off pages that are nearly empty, so that deleting gives memory back. */
   compact(countMax: number): void {
     const { slab } = this.records;
+    for (let i = 0, queue = this.deadlines.leftover(false); i < NODES_MOVED && queue > 0; i++) {
+      this.#moveNode(queue);
+      queue = this.deadlines.leftover(false);
+    }
+    if (this.#dropped.isPending) return void this.tidy(countMax); // its records must not move
     for (let i = 0; i < countMax; i++) {
       const ref = slab.nextToMove();
       if (ref === 0) return;
@@ -175,7 +333,8 @@ export class Keyspace {
     this.index.insert(probe, ref);
     const deadline = this.records.deadline(ref);
     if (deadline !== 0) {
-      const node = this.deadlines.add(deadline, this.records.revision(ref), ref);
+      const queue = this.slots.state(probe.slot) === SLOT.importing ? this.#importQueue : MAIN_QUEUE;
+      const node = this.deadlines.add(deadline, this.records.revision(ref), ref, queue);
       this.records.setNode(ref, node);
     }
   }
@@ -193,5 +352,6 @@ export class Keyspace {
     this.hashB = (this.hashB + Math.imul(keys, records.hashB)) | 0;
     this.keyCount += keys;
     this.dataBytes += keys * bytes;
+    if (this.watch !== null) this.watch.changed(probe);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Records: one key with its value, in one cell of a slab.
  *
- *     word 0    valueSize (20 bits) | type (4) | flags (8: live, deadline, large)
+ *     word 0    valueSize (20 bits) | type (4) | flags (3: live, deadline, large) | generation of its slot (5)
  *     word 1    keySize (16) | revision bits 32..47 (16)
  *     word 2    revision bits 0..31
  *    [words 3-5 deadline in ms (64 bits) | its node in the deadline queue (32)]    only with the deadline flag
@@ -40,7 +40,9 @@ const TYPE_MASK = 0xf;
 const LIVE = 1 << 24;
 const HAS_DEADLINE = 1 << 25;
 const IS_LARGE = 1 << 26;
-const FLAGS_KNOWN = LIVE | HAS_DEADLINE | IS_LARGE;
+const GENERATION_SHIFT = 27;
+const GENERATION_MASK = 0x1f;
+const FLAGS_KNOWN = LIVE | HAS_DEADLINE | IS_LARGE | (GENERATION_MASK << GENERATION_SHIFT);
 const KEY_SIZE_MASK = 0xffff;
 
 /** Below this, copying words in a loop that also hashes them beats a native copy and a second pass. */
@@ -69,6 +71,11 @@ export class Records {
     const words = this.slab.wordsOf(ref);
     const at = wordAt(ref);
     return ((words[at + 1] as number) >>> 16) * TWO_32 + ((words[at + 2] as number) >>> 0);
+  }
+
+  /** The generation that its slot had when it was written (slots.ts). */
+  generation(ref: number): number {
+    return (this.slab.wordsOf(ref)[wordAt(ref)] as number) >>> GENERATION_SHIFT;
   }
 
   /** The deadline in ms, or 0 if the record has none. */
@@ -158,12 +165,13 @@ export class Records {
 
   /**
    * Writes a record and gives its ref: over the cell of `old` if that fits, else in a new one (0 = there is no old
-   * one). `deadline` 0 = none. Neither the value's bytes nor the probe's may lie in the old record. Leaves the new
+   * one). `generation` = its slot's. `deadline` 0 = none. Neither the value's bytes nor the probe's may lie in the old record. Leaves the new
    * record's hash in hashA and hashB.
    */
   write(
     old: number,
     probe: Probe,
+    generation: number,
     revision: number,
     deadline: number,
     source: Uint8Array,
@@ -176,6 +184,7 @@ export class Records {
     assert(valueSize < VALUE_SIZE_LIMIT, "a value fits its size field");
     assert(revision <= REVISION_MAX, "a revision has 48 bits");
     let head = valueSize | (RECORD_TYPE.string << TYPE_SHIFT) | LIVE | (deadline === 0 ? 0 : HAS_DEADLINE);
+    head |= generation << GENERATION_SHIFT;
     let cellBytes = headBytes + valueSize + keySize;
     if (cellBytes > CELL_BYTES_MAX) {
       head |= IS_LARGE;
@@ -339,7 +348,6 @@ export function checkRecordCell(
   at: number,
   cellBytes: number,
   keySizeMax: number,
-  revisionMax: number,
 ): string | null {
   const head = words[at] as number;
   if ((head & LIVE) === 0 || (head & ~(FLAGS_KNOWN | (TYPE_MASK << TYPE_SHIFT) | SIZE_MASK)) !== 0) {
@@ -351,8 +359,6 @@ export function checkRecordCell(
   const valueBytes = (head & IS_LARGE) === 0 ? head & SIZE_MASK : LARGE_ID_BYTES;
   if (keySize > keySizeMax || headBytes + valueBytes + keySize > cellBytes)
     return "a record overruns its cell";
-  const revision = ((words[at + 1] as number) >>> 16) * TWO_32 + ((words[at + 2] as number) >>> 0);
-  if (revision > revisionMax) return "a record is newer than the image";
   if ((head & HAS_DEADLINE) === 0) return null;
   const high = (words[at + 4] as number) >>> 0;
   const isTime = high <= DEADLINE_HIGH_MAX && (high !== 0 || words[at + 3] !== 0);

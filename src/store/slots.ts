@@ -158,6 +158,12 @@ export class SlotTable {
     this.#floats[float] = (this.#floats[float] as number) + keys * bytes;
   }
 
+  /** Nothing is in the slot any more. */
+  clear(slot: number): void {
+    this.words[slot << SLOT_WORDS_SHIFT] = 0;
+    this.claim(slot, 0, 0, 0, 0);
+  }
+
   /** Sets what an image claims of a slot. */
   claim(slot: number, keys: number, bytes: number, hashA: number, hashB: number): void {
     const at = slot << SLOT_WORDS_SHIFT;

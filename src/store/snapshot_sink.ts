@@ -48,6 +48,8 @@ export class ImageReader implements SnapshotSink {
   #error: string | null = null;
   #lastRank = 0;
   #ownedSlot = -1;
+  /** Records of the page at hand that were dropped before the image was made. */
+  readonly #dead: number[] = [];
   #pieces: Pieces | null = null;
   /** Large values that no record has asked for yet: the image's id -> ours. */
   readonly #large = new Map<number, number>();
@@ -244,26 +246,21 @@ export class ImageReader implements SnapshotSink {
     readCell: (ref: number) => string | null,
   ): string | null {
     const page = slab.mount(kind, cells, image);
+    this.#dead.length = 0;
     for (let cell = 0; cell < cells; cell++) {
       const ref = slab.cellRef(page, cell);
       if (slab.wordsOf(ref)[wordAt(ref)] === 0) continue;
       const error = readCell(ref);
       if (error !== null) return error;
     }
+    for (const ref of this.#dead) slab.release(ref); // the page itself may go with the last one
     return null;
   }
 
   #readRecord(ref: number): string | null {
     const { records } = this.#keyspace;
     const cellBytes = records.slab.cellBytes(ref);
-    const revisionMax = (this.#head as ImageHead).revision;
-    const error = checkRecordCell(
-      records.slab.wordsOf(ref),
-      wordAt(ref),
-      cellBytes,
-      KEY_BYTES_MAX,
-      revisionMax,
-    );
+    const error = checkRecordCell(records.slab.wordsOf(ref), wordAt(ref), cellBytes, KEY_BYTES_MAX);
     if (error !== null) return error;
     const largeId = records.largeId(ref);
     if (largeId !== 0) {
@@ -275,6 +272,15 @@ export class ImageReader implements SnapshotSink {
       records.setLargeId(ref, id);
     }
     records.aimAtKey(ref, this.#probe);
+    const { slot } = this.#probe;
+    if (this.#keyspace.isDropped(ref, slot)) {
+      if (largeId !== 0) records.large.drop(records.largeId(ref));
+      this.#dead.push(ref);
+      return null;
+    }
+    const isImported = this.#keyspace.slots.state(slot) === SLOT.importing;
+    if (records.revision(ref) > (isImported ? REVISION_MAX : (this.#head as ImageHead).revision))
+      return "a record is newer than the image";
     if (this.#keyspace.find(this.#probe) !== 0) return "a key of the image comes twice";
     this.#keyspace.adopt(this.#probe, ref);
     return null;

@@ -54,6 +54,8 @@ const KIND: typeof ENTRY_KIND = { noop: 0, commands: 1, config: 2, bootstrap: 3,
 const EXPIRED_PER_BATCH_MIN = 64;
 /** Records that a batch moves off nearly empty pages, beside one for each of its commands. */
 const MOVED_PER_BATCH_MIN = 16;
+/** Records of emptied slots that one tidying gives back: about a millisecond. */
+const TIDY_RECORDS = 2048;
 /** Refs reach 32 GiB; three tenths are left for what fragments. */
 const ENGINE_BYTES_MAX = 0.7 * SLAB_BYTES_MAX;
 
@@ -114,7 +116,8 @@ export class KeyValueStore implements Store {
   }
 
   tidy(): boolean {
-    return this.#x.garbage.step();
+    const more = this.#x.garbage.step();
+    return this.#x.keyspace.tidy(TIDY_RECORDS) || more;
   }
 
   read(command: CommandView, nowMs: number, reply: ReplySink): ReadOutcome {
@@ -326,10 +329,10 @@ export class KeyValueStore implements Store {
 
   #removeExpired(countMax: number): void {
     const { keyspace } = this.#x;
-    for (let i = 0; i < countMax; i++) {
+    for (let removed = 0; removed < countMax; ) {
       const deadline = keyspace.deadlines.earliest();
       if (deadline < 0 || deadline > this.logTimeMs) break;
-      keyspace.removeEarliest();
+      if (keyspace.removeEarliest()) removed++;
     }
     this.#sessions.removeExpired(this.logTimeMs, countMax);
   }

@@ -140,7 +140,8 @@ export async function freeBasePort(count: number): Promise<number> {
     const base = nextBase;
     nextBase += count + 1;
     let free = true;
-    for (let i = 1; i <= count && free; i++) free = await isFree(base + i);
+    for (let i = 1; i <= count && free; i++)
+      free = (await isFree(base + i)) && (await isFree(base + 1000 + i));
     if (free) return base;
   }
 }

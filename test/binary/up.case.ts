@@ -92,7 +92,7 @@ t.test("what this version cannot do, or nobody can, is refused with a reason", a
     [["--nodes", "16"], /--nodes must be/],
     [["--nodes", "two"], /--nodes must be/],
     [["--nodes"], /nodes/],
-    [["--base-port", "70000"], /--base-port must be a whole number from 1 to 65520/],
+    [["--base-port", "70000"], /--base-port must be a whole number from 1 to 64520/],
     [["--json", "--repl"], /exclude each other/],
     [["--such"], /Unknown argument: such/],
     [["extra"], /Unknown argument: extra/],

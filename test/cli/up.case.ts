@@ -20,7 +20,7 @@ t.test("a cluster's directory is planned first and written later", async (t) => 
   t.same(parseLayout(readFileSync(`${dir}/layout.json`, "utf8")), tree.layout);
   t.same(
     tree.layout.nodes,
-    [1, 2].map((i) => ({ id: `n${i}`, host: "127.0.0.1", port: 7400 + i })),
+    [1, 2].map((i) => ({ id: `n${i}`, host: "127.0.0.1", port: 7400 + i, http: `127.0.0.1:${8400 + i}` })),
   );
   const again = openTree(dir, ANY);
   t.notOk(again.isNew);

@@ -31,6 +31,7 @@ t.test("the picture has the fields that status --json promises", async (t) => {
         bytes: 5 * 1024 * 1024,
       },
     ],
+    map: null,
   });
 });
 

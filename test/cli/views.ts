@@ -2,7 +2,7 @@
 import { type ClusterView, merge, type Reports } from "../../src/cli/cluster_view.ts";
 import type { NodeReport, ShardReport } from "../../src/cli/node_report.ts";
 
-const NODES = ["n1", "n2", "n3"].map((id, i) => ({ id, addr: `127.0.0.1:${7001 + i}` }));
+const NODES = ["n1", "n2", "n3"].map((id, i) => ({ id, addr: `127.0.0.1:${7001 + i}`, http: null }));
 
 export function report(node: string, shard: Partial<ShardReport>): NodeReport {
   const addr = NODES.find(({ id }) => id === node)?.addr ?? "";
@@ -11,6 +11,7 @@ export function report(node: string, shard: Partial<ShardReport>): NodeReport {
     node,
     cluster: "00112233445566778899aabbccddeeff",
     addr,
+    http: null,
     pid: 100 + Number(node.slice(1)),
     waits: null,
     version: "0.1.0",
@@ -37,7 +38,7 @@ export function report(node: string, shard: Partial<ShardReport>): NodeReport {
 }
 
 export function reports(...found: readonly (NodeReport | null)[]): Reports {
-  return NODES.map(({ id, addr }, i) => ({ id, addr, report: found[i] ?? null }));
+  return NODES.map((node, i) => ({ ...node, report: found[i] ?? null }));
 }
 
 export const VIEW: ClusterView = merge(

@@ -1,4 +1,5 @@
 import "./client.case.ts";
 import "./core.case.ts";
 import "./fates.case.ts";
+import "./map.case.ts";
 import "./parts.case.ts";

@@ -82,7 +82,6 @@ export class TestCluster {
       dir: join(this.dir, id),
       host: self.host,
       port: self.port,
-      http: "",
       cluster: { kind: "fixed", layout, init } as const,
       version: "test",
       pid: 1,

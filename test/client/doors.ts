@@ -199,7 +199,7 @@ class DoorConnection implements ConnectionEvents {
       world.after(delayUs * 50, null, () => shard.apply(frame));
       return this.#cut();
     }
-    const dueUs = Math.max(world.nowUs + delayUs, this.#busyUntilUs);
+    const dueUs = Math.max(world.nowUs + delayUs, this.#busyUntilUs + 1); // ties are drawn
     this.#busyUntilUs = dueUs;
     this.#after(dueUs - world.nowUs, () => this.#serve(fate, id, frame));
   }

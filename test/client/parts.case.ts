@@ -168,6 +168,7 @@ t.test("every error of fate that a server has is judged for what it says", async
     NO_REPLICA: "again",
     REPLICA_GONE: "again",
     SLOT_NOT_SERVED: "again",
+    SLOT_MOVING: "again",
     DISK_FULL: "refused",
   });
   t.same(Object.fromEntries(Object.entries(SESSION_ERROR).map(([name, text]) => [name, verdict(text)])), {

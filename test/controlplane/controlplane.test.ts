@@ -6,4 +6,5 @@ import "./messages.case.ts";
 import "./meta_store.case.ts";
 import "./reconciler.case.ts";
 import "./requests.case.ts";
+import "./service_random.case.ts";
 import "./steps.case.ts";

@@ -135,6 +135,10 @@ t.test("what people are shown", async (t) => {
         slots: [[8192, 16383]],
       },
     ],
+    ranges: [
+      [0, 8191, "s1", 1],
+      [8192, 16383, "s2", 1],
+    ],
   });
   const view = liveness.view(driver.state, 150);
   t.match(liveJson(driver.state, view, liveness), {
@@ -151,6 +155,8 @@ t.test("what people are shown", async (t) => {
         term: 3,
         voters: ["n1", "n2", "n3"],
         blocked: "too few of the present replicas can be reached",
+        slots: 8192,
+        replicas: [{ node: "n1", role: "leader", lag: 0 }],
       },
       { id: "s2", leader: null, hint: "n2", blocked: "no leader is known" },
     ],

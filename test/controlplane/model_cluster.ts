@@ -13,10 +13,16 @@ import { NOTHING_HEARD, register } from "./bodies.ts";
 import { Driver, id } from "./driver.ts";
 import { ModelGroup, type World } from "./model_group.ts";
 
-type ModelNode = { id: string; incarnation: string; up: boolean; held: Map<number, number>; wiped: number };
+export type ModelNode = {
+  id: string;
+  incarnation: string;
+  up: boolean;
+  held: Map<number, number>;
+  wiped: number;
+};
 type Later = { at: number; run: () => void };
 
-const STEP_TICKS = 25;
+export const STEP_TICKS = 25;
 const BEAT_STEPS = 4;
 const ROUND_STEPS = 4;
 
@@ -69,6 +75,14 @@ export class ModelCluster implements World {
     this.nodes.get(node)?.held.delete(group);
   }
 
+  /** Every group has all its replicas, three or more. */
+  get isWhole(): boolean {
+    return [...this.groups.values()].every(({ group, voters, learners, joint }) => {
+      const held = voters.every(({ node, replica }) => this.holds(node, group, replica));
+      return held && joint === null && learners.length === 0 && voters.length >= 3;
+    });
+  }
+
   shard(shardId: string): ModelGroup | undefined {
     return [...this.groups.values()].find((group) => group.shard === shardId);
   }
@@ -84,8 +98,13 @@ export class ModelCluster implements World {
     if (node === undefined) return;
     node.held.clear();
     node.incarnation = id(`${nodeId} again ${++node.wiped}`);
-    const registration = register(nodeId, node.incarnation);
-    this.#send(() => void this.driver.run(registration), true);
+    this.rename(node);
+  }
+
+  /** The node has another incarnation. */
+  protected rename({ id: nodeId, incarnation }: ModelNode): void {
+    const registration = register(nodeId, incarnation);
+    this.send(() => void this.driver.run(registration), true);
   }
 
   view(): View {
@@ -101,31 +120,35 @@ export class ModelCluster implements World {
     for (const group of this.groups.values()) group.step();
     let place = 0;
     for (const node of this.nodes.values()) if ((this.#steps + place++) % BEAT_STEPS === 0) this.#beat(node);
-    if (this.#steps % ROUND_STEPS === 0) this.#reconcile();
+    this.control(this.#steps % ROUND_STEPS === 0);
   }
 
-  #send(run: () => void, surely = false): void {
+  protected send(run: () => void, surely = false): void {
     if (!surely && this.random.chance(this.lossPercent, 100)) return;
     this.#later.push({ at: this.#steps + this.random.between(1, this.delayMax), run });
   }
 
   #beat(node: ModelNode): void {
     if (!node.up) return;
+    const beat = this.beatOf(node);
+    this.send(() => this.deliver(node, beat));
+  }
+
+  protected beatOf(node: ModelNode): Heartbeat {
     const groups = [...node.held].flatMap(
       ([group, replica]) => this.groups.get(group)?.report(node.id, replica) ?? [],
     );
     const load = { commandsPerSecond: 0, bytes: 0, diskFreeBytes: 0 };
-    const beat: Heartbeat = {
-      node: node.id,
-      incarnation: node.incarnation,
-      heard: this.heard,
-      load,
-      groups,
-    };
-    this.#send(() => void this.liveness.hear(this.state, beat, this.tick));
+    return { node: node.id, incarnation: node.incarnation, heard: this.heard, load, groups };
   }
 
-  #reconcile(): void {
+  protected deliver(_node: ModelNode, beat: Heartbeat): void {
+    this.liveness.hear(this.state, beat, this.tick);
+  }
+
+  /** What the control plane does in a step. */
+  protected control(isRound: boolean): void {
+    if (!isRound) return;
     const view = this.view();
     const now = { state: this.state, view, round: this.round++, bootstrapOf: () => new Uint8Array(0) };
     const { commands, orders } = reconcile(now);
@@ -133,16 +156,16 @@ export class ModelCluster implements World {
     this.orders = orders;
     this.onOrders(orders, view);
     for (const body of commands) {
-      this.#send(() => void this.driver.run(body));
-      if (this.random.chance(1, 10)) this.#send(() => void this.driver.run(body));
+      this.send(() => void this.driver.run(body));
+      if (this.random.chance(1, 10)) this.send(() => void this.driver.run(body));
     }
     for (const order of orders) {
-      this.#send(() => this.#obey(order));
-      if (this.random.chance(1, 10)) this.#send(() => this.#obey(order));
+      this.send(() => this.obey(order));
+      if (this.random.chance(1, 10)) this.send(() => this.obey(order));
     }
   }
 
-  #obey({ node: nodeId, order }: Addressed): void {
+  protected obey({ node: nodeId, order }: Addressed): void {
     const node = this.nodes.get(nodeId);
     if (node === undefined || !node.up) return;
     switch (order.kind) {

@@ -178,7 +178,7 @@ function disturb(cluster: ModelCluster, phase: number): void {
       break;
     case 3:
       // One disk at a time, while the others are there: two at once may be a majority, which nothing can mend.
-      if (down === 0 && state.shards.size === cluster.groups.size && isWhole(cluster)) cluster.wipe(node.id);
+      if (down === 0 && state.shards.size === cluster.groups.size && cluster.isWhole) cluster.wipe(node.id);
       break;
     case 4:
       cluster.failOver();
@@ -218,14 +218,6 @@ function disturb(cluster: ModelCluster, phase: number): void {
       else askPlan(cluster, [...ids, `s${state.version.index + 50}`]);
     }
   }
-}
-
-function isWhole(cluster: ModelCluster): boolean {
-  return [...cluster.groups.values()].every((group) => {
-    const { voters, learners, joint } = group;
-    const held = voters.every(({ node, replica }) => cluster.holds(node, group.group, replica));
-    return held && joint === null && learners.length === 0 && voters.length >= 3;
-  });
 }
 
 t.test(

@@ -7,9 +7,15 @@ import { type PlanningTools, planFirst, planNext } from "../../src/controlplane/
 import {
   parseDesired,
   parseFirstLayout,
+  parseLost,
+  parseNode,
   parsePlan,
   parsePlanNumber,
+  parseSettings,
+  parseShardAdd,
+  parseShardRemove,
 } from "../../src/controlplane/requests.ts";
+import { SETTINGS_DEFAULT } from "../../src/controlplane/state.ts";
 import { countSlots } from "../../src/ring/range.ts";
 import { register } from "./bodies.ts";
 import { Driver } from "./driver.ts";
@@ -32,7 +38,27 @@ t.test("requests that are right", async (t) => {
     vnodes: null,
     shards: [{ id: "s1", weight: 1, nodes: null }],
     manual: true,
+    dryRun: false,
   });
+  t.same(
+    parseFirstLayout('{"shards":2,"replicas":1}').shards.map(({ id }) => id),
+    ["s1", "s2"],
+    "a number of shards is enough",
+  );
+  const once = { epoch: null, manual: false, dryRun: false };
+  t.same(parseShardAdd("{}"), { id: null, weight: 1, nodes: null, ...once });
+  t.same(parseShardAdd('{"id":"s3","weight":2,"nodes":["n1"],"epoch":4,"dryRun":true}'), {
+    id: "s3",
+    weight: 2,
+    nodes: ["n1"],
+    epoch: 4,
+    manual: false,
+    dryRun: true,
+  });
+  t.same(parseShardRemove('{"id":"s3"}'), { id: "s3", ...once });
+  t.equal(parseLost('{"id":"s3","yes":true}'), "s3");
+  t.same(parseNode('{"node":"n1","action":"drain"}'), { node: "n1", action: "drain" });
+  t.same(parseSettings('{"movesMax":2}', SETTINGS_DEFAULT), { ...SETTINGS_DEFAULT, movesMax: 2 });
   t.equal(parsePlanNumber('{"epoch":7}'), 7);
 });
 
@@ -80,6 +106,15 @@ const WRONG: readonly (readonly [(text: string) => unknown, string, string])[] =
   [parsePlan, '{"epoch":1.5,"shards":[{"id":"s1"}]}', '"epoch" must be a whole number from 1'],
   [parsePlan, '{"epoch":2,"shards":[{"id":"s1"}],"manual":1}', '"manual" must be true or false, not 1'],
   [parsePlanNumber, '{"epoch":"2"}', '"epoch" must be a whole number from 1'],
+  [parseFirstLayout, '{"shards":0}', '"shards" must be a whole number from 1 to 1024, not 0'],
+  [parsePlan, '{"epoch":2,"shards":[{"id":"s1"}],"dryRun":1}', '"dryRun" must be true or false, not 1'],
+  [parseShardAdd, '{"weight":0}', '"weight" must be a number above 0'],
+  [parseShardAdd, '{"name":"s3"}', 'the request has an unknown field "name"'],
+  [parseShardRemove, "{}", '"id" must be 1 to 64 letters'],
+  [parseLost, '{"id":"s1"}', '"yes" must be true: what only this shard has is given up'],
+  [parseNode, '{"node":"n1","action":"kill"}', '"action" must be one of drain, undrain'],
+  [(text) => parseSettings(text, SETTINGS_DEFAULT), '{"replicas":0}', '"replicas" must be a whole number'],
+  [(text) => parseSettings(text, SETTINGS_DEFAULT), '{"moves":1}', 'an unknown field "moves"'],
   [parsePlanNumber, "null", "the request must be an object, not null"],
 ];
 

@@ -99,7 +99,6 @@ export class Cluster {
         dir: `/${node.id}`,
         host: node.id,
         port: PORT,
-        http: "",
         cluster: { kind: "fixed", layout: this.layout, init } as const,
         version: "test",
         pid: i + 1,

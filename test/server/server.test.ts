@@ -10,6 +10,8 @@ import "./known_peers.case.ts";
 import "./replacement.case.ts";
 import "./lane.case.ts";
 import "./membership_review.case.ts";
+import "./http_door.case.ts";
+import "./http_sockets.case.ts";
 import "./layout.case.ts";
 import "./log_time.case.ts";
 import "./opening.case.ts";

@@ -1,0 +1,62 @@
+/**
+ * A plan in figures for people who decide (`reshard plan`): what would move, how even it would be, how long it would take.
+ *
+ * Keys and bytes of slots are not counted one by one here: a shard's slots are taken to hold equal shares of what its
+ * leader last reported. The time is what the rate limit allows when moves run side by side as they may; what the moves do
+ * besides copying comes on top of it.
+ */
+import type { View } from "./liveness.ts";
+import type { Planned } from "./planner.ts";
+import type { MetaState } from "./state.ts";
+
+type Held = { readonly keys: number; readonly bytes: number };
+
+export function planReport(state: MetaState, view: View, { plan, figures }: Planned): object {
+  const before = state.assignment.counts();
+  const gives = new Map<string, number>();
+  const takes = new Map<string, number>();
+  let keys = 0;
+  let bytes = 0;
+  for (const { from, to, slots } of plan.moves) {
+    const count = slots.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+    const held = heldBy(state, view, from);
+    const share = count / Math.max(1, before.get(from) ?? 0);
+    keys += held.keys * share;
+    bytes += held.bytes * share;
+    gives.set(from, (gives.get(from) ?? 0) + held.bytes * share);
+    takes.set(to, (takes.get(to) ?? 0) + held.bytes * share);
+  }
+  const { movesMax, moveBytesPerSecond } = state.settings;
+  // A shard gives in one move at a time and takes in one; and so many moves run in all.
+  const longest = Math.max(bytes / movesMax, ...gives.values(), ...takes.values());
+  return {
+    epoch: plan.number,
+    manual: plan.manual,
+    moves: figures.moves,
+    slots: figures.slotsMoved,
+    keys: Math.round(keys),
+    bytes: Math.round(bytes),
+    seconds: Math.ceil(longest / moveBytesPerSecond),
+    balanceBefore: figures.balanceBefore,
+    balanceAfter: figures.balanceAfter,
+    shards: figures.shards.map((shard) => ({ ...shard, nodes: nodesOf(state, plan, shard.id) })),
+  };
+}
+
+function nodesOf(state: MetaState, plan: Planned["plan"], id: string): readonly string[] {
+  const newborn = plan.shards.find((shard) => shard.id === id)?.newborn ?? null;
+  return newborn?.founders.map(({ node }) => node) ?? state.shards.get(id)?.replicas ?? [];
+}
+
+/** As its leader says; without one, as the replica says that has the most. */
+export function heldBy(state: MetaState, view: View, id: string): Held {
+  const group = state.shards.get(id)?.group;
+  let held: Held = { keys: 0, bytes: 0 };
+  for (const beat of view.beats.values()) {
+    const report = beat.groups.find((one) => one.group === group);
+    if (report === undefined) continue;
+    if (report.lead !== null) return report;
+    if (report.keys > held.keys) held = report;
+  }
+  return held;
+}

@@ -1,0 +1,247 @@
+/**
+ * The control plane as nodes and operators meet it: requests in (wire/control_request.ts), replies out. It serves while
+ * the replica here leads the control plane's group; all it remembers of a leadership is its reign (reign.ts).
+ *
+ *     register   refused, or written into the log and answered when that is applied
+ *     beat       answered at once: who it is, how new the map is, its orders
+ *     map        answered at once, from the applied state
+ *     http       service_http.ts
+ *
+ * Who asks elsewhere is sent to the leader; and so is who asked here when this leadership has ended meanwhile, because
+ * what it would say stands under a fence that is not the highest any more.
+ */
+import { utf8 } from "../base/bytes.ts";
+import type { Log, Random } from "../platform/platform.ts";
+import type { Hash64 } from "../ring/circle.ts";
+import type { Registration } from "../wire/control_plane.ts";
+import type { ControlReply, ControlRequest } from "../wire/control_request.ts";
+import type { Body } from "./commands.ts";
+import { FirstLayoutWish } from "./first_layout.ts";
+import type { MetaGroup } from "./meta_group.ts";
+import { isKnownAs } from "./node_transitions.ts";
+import { Reign } from "./reign.ts";
+import type { FirstLayout } from "./requests.ts";
+import { handleHttp } from "./service_http.ts";
+import type { MetaState, Reply, ShardRecord } from "./state.ts";
+
+/**
+ * Requests whose command or read is under way. Each waits for one sync on a majority, some milliseconds; a whole cluster
+ * that registers at once is 1024 nodes.
+ */
+const PENDING_MAX = 2048;
+/** The first layout is looked at so often. */
+const FIRST_LAYOUT_TICKS = 20;
+
+export type ControlHost = {
+  readonly group: MetaGroup;
+  readonly h64: Hash64;
+  readonly random: Random;
+  readonly log: Log;
+  /** The sealed first entry of a shard's group. */
+  readonly bootstrapOf: (shard: ShardRecord) => Uint8Array;
+  /** Wished when this process was started; null: somebody will ask for one. */
+  readonly firstLayout: FirstLayout | null;
+};
+
+/** What an operator's command came to: a reply, its fate unknown, or too many others under way. */
+export type Outcome = Reply | "unknown" | "busy";
+
+export class ControlService {
+  readonly #host: ControlHost;
+  readonly #first: FirstLayoutWish | null;
+  #said: string | null = null;
+  #isMakingFirst = false;
+  #reign: Reign | null = null;
+  /** The barrier of this reign is asked for. */
+  #isAsking = false;
+  #tick = 0;
+  #pending = 0;
+  #isClosed = false;
+
+  constructor(host: ControlHost) {
+    this.#host = host;
+    this.#first = host.firstLayout === null ? null : new FirstLayoutWish(host.firstLayout);
+  }
+
+  // ------------------------------------------------------------------------------------------- leadership
+
+  onLeaderChange(): void {
+    this.#follow();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#reign = null;
+  }
+
+  /** Every 10 ms. */
+  tick(): void {
+    this.#tick++;
+    const reign = this.#follow();
+    if (reign === null) return;
+    reign.tick(this.#tick);
+    if (reign.isReady && this.#tick % FIRST_LAYOUT_TICKS === 0) this.#makeFirstLayout(reign);
+  }
+
+  #follow(): Reign | null {
+    const { group, log } = this.#host;
+    if (this.#isClosed || !group.isLeader) {
+      if (this.#reign !== null) log.write("info", "does not lead the control plane any more");
+      this.#reign = null;
+      return null;
+    }
+    if (this.#reign?.term !== group.term) {
+      this.#reign = this.#newReign(group.term);
+      this.#isAsking = false;
+      log.write("info", "leads the control plane", { term: group.term });
+    }
+    if (!this.#reign.isReady && !this.#isAsking) this.#ask(this.#reign);
+    return this.#reign;
+  }
+
+  #newReign(term: number): Reign {
+    const { group, bootstrapOf, h64 } = this.#host;
+    return new Reign(term, this.#tick, {
+      state: () => group.state,
+      propose: (body, done) => group.propose({ request: null, body }, () => done()),
+      bootstrapOf,
+      h64,
+      newGroup: () => this.#newGroup(),
+    });
+  }
+
+  /** What earlier leaders acknowledged is applied here when a read of this term is answered. */
+  #ask(reign: Reign): void {
+    this.#isAsking = true;
+    this.#host.group.read((state) => {
+      if (this.#reign !== reign) return;
+      this.#isAsking = false;
+      reign.isReady = state !== null;
+    });
+  }
+
+  #newGroup(): number {
+    const { random } = this.#host;
+    return (random.u32() & 0x1fffff) * 2 ** 32 + random.u32() || 1;
+  }
+
+  /** The leadership that may speak; null: the asker is sent elsewhere. */
+  get reign(): Reign | null {
+    const reign = this.#follow();
+    return reign?.isReady === true ? reign : null;
+  }
+
+  get leads(): boolean {
+    return this.#reign !== null;
+  }
+
+  /** Who leads, as far as known here; null also while this process leads and cannot speak yet. */
+  get leaderAddress(): string | null {
+    return this.#host.group.isLeader ? null : this.#host.group.leaderAddress();
+  }
+
+  get tickCount(): number {
+    return this.#tick;
+  }
+
+  /** What the first layout waits for; null: nothing, or nobody wished one here. */
+  get firstLayoutProgress(): string | null {
+    return this.#host.group.state.layout === null ? (this.#first?.progress ?? null) : null;
+  }
+
+  #makeFirstLayout(reign: Reign): void {
+    const first = this.#first;
+    if (first === null || this.#isMakingFirst) return;
+    const init = first.step(reign.planning(), this.#tick);
+    const { progress } = first;
+    if (progress !== this.#said && progress !== null) {
+      this.#said = progress;
+      this.#host.log.write("info", "the first layout", { progress });
+    }
+    if (init === null) return;
+    this.#isMakingFirst = true;
+    this.propose(init, null, (outcome) => {
+      this.#isMakingFirst = false;
+      if (typeof outcome === "string") return; // looked at again
+      if (outcome.ok) this.#host.log.write("info", "the cluster has its first layout");
+      else first.progress = outcome.error;
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------- requests
+
+  onRequest(request: ControlRequest, reply: (answer: ControlReply) => void): void {
+    if (request.kind === "http") {
+      const { method, path, body } = request;
+      const [name = "", query = ""] = splitOnce(path, "?");
+      handleHttp(this, { method, path: name, query, body }, ({ status, type, text }) =>
+        reply({ kind: "http", status, type, body: utf8(text) }),
+      );
+      return;
+    }
+    const { reign } = this;
+    if (reign === null) return reply(this.#elsewhere());
+    switch (request.kind) {
+      case "register":
+        return this.#register(reign, request.cluster, request.registration, reply);
+      case "beat":
+        return reply({ kind: "beat", reply: reign.hear(request.heartbeat) });
+      case "map":
+        return reply({ kind: "map", map: reign.map() });
+    }
+  }
+
+  #elsewhere(): ControlReply {
+    return { kind: "elsewhere", leader: this.leaderAddress };
+  }
+
+  #register(
+    reign: Reign,
+    cluster: string | null,
+    registration: Registration,
+    reply: (answer: ControlReply) => void,
+  ): void {
+    const { state } = reign;
+    if (cluster !== null && cluster !== state.cluster) {
+      const text = `CONFLICT the directory of node '${registration.node}' belongs to cluster ${cluster}, and this is ${state.cluster}: give it an empty one with --dir, or another --control`;
+      return reply({ kind: "refused", text });
+    }
+    const problem = reign.liveness.registrationProblem(state, registration, this.#tick);
+    if (problem !== null) return reply({ kind: "refused", text: problem });
+    const registered = (): ControlReply =>
+      this.#reign === reign && this.reign !== null
+        ? { kind: "registered", cluster: state.cluster, fence: reign.fence }
+        : this.#elsewhere();
+    // A node that starts again says what is known: nothing for the log.
+    if (isKnownAs(state, registration)) return reply(registered());
+    this.propose({ kind: "register", registration }, null, (outcome) => {
+      if (typeof outcome === "string") return reply(this.#elsewhere());
+      reply(outcome.ok ? registered() : { kind: "refused", text: outcome.error });
+    });
+  }
+
+  /** Puts a command into the log. `request` names it: sent twice, it is carried out once. */
+  propose(body: Body, request: string | null, done: (outcome: Outcome) => void): void {
+    if (this.#pending >= PENDING_MAX) return done("busy");
+    this.#pending++;
+    this.#host.group.propose({ request, body }, (reply) => {
+      this.#pending--;
+      done(reply ?? "unknown");
+    });
+  }
+
+  /** The state with all that was acknowledged before; null: this process does not lead, or not any more. */
+  read(done: (state: MetaState | null) => void): void {
+    if (this.reign === null || this.#pending >= PENDING_MAX) return done(null);
+    this.#pending++;
+    this.#host.group.read((state) => {
+      this.#pending--;
+      done(state);
+    });
+  }
+}
+
+function splitOnce(text: string, at: string): [string, string?] {
+  const place = text.indexOf(at);
+  return place < 0 ? [text] : [text.slice(0, place), text.slice(place + at.length)];
+}
