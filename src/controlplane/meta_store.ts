@@ -133,6 +133,10 @@ export class MetaStore implements Store {
     return { state: "serving", epoch: 0, movedTo: null };
   }
 
+  isServed(): boolean {
+    return true;
+  }
+
   slotsServed(): ServedSlots {
     return { count: 0, ranges: [] };
   }

@@ -45,7 +45,7 @@ type KeptMap = { readonly version: MapVersion; readonly hints: number; readonly 
 
 export class Reign {
   readonly term: number;
-  readonly liveness: Liveness;
+  liveness: Liveness;
   /** Has applied what was acknowledged before it: it may speak. */
   isReady = false;
   readonly #tools: ReignTools;
@@ -57,7 +57,7 @@ export class Reign {
   #isPressing = false;
   /** Commands of the last reconciling whose fate is not known yet: none are added before it is. */
   #proposed = 0;
-  #restore = 0;
+  #restore = -1;
   readonly #kept = new Map<string, Kept>();
   #map: KeptMap | null = null;
 
@@ -91,6 +91,7 @@ export class Reign {
     assert(tick >= this.#tick, "time goes on");
     this.#tick = tick;
     if (!this.isReady) return;
+    this.#followRestore();
     if (tick - this.#roundTick >= ROUND_TICKS) {
       this.#round++;
       this.#roundTick = tick;
@@ -100,8 +101,19 @@ export class Reign {
     this.#reconcileSoon();
   }
 
+  /** With a restore another past begins: orders of the old one are void, and all that was heard is to be heard again. */
+  #followRestore(): void {
+    const { restore } = this.state.version;
+    if (restore === this.#restore) return;
+    this.#restore = restore;
+    this.#kept.clear();
+    this.#map = null;
+    this.liveness = new Liveness(this.#tick);
+  }
+
   hear(beat: Heartbeat): HeartbeatReply {
     assert(this.isReady, "a leader speaks when it knows what was acknowledged before it");
+    this.#followRestore();
     const { state, liveness } = this;
     const before = liveness.beatOf(beat.node);
     const standing = liveness.hear(state, beat, this.#tick);
@@ -116,9 +128,6 @@ export class Reign {
 
   /** What was kept for the node; each order is given once, and made again if it shows no effect. */
   #take({ node, incarnation }: Heartbeat): readonly Order[] {
-    const { version, awaited } = this.state;
-    // Made before a restore: of another past.
-    if (version.restore !== this.#restore || awaited !== null) this.#kept.clear();
     const kept = this.#kept.get(node);
     this.#kept.delete(node);
     return kept?.incarnation === incarnation ? kept.orders : [];
@@ -137,7 +146,6 @@ export class Reign {
       round: this.#round,
       bootstrapOf: this.#tools.bootstrapOf,
     });
-    this.#restore = state.version.restore;
     this.#keep(view, orders);
     if (this.#proposed === 0) for (const body of commands) this.#propose(body);
   }

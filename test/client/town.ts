@@ -161,7 +161,12 @@ export type TownRules = {
   maps?: "tell" | "refuse" | "ignore";
 };
 
-/** Nodes n1.. and shards s1..; shard i is led by node i at first and serves every slot s with s % shards = i. */
+/** The shard that serves `slot` at first: equal parts, in order. */
+export function bornIn(slot: number, shards: number): number {
+  return Math.floor((slot * shards) / 16_384);
+}
+
+/** Nodes n1.. and shards s1..; shard i is led by node i at first. */
 export class Town {
   readonly world: World;
   readonly net: Network;
@@ -191,7 +196,7 @@ export class Town {
     this.#nodeCount = nodes;
     for (let i = 0; i < shards; i++) {
       const shard = new ModelShard();
-      for (let slot = i; slot < 16_384; slot += shards) shard.slots.add(slot);
+      for (let slot = 0; slot < 16_384; slot++) if (bornIn(slot, shards) === i) shard.slots.add(slot);
       this.shards.push(shard);
       this.leaders.push({ node: i % nodes, term: 1 });
     }

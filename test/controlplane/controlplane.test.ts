@@ -6,5 +6,7 @@ import "./messages.case.ts";
 import "./meta_store.case.ts";
 import "./reconciler.case.ts";
 import "./requests.case.ts";
+import "./service.case.ts";
+import "./service_http.case.ts";
 import "./service_random.case.ts";
 import "./steps.case.ts";

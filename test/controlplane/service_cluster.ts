@@ -226,7 +226,7 @@ export class ServiceCluster extends ModelCluster {
   }
 }
 
-function randomOf(prng: Prng): { u32: () => number; fill: (bytes: Uint8Array) => void } {
+export function randomOf(prng: Prng): { u32: () => number; fill: (bytes: Uint8Array) => void } {
   return {
     u32: () => prng.u32(),
     fill: (bytes) => {

@@ -10,7 +10,7 @@ import { ServiceCluster } from "./service_cluster.ts";
 
 const { h64 } = await xxhash();
 /** Worlds; SEEDS=100 by hand. */
-const SEEDS = Number(process.env.SEEDS ?? 4);
+const SEEDS = Number(process.env.SEEDS ?? 2);
 const WISH = {
   replicas: 3,
   vnodes: 32,
