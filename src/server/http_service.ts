@@ -101,7 +101,7 @@ class NodeFacts implements HttpFacts {
     const leader = this.#node.engine.nodeOf(group, core.leader);
     const at = this.#node.nodes.find(({ id }) => id === leader);
     return {
-      id: store.shard,
+      id: this.#node.shardOf(group),
       role: core.role,
       term: core.term,
       leader: leader === null ? null : { id: leader, http: at?.http ?? null },
@@ -130,7 +130,7 @@ class NodeFacts implements HttpFacts {
       name: `nucleus_${name}`,
       kind,
       help,
-      samples: node.groups.map((group) => [{ shard: group.store.shard }, of(group)]),
+      samples: node.groups.map((group) => [{ shard: node.shardOf(group) }, of(group)]),
     });
     return [
       {

@@ -177,6 +177,12 @@ export class NucleusNode {
     return this.engine.isOpen ? this.engine.home.identity.cluster : "";
   }
 
+  /** What the shard of a group is called; "" if nobody has said it yet. */
+  shardOf({ group, store }: GroupReplica): string {
+    if (store.shard !== "") return store.shard;
+    return this.routing.map?.shards.find((shard) => shard.group === group)?.id ?? "";
+  }
+
   /** "host:port" of this node's HTTP door; "" = it has none. */
   get httpAddress(): string {
     const { http } = this.config;

@@ -170,7 +170,7 @@ export class NodeStatus implements NodeInfo {
     const voters = core.config.voters.map((voter) => ({ ...voter, role: roleOf(voter, "follower") }));
     const learners = core.config.learners.map((one) => ({ ...one, role: roleOf(one, "learner") }));
     return {
-      id: store.shard,
+      id: this.#node.shardOf(group),
       group: group.group,
       role: core.role,
       leader: nodeOf(core.leader),
