@@ -69,6 +69,8 @@ export const settings = record({
 export const body = oneOf({
   /** The first layout; `slots[i]` are those of `shards[i]`, at epoch 1. */
   init: {
+    /** Of each shard, and of those to come. */
+    replicas: integer(1, REPLICAS_MAX),
     vnodes: integer(1, VNODES_MAX),
     shards: list(plannedShard, SHARDS_MAX),
     slots: list(slots(16_384), SHARDS_MAX),

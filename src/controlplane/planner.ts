@@ -30,10 +30,11 @@ export function planFirst(tools: PlanningTools, wish: FirstLayout): BodyOf<"init
     const layout = makeLayout({ number: 1, vnodes: wish.vnodes, shards: wish.shards });
     const owned = new Map(layout.shards.map(({ id }) => [id, [] as SlotRange[]]));
     for (const { slots, shard } of rangesOfRing(ringOf(layout, tools.h64))) owned.get(shard)?.push(slots);
-    const shards = bornShards(tools, wish.shards, wish.replicas ?? tools.state.settings.replicas);
+    const replicas = wish.replicas ?? tools.state.settings.replicas;
+    const shards = bornShards(tools, wish.shards, replicas);
     if (typeof shards === "string") return shards;
     const slots = shards.map(({ id }) => owned.get(id) ?? []);
-    return { kind: "init", vnodes: wish.vnodes, shards, slots };
+    return { kind: "init", replicas, vnodes: wish.vnodes, shards, slots };
   });
 }
 

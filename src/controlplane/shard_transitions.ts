@@ -65,7 +65,7 @@ export function hasNewborn(
   return shard.newborn !== null;
 }
 
-export function applyInit(state: MetaState, { vnodes, shards, slots }: BodyOf<"init">): Step {
+export function applyInit(state: MetaState, { replicas, vnodes, shards, slots }: BodyOf<"init">): Step {
   if (state.layout !== null) return refused(state, "CONFLICT the cluster has its first layout already");
   const layout = layoutOf(state.planNumber + 1, vnodes, shards);
   if (typeof layout === "string") return refused(state, layout);
@@ -84,8 +84,9 @@ export function applyInit(state: MetaState, { vnodes, shards, slots }: BodyOf<"i
     records.set(shard.id, bornShard(state, shard, own, epoch));
   }
   if (countSlots(slots.flat()) !== SLOT_COUNT) return refused(state, "INVALID some slots belong to no shard");
+  const settings = { ...state.settings, replicas };
   return done(
-    { ...state, epoch, planNumber: layout.number, layout, assignment, shards: records },
+    { ...state, epoch, planNumber: layout.number, layout, assignment, shards: records, settings },
     layout.number,
   );
 }

@@ -28,7 +28,7 @@ export function init(count: number, nodes: readonly string[]): BodyOf<"init"> {
     (_, i): Slots => [[Math.floor((i * 16384) / count), Math.floor(((i + 1) * 16384) / count) - 1]],
   );
   const shards = slots.map((_, i) => ({ id: `s${i + 1}`, weight: 1, newborn: newborn(101 + i, nodes) }));
-  return { kind: "init", vnodes: 256, shards, slots };
+  return { kind: "init", replicas: 3, vnodes: 256, shards, slots };
 }
 
 export function plan(

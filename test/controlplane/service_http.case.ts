@@ -111,6 +111,7 @@ t.test("the first layout: once, if it can be", async (t) => {
     ],
   });
   is(t, desk.http("POST", "/cluster/init", { shards: 2 }), 409, "conflict", /has its first layout already/);
+  t.equal(desk.state.settings.replicas, 1, "shards to come have as many replicas");
 });
 
 t.test("plans: a dry run in figures, a compare-and-set on the number, cancel", async (t) => {
