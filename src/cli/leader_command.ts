@@ -1,13 +1,14 @@
-/** `nucleus leader move NODE`: hands the shard's leadership over, and waits until it has happened. */
+/** `nucleus leader move NODE [--shard S]`: hands a shard's leadership over, and waits until it has happened. */
 import type { Argv } from "yargs";
-import { ADDRESS_OPTIONS, type AddressArguments, addressFrom } from "./address.ts";
-import { askLeader, onlyShard } from "./ask_leader.ts";
+import { addressFrom } from "./address.ts";
+import { askLeader, shardNamed } from "./ask_leader.ts";
+import { CHANGE_OPTIONS, type ChangeArguments } from "./change.ts";
 import { type ClusterView, viewCluster } from "./cluster_view.ts";
 import { EXIT } from "./exit_codes.ts";
 import { CliError, listed } from "./output.ts";
 import { notReached } from "./status_command.ts";
 
-type LeaderArguments = AddressArguments & { readonly node: string; readonly json: boolean };
+type LeaderArguments = ChangeArguments & { readonly node: string; readonly shard?: string };
 
 /** A transfer ends within an election timeout (at most 0.6 s) or is given up by the leader. */
 const WAIT_MS_MAX = 3000;
@@ -18,9 +19,9 @@ const moveCommand = {
   describe: "Hand the leadership to a node",
   builder: (yargs: Argv) =>
     yargs
-      .options(ADDRESS_OPTIONS)
+      .options(CHANGE_OPTIONS)
       .positional("node", { type: "string", demandOption: true, describe: "The node that is to lead" })
-      .option("json", { type: "boolean", default: false, describe: "One JSON object instead of a sentence" }),
+      .option("shard", { type: "string", requiresArg: true, describe: "Of which shard [the only one]" }),
   handler: (args: unknown) => runMove(args as LeaderArguments),
 };
 
@@ -38,7 +39,7 @@ async function runMove(args: LeaderArguments): Promise<void> {
       throw notReached(error);
     });
   const view = await look();
-  const shard = onlyShard(view);
+  const shard = shardNamed(view, args.shard);
   const names = shard.replicas.map(({ node }) => node);
   if (!names.includes(args.node)) {
     throw new CliError(
@@ -49,8 +50,9 @@ async function runMove(args: LeaderArguments): Promise<void> {
     );
   }
   const startedMs = performance.now();
-  if (shard.leader !== args.node) await askLeader(view, shard, ["LEADER", args.node]);
-  while (onlyShard(await look()).leader !== args.node) {
+  const words = view.shards.length === 1 ? ["LEADER", args.node] : ["LEADER", args.node, shard.id];
+  if (shard.leader !== args.node) await askLeader(view, shard, words);
+  while (shardNamed(await look(), shard.id).leader !== args.node) {
     if (performance.now() - startedMs > WAIT_MS_MAX) {
       throw new CliError(
         EXIT.failed,
@@ -61,7 +63,7 @@ async function runMove(args: LeaderArguments): Promise<void> {
     }
     await new Promise((done) => setTimeout(done, ASK_EVERY_MS));
   }
-  const { term } = onlyShard(await look());
+  const { term } = shardNamed(await look(), shard.id);
   const moved = shard.leader !== args.node;
   if (args.json)
     console.log(JSON.stringify({ shard: shard.id, leader: args.node, from: shard.leader, term, moved }));

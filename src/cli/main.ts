@@ -4,11 +4,14 @@ import yargs, { type CommandModule } from "yargs";
 import { createPlatform } from "../platform/node.ts";
 import { createHttp } from "../platform/node_http.ts";
 import { markCommandWords } from "./argv_words.ts";
+import { clusterCommand } from "./cluster_command.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
 import { leaderCommand } from "./leader_command.ts";
 import { nodeCommand } from "./node_command.ts";
 import { CliError, errorText, paintFor } from "./output.ts";
 import { replCommand } from "./repl_command.ts";
+import { reshardCommand } from "./reshard_command.ts";
+import { shardCommand } from "./shard_command.ts";
 import { simCommand } from "./sim_command.ts";
 import { statusCommand } from "./status_command.ts";
 import { upCommand } from "./up_command.ts";
@@ -33,6 +36,9 @@ const commands: readonly Verb[] = [
   upCommand,
   replCommand,
   statusCommand,
+  clusterCommand,
+  shardCommand,
+  reshardCommand,
   leaderCommand,
   simCommand,
   nodeCommand((log) => ({ ...createPlatform(log), http: createHttp() })),

@@ -15,7 +15,7 @@ import { type FixedCluster, type ManagedCluster, NucleusNode } from "../server/n
 import { isName, NAME_RULE } from "../wire/shapes.ts";
 import { jsonLog } from "./json_log.ts";
 import { listenerOf } from "./local_process.ts";
-import { replaceCommand } from "./node_replace.ts";
+import { nodeVerbs } from "./node_verbs.ts";
 import { dropPidFile, takePidFile } from "./pid_file.ts";
 import { VERSION } from "./version.ts";
 
@@ -47,10 +47,9 @@ const OWN = { type: "string", global: false } as const;
 /** `createPlatform` comes from main.ts: only there the real world is named. */
 export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
   command: "node",
-  describe: "Run one storage node; or replace one",
+  describe: "Run one storage node; or list, add, remove, drain, replace nodes",
   builder: (yargs: Argv) =>
-    yargs
-      .command(replaceCommand)
+    nodeVerbs(yargs)
       .option("id", { ...OWN, demandOption: true, describe: "This node's id in the layout" })
       .option("listen", { ...OWN, demandOption: true, describe: "HOST:PORT for clients and peers" })
       .option("http", { ...OWN, describe: "HOST:PORT for HTTP; the layout's, if it names one" })

@@ -5,16 +5,20 @@
  */
 import type { Argv } from "yargs";
 import { formatCount } from "../base/units.ts";
-import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
+import { type Address, type AddressArguments, addressFrom } from "./address.ts";
 import { askLeader, onlyShard } from "./ask_leader.ts";
+import { CHANGE_OPTIONS } from "./change.ts";
 import { type ClusterView, type ShardView, viewCluster } from "./cluster_view.ts";
+import { askControl, NoControlPlane } from "./control_call.ts";
 import { EXIT } from "./exit_codes.ts";
+import { replaceByWish } from "./node_replace_wish.ts";
 import { CliError, listed } from "./output.ts";
 import { notReached } from "./status_command.ts";
 
 type ReplaceArguments = AddressArguments & {
   readonly node: string;
   readonly with?: string;
+  readonly shard?: string;
   readonly json: boolean;
 };
 
@@ -29,18 +33,29 @@ export const replaceCommand = {
   describe: "Put another node in a node's place",
   builder: (yargs: Argv) =>
     yargs
-      .options(ADDRESS_OPTIONS)
+      .options(CHANGE_OPTIONS)
       .positional("node", { type: "string", demandOption: true, describe: "The node that is to go" })
       .option("with", {
         type: "string",
         describe: "The node that takes its place; it runs and holds nothing",
       })
-      .option("json", { type: "boolean", default: false, describe: "One JSON object instead of sentences" }),
+      .option("shard", { type: "string", requiresArg: true, describe: "Only in this shard" }),
   handler: (args: unknown) => runReplace(args as ReplaceArguments),
 };
 
 async function runReplace(args: ReplaceArguments): Promise<void> {
   const address = addressFrom(args, process.env.NUCLEUS_ADDR);
+  const live = await askControl(address, { method: "GET", path: "/cluster/live" }).catch((error: unknown) => {
+    if (error instanceof NoControlPlane) return null;
+    throw error;
+  });
+  if (live === null) return replaceByLeader(address, args);
+  const { node: old, with: by, shard, json } = args;
+  return replaceByWish(address, live, { old, by, shard, json });
+}
+
+/** Without a control plane: the shard's leader is told. */
+async function replaceByLeader(address: Address, args: ReplaceArguments): Promise<void> {
   const first = await look(address);
   const shard = onlyShard(first);
   const { node: old, with: by } = args;
