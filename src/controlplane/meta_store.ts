@@ -137,6 +137,10 @@ export class MetaStore implements Store {
     return true;
   }
 
+  slotsHeld(): ServedSlots {
+    return this.slotsServed();
+  }
+
   slotsServed(): ServedSlots {
     return { count: 0, ranges: [] };
   }

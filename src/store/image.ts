@@ -15,6 +15,8 @@
  *     4 records   u32 page, u16 cell kind, u16 cells, and the page's cells as they were in memory (records.ts)
  *     5 clients   the same of sessions' clients (sessions.ts)
  *     6 replies   the same of sessions' replies
+ *     9, 10       clients and replies that came with a move which is not owned yet, like 5 and 6
+ *     11 moves    notes of moves, up to 16 (wire/move_entry.ts)
  *     7 end       once, last: u64 frames before it, u32 CRC-32 over their checksums
  *
  * Version 1 had no `owned` and no shard id: such an image is of shard "s1", which served every slot at epoch 1.
@@ -51,6 +53,9 @@ export const FRAME = {
   records: 4,
   clients: 5,
   replies: 6,
+  stagedClients: 9,
+  stagedReplies: 10,
+  moves: 11,
   end: 7,
 } as const;
 /** By kind: its place in the order; 0 = unknown. */
@@ -77,12 +82,35 @@ export type ImageHead = {
   readonly settings: StoreSettings;
   readonly keyCount: number;
   readonly dataBytes: number;
+  readonly sessions: SessionTotals;
+  /** Of the sessions of a move that is not owned yet. */
+  readonly staged: SessionTotals;
+  /** Of closed moves (moves.ts), and how many notes follow. */
+  readonly movesFloor: number;
+  readonly moveCount: number;
+};
+
+export type SessionTotals = {
   readonly clientCount: number;
   readonly clientsEver: number;
   readonly replyCount: number;
-  readonly sessionHashA: number;
-  readonly sessionHashB: number;
+  readonly hashA: number;
+  readonly hashB: number;
 };
+const NO_SESSIONS: SessionTotals = { clientCount: 0, clientsEver: 0, replyCount: 0, hashA: 0, hashB: 0 };
+
+function writeTotals(writer: Writer, totals: SessionTotals): void {
+  writer.u64(totals.clientCount);
+  writer.u64(totals.clientsEver);
+  writer.u64(totals.replyCount);
+  writer.u32(totals.hashA);
+  writer.u32(totals.hashB);
+}
+
+function readTotals(reader: Reader): SessionTotals {
+  const [clientCount, clientsEver, replyCount] = [reader.u64(), reader.u64(), reader.u64()];
+  return { clientCount, clientsEver, replyCount, hashA: reader.u32() | 0, hashB: reader.u32() | 0 };
+}
 
 export function writeHead(writer: Writer, head: ImageHead): void {
   assert(head.version === IMAGE_VERSION, "older images are only read");
@@ -95,12 +123,11 @@ export function writeHead(writer: Writer, head: ImageHead): void {
   writeSettings(writer, head.settings);
   writer.u64(head.keyCount);
   writer.u64(head.dataBytes);
-  writer.u64(head.clientCount);
-  writer.u64(head.clientsEver);
-  writer.u64(head.replyCount);
-  writer.u32(head.sessionHashA);
-  writer.u32(head.sessionHashB);
+  writeTotals(writer, head.sessions);
   writer.text(head.shard);
+  writeTotals(writer, head.staged);
+  writer.u64(head.movesFloor);
+  writer.u32(head.moveCount);
 }
 
 export function readHead(reader: Reader): ImageHead | string {
@@ -111,9 +138,11 @@ export function readHead(reader: Reader): ImageHead | string {
   const [index, term, logTimeMs, revision] = [reader.u64(), reader.u64(), reader.u64(), reader.u64()];
   const settings = readSettings(reader);
   const [keyCount, dataBytes] = [reader.u64(), reader.u64()];
-  const [clientCount, clientsEver, replyCount] = [reader.u64(), reader.u64(), reader.u64()];
-  const [sessionHashA, sessionHashB] = [reader.u32() | 0, reader.u32() | 0];
-  const shard = version === 1 ? "s1" : reader.text();
+  const sessions = readTotals(reader);
+  const isOld = version === 1;
+  const shard = isOld ? "s1" : reader.text();
+  const staged = isOld ? NO_SESSIONS : readTotals(reader);
+  const [movesFloor, moveCount] = isOld ? [0, 0] : [reader.u64(), reader.u32()];
   if (settings === null || !reader.done()) return "the image's head is malformed";
   return {
     version,
@@ -126,11 +155,10 @@ export function readHead(reader: Reader): ImageHead | string {
     settings,
     keyCount,
     dataBytes,
-    clientCount,
-    clientsEver,
-    replyCount,
-    sessionHashA,
-    sessionHashB,
+    sessions,
+    staged,
+    movesFloor,
+    moveCount,
   };
 }
 

@@ -64,6 +64,12 @@ export class SeqMap {
     }
   }
 
+  each(visit: (seq: number, ref: number) => void): void {
+    for (let i = 0; i < this.#seqs.length; i++) {
+      if (this.#seqs[i] !== 0) visit((this.#seqs[i] as number) - 1, this.#refs[i] as number);
+    }
+  }
+
   /** Where `seq` is, or the empty place where it would be. */
   #find(seq: number): number {
     const mask = this.#seqs.length - 1;

@@ -60,6 +60,21 @@ export const SESSION_ERROR = {
   replyNotKept: "DONE the write took effect, but its reply was too long to be kept for a retry",
 } as const;
 
+/** Who follows the changes of clients and replies, by their refs: a copy (copy_source.ts). */
+export interface SessionWatch {
+  client(ref: number): void;
+  clientGone(ref: number): void;
+  reply(ref: number): void;
+  replyGone(ref: number): void;
+}
+
+export type SessionDigest = {
+  readonly clients: number;
+  readonly replies: number;
+  readonly hashA: number;
+  readonly hashB: number;
+};
+
 export class Sessions {
   readonly clients = new Slab();
   readonly replies = new Slab();
@@ -68,6 +83,7 @@ export class Sessions {
   replyCount = 0;
   /** Clients ever: the next one's `born`. */
   clientsEver = 0;
+  watch: SessionWatch | null = null;
   /** Sums of the hashes of all clients and replies. */
   hashA = 0;
   hashB = 0;
@@ -147,11 +163,15 @@ export class Sessions {
    */
   record(bytes: Uint8Array, at: number, slot: number, reply: Uint8Array, size: number): void {
     this.#raise(bytes, at);
+    this.#keep(getU64(bytes, at + 16), slot, reply, 0, size);
+  }
+
+  /** Keeps a reply of the client at hand: `size` bytes from `start` on, or that it was too long. */
+  #keep(seq: number, slot: number, reply: Uint8Array, start: number, size: number): void {
     const kept = size >= 0 && size <= REPLY_KEPT_BYTES_MAX;
     const ref = this.replies.take(REPLY_HEAD_BYTES + (kept ? size : 0));
     const words = this.replies.wordsOf(ref);
     const word = wordAt(ref);
-    const seq = getU64(bytes, at + 16);
     words[word] = REPLY_TAG | (kept ? KEPT | (size << SIZE_SHIFT) : 0);
     words[word + 1] = this.#client;
     setU53(words, word + 2, seq);
@@ -159,11 +179,133 @@ export class Sessions {
     if (kept) {
       const own = this.replies.bytesOf(ref);
       let to = byteAt(ref) + REPLY_HEAD_BYTES;
-      for (let i = 0; i < size; i++) own[to++] = reply[i] as number;
+      for (let i = 0; i < size; i++) own[to++] = reply[start + i] as number;
     }
     this.#mapOf(this.#client).set(seq, ref);
     this.replyCount++;
     this.#countReply(ref, 1);
+    this.watch?.reply(ref);
+  }
+
+  // ---- moves --------------------------------------------------------------------------------------------------
+
+  /** There is a client of this id (16 bytes at `at`) with at least this floor and notAfter. */
+  takeClient(bytes: Uint8Array, at: number, floor: number, notAfter: number): void {
+    this.#client = this.#find(bytes, at);
+    this.#raiseTo(bytes, at, floor, notAfter);
+  }
+
+  /** The client of this id goes, if there is one, and its replies. */
+  dropClient(bytes: Uint8Array, at: number): void {
+    const client = this.#find(bytes, at);
+    if (client !== 0) this.#removeClient(client);
+  }
+
+  /** Takes a reply of a client in; false if that is unknown. One that is known, or below the floor, stays as it is. */
+  takeReply(
+    id: Uint8Array,
+    at: number,
+    seq: number,
+    slot: number,
+    reply: Uint8Array,
+    start: number,
+    size: number,
+  ): boolean {
+    this.#client = this.#find(id, at);
+    if (this.#client === 0) return false;
+    const floor = u53(this.clients.wordsOf(this.#client), wordAt(this.#client) + 8);
+    if (seq >= floor && this.#mapOf(this.#client).get(seq) === 0) this.#keep(seq, slot, reply, start, size);
+    return true;
+  }
+
+  /**
+   * Takes over all clients of `other` whose time is not over yet, and their replies: the higher floor and notAfter
+   * count. In the order in which `other` met them, so that every replica numbers them alike.
+   */
+  merge(other: Sessions, logTimeMs: number): void {
+    for (const client of other.#byBirth()) {
+      const words = other.clients.wordsOf(client);
+      const word = wordAt(client);
+      const notAfter = u53(words, word + 10);
+      if (notAfter < logTimeMs) continue;
+      const idAt = byteAt(client) + 16;
+      const id = other.clients.bytesOf(client);
+      this.takeClient(id, idAt, u53(words, word + 8), notAfter);
+      other.#mapOf(client).each((seq, ref) => {
+        const head = other.replies.wordsOf(ref)[wordAt(ref)] as number;
+        const size = (head & KEPT) === 0 ? REPLY_NOT_KEPT : replySize(head);
+        const slot = other.replies.wordsOf(ref)[wordAt(ref) + 4] as number;
+        this.takeReply(id, idAt, seq, slot, other.replies.bytesOf(ref), byteAt(ref) + REPLY_HEAD_BYTES, size);
+      });
+    }
+  }
+
+  /**
+   * Counts and sums of hashes of all clients whose time is not over at `timeMs` and of their replies in the slots
+   * that `has` names: equal for two shards that know the same, whenever and in whatever order they learnt it.
+   */
+  digest(timeMs: number, has: (slot: number) => boolean): SessionDigest {
+    const before = [this.hashA, this.hashB] as const;
+    this.hashA = 0;
+    this.hashB = 0;
+    let clients = 0;
+    let replies = 0;
+    for (const client of this.#table) {
+      if (client === 0) continue;
+      const words = this.clients.wordsOf(client);
+      if (u53(words, wordAt(client) + 10) < timeMs) continue;
+      clients++;
+      this.#a = 0x2545f491;
+      this.#b = 0x7f4a7c15;
+      this.#mix(words, wordAt(client) + 4, 8);
+      this.#sum(1);
+      this.#mapOf(client).each((_, ref) => {
+        if (!has(this.replies.wordsOf(ref)[wordAt(ref) + 4] as number)) return;
+        replies++;
+        this.#countReply(ref, 1);
+      });
+    }
+    const [hashA, hashB] = [this.hashA, this.hashB];
+    [this.hashA, this.hashB] = before;
+    return { clients, replies, hashA, hashB };
+  }
+
+  /** Every client and every reply, by ref. */
+  each(client: (ref: number) => void, reply: (ref: number) => void): void {
+    for (const ref of this.#table) {
+      if (ref === 0) continue;
+      client(ref);
+      this.#mapOf(ref).each((_, at) => reply(at));
+    }
+  }
+
+  clientOf(ref: number): { id: Uint8Array; floor: number; notAfter: number } {
+    const words = this.clients.wordsOf(ref);
+    const at = wordAt(ref);
+    const idAt = byteAt(ref) + 16;
+    const id = this.clients.bytesOf(ref).subarray(idAt, idAt + 16);
+    return { id, floor: u53(words, at + 8), notAfter: u53(words, at + 10) };
+  }
+
+  replySlot(ref: number): number {
+    return this.replies.wordsOf(ref)[wordAt(ref) + 4] as number;
+  }
+
+  /** `bytes` null = it was not kept. */
+  replyOf(ref: number): { client: number; seq: number; slot: number; bytes: Uint8Array | null } {
+    const words = this.replies.wordsOf(ref);
+    const at = wordAt(ref);
+    const head = words[at] as number;
+    const start = byteAt(ref) + REPLY_HEAD_BYTES;
+    const bytes =
+      (head & KEPT) === 0 ? null : this.replies.bytesOf(ref).subarray(start, start + replySize(head));
+    return { client: words[at + 1] as number, seq: u53(words, at + 2), slot: words[at + 4] as number, bytes };
+  }
+
+  #byBirth(): number[] {
+    const all = [...this.#table].filter((ref) => ref !== 0);
+    const born = (ref: number): number => u53(this.clients.wordsOf(ref), wordAt(ref) + 2);
+    return all.sort((a, b) => born(a) - born(b));
   }
 
   /** Notes that the known write that `judge` found was asked for again: its floor and notAfter may have risen. */
@@ -235,8 +377,10 @@ export class Sessions {
 
   /** The client exists and has at least this block's floor and notAfter; replies below the floor are gone. */
   #raise(bytes: Uint8Array, at: number): void {
-    const floor = getU64(bytes, at + 24);
-    const notAfter = getU64(bytes, at + 32);
+    this.#raiseTo(bytes, at, getU64(bytes, at + 24), getU64(bytes, at + 32));
+  }
+
+  #raiseTo(bytes: Uint8Array, at: number, floor: number, notAfter: number): void {
     if (this.#client === 0) {
       this.#client = this.#newClient(bytes, at, floor, notAfter);
       return;
@@ -259,6 +403,7 @@ export class Sessions {
       this.#expiry.update(words[word + 1] as number, notAfter, u53(words, word + 2), ref);
     }
     this.#countClient(ref, 1);
+    this.watch?.client(ref);
   }
 
   #newClient(bytes: Uint8Array, at: number, floor: number, notAfter: number): number {
@@ -273,6 +418,7 @@ export class Sessions {
     setU53(words, word + 10, notAfter);
     this.#enter(ref, notAfter, born);
     this.#countClient(ref, 1);
+    this.watch?.client(ref);
     return ref;
   }
 
@@ -303,6 +449,7 @@ export class Sessions {
     this.#maps[number] = null;
     this.#freeNumbers.push(number);
     this.clientCount--;
+    this.watch?.clientGone(ref);
     this.clients.release(ref);
     return replies;
   }
@@ -312,6 +459,7 @@ export class Sessions {
     for (let i = 0; i < count; i++) {
       const ref = this.#dropped.at(i);
       this.#countReply(ref, -1);
+      this.watch?.replyGone(ref);
       this.replies.release(ref);
     }
     this.replyCount -= count;

@@ -112,18 +112,18 @@ export class SlotTable {
     }
   }
 
-  /** What is served, in runs of slots with one epoch. */
-  served(): ServedSlots {
+  /** The slots that `has` picks, in runs with one epoch. */
+  runs(has: (slots: SlotTable, slot: number) => boolean): ServedSlots {
     const ranges: ServedRange[] = [];
     let count = 0;
     for (let first = 0; first < SLOT_COUNT; ) {
-      if (!this.isServed(first)) {
+      if (!has(this, first)) {
         first++;
         continue;
       }
       const epoch = this.epoch(first);
       let last = first;
-      while (last + 1 < SLOT_COUNT && this.isServed(last + 1) && this.epoch(last + 1) === epoch) last++;
+      while (last + 1 < SLOT_COUNT && has(this, last + 1) && this.epoch(last + 1) === epoch) last++;
       ranges.push([first, last, epoch]);
       count += last - first + 1;
       first = last + 1;

@@ -9,6 +9,7 @@ import { getU32, Reader } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import { KEY_BYTES_MAX } from "../wire/command.ts";
+import { decodeMoveNotes, type MoveNote } from "../wire/move_entry.ts";
 import { CELL_BYTES, CELLS_PER_PAGE, KIND_COUNT } from "./cell_kinds.ts";
 import { Probe } from "./hash.ts";
 import {
@@ -19,19 +20,22 @@ import {
   OWNED_ENTRY_BYTES,
   PAYLOAD_BYTES_MAX,
   readHead,
+  type SessionTotals,
   SLOT_ENTRY_BYTES,
 } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
+import { Moves, slotSet } from "./moves.ts";
 import { checkRecordCell, REVISION_MAX, VALUE_SIZE_LIMIT } from "./records.ts";
 import { CLIENT_TAG, checkClientCell, checkReplyCell, Sessions } from "./sessions.ts";
 import { pageOf, refOn, type Slab, wordAt } from "./slab.ts";
-import { GENERATIONS, isSlotCode, SLOT, SlotTable } from "./slots.ts";
+import { GENERATIONS, isSlotCode, SLOT, type SlotCode, SlotTable } from "./slots.ts";
 import { type SnapshotSink, STATE_VERSION } from "./types.ts";
 
 export type RestoredState = {
   readonly head: ImageHead;
   readonly keyspace: Keyspace;
   readonly sessions: Sessions;
+  readonly moves: Moves;
 };
 
 /** A large value of which pieces have come. */
@@ -41,6 +45,8 @@ export class ImageReader implements SnapshotSink {
   readonly #install: (state: RestoredState) => void;
   readonly #keyspace = new Keyspace(0);
   readonly #sessions = new Sessions();
+  readonly #moves = new Moves();
+  #moveCount = 0;
   /** The slots as the image claims them. */
   readonly #claimed = new SlotTable();
   #claimedSlot = -1;
@@ -55,6 +61,7 @@ export class ImageReader implements SnapshotSink {
   readonly #large = new Map<number, number>();
   /** Pages of clients: the image's number -> ours. */
   readonly #clientPages = new Map<number, number>();
+  readonly #stagedPages = new Map<number, number>();
   readonly #probe = new Probe();
 
   /** A frame that has not come whole yet. */
@@ -90,7 +97,8 @@ export class ImageReader implements SnapshotSink {
     const error = this.check();
     if (error !== null) return error;
     this.#error = "the image was installed already";
-    this.#install({ head: this.#head as ImageHead, keyspace: this.#keyspace, sessions: this.#sessions });
+    const parts = { keyspace: this.#keyspace, sessions: this.#sessions, moves: this.#moves };
+    this.#install({ head: this.#head as ImageHead, ...parts });
     return null;
   }
 
@@ -128,6 +136,7 @@ export class ImageReader implements SnapshotSink {
     if (rank === 0) return "the image has a frame of an unknown kind";
     if (!inOrder || (this.#head === null) !== (kind === FRAME.head))
       return "the image's frames are out of order";
+    if (this.#lastRank === FRAME_RANK[FRAME.owned] && kind !== FRAME.owned) this.#beginMoves();
     this.#lastRank = rank;
     if (this.#pieces !== null && kind !== FRAME.large) return "a large value of the image is incomplete";
     const reader = new Reader(bytes, start + FRAME_HEADER_BYTES, end);
@@ -146,7 +155,11 @@ export class ImageReader implements SnapshotSink {
       case FRAME.records:
       case FRAME.clients:
       case FRAME.replies:
+      case FRAME.stagedClients:
+      case FRAME.stagedReplies:
         return this.#readPage(reader, kind);
+      case FRAME.moves:
+        return this.#readMoves(reader);
       default:
         return "the image has a frame of an unknown kind";
     }
@@ -159,7 +172,9 @@ export class ImageReader implements SnapshotSink {
     if (head.revision > REVISION_MAX) return "the image's revision is out of range";
     this.#head = head;
     this.#keyspace.revision = head.revision;
-    this.#sessions.clientsEver = head.clientsEver;
+    this.#sessions.clientsEver = head.sessions.clientsEver;
+    this.#moves.staged.clientsEver = head.staged.clientsEver;
+    this.#moves.floor = head.movesFloor;
     if (head.version === 1) {
       for (let slot = 0; slot < SLOT_COUNT; slot++) this.#keyspace.slots.own(slot, SLOT.serving, 1);
     }
@@ -181,6 +196,28 @@ export class ImageReader implements SnapshotSink {
       }
     }
     return reader.done() ? null : "the image's owned slots are malformed";
+  }
+
+  /** Before the records come: those of some slots are kept apart. */
+  #beginMoves(): void {
+    const { slots } = this.#keyspace;
+    let [importing, sealed] = [false, false];
+    for (let slot = 0; slot < SLOT_COUNT; slot++) {
+      importing ||= slots.state(slot) === SLOT.importing;
+      sealed ||= slots.state(slot) === SLOT.sealed;
+    }
+    if (importing) this.#keyspace.beginImport();
+    if (sealed) this.#keyspace.beginSeal();
+  }
+
+  #readMoves(reader: Reader): string | null {
+    const notes = decodeMoveNotes(reader.raw(reader.left));
+    if (notes === null) return "the image's moves are malformed";
+    for (const note of notes) {
+      this.#moveCount++;
+      if (!this.#moves.adopt(note)) return "a move of the image comes twice";
+    }
+    return null;
   }
 
   #readSlots(reader: Reader): string | null {
@@ -230,12 +267,17 @@ export class ImageReader implements SnapshotSink {
     if (frameKind === FRAME.records) {
       return this.#readCells(this.#keyspace.records.slab, kind, cells, image, (ref) => this.#readRecord(ref));
     }
-    if (frameKind === FRAME.replies) {
-      return this.#readCells(this.#sessions.replies, kind, cells, image, (ref) => this.#readReply(ref));
+    const isStaged = frameKind === FRAME.stagedClients || frameKind === FRAME.stagedReplies;
+    const sessions = isStaged ? this.#moves.staged : this.#sessions;
+    const pages = isStaged ? this.#stagedPages : this.#clientPages;
+    if (frameKind === FRAME.replies || frameKind === FRAME.stagedReplies) {
+      return this.#readCells(sessions.replies, kind, cells, image, (ref) =>
+        this.#readReply(sessions, pages, ref),
+      );
     }
-    if (this.#clientPages.has(page)) return "a page of the image comes twice";
-    this.#clientPages.set(page, this.#sessions.clients.nextPage);
-    return this.#readCells(this.#sessions.clients, kind, cells, image, (ref) => this.#readClient(ref));
+    if (pages.has(page)) return "a page of the image comes twice";
+    pages.set(page, sessions.clients.nextPage);
+    return this.#readCells(sessions.clients, kind, cells, image, (ref) => this.#readClient(sessions, ref));
   }
 
   #readCells(
@@ -286,30 +328,39 @@ export class ImageReader implements SnapshotSink {
     return null;
   }
 
-  #readClient(ref: number): string | null {
-    const { clients } = this.#sessions;
+  #readClient(sessions: Sessions, ref: number): string | null {
+    const { clients } = sessions;
     const error = checkClientCell(clients.wordsOf(ref), wordAt(ref), clients.cellBytes(ref));
     if (error !== null) return error;
-    return this.#sessions.adoptClient(ref) ? null : "a session client of the image comes twice";
+    return sessions.adoptClient(ref) ? null : "a session client of the image comes twice";
   }
 
-  #readReply(ref: number): string | null {
-    const { clients, replies } = this.#sessions;
+  #readReply(sessions: Sessions, pages: ReadonlyMap<number, number>, ref: number): string | null {
+    const { clients, replies } = sessions;
     const words = replies.wordsOf(ref);
     const error = checkReplyCell(words, wordAt(ref), replies.cellBytes(ref));
     if (error !== null) return error;
     const imageRef = words[wordAt(ref) + 1] as number;
-    const page = this.#clientPages.get(pageOf(imageRef)) ?? 0;
+    const page = pages.get(pageOf(imageRef)) ?? 0;
     const client = refOn(page, imageRef);
     if (!clients.holds(client)) return "a session reply has no client";
     if (((clients.wordsOf(client)[wordAt(client)] as number) & 0xff) !== CLIENT_TAG)
       return "a reply has no client";
-    return this.#sessions.adoptReply(ref, client) ? null : "a session reply of the image comes twice";
+    return sessions.adoptReply(ref, client) ? null : "a session reply of the image comes twice";
   }
 
   #end(reader: Reader): string | null {
     const matches = reader.u64() === this.#frameCount && reader.u32() === this.#sum;
     return matches && reader.done() ? null : "frames of the image are missing";
+  }
+
+  /** Whether the slots in `state` are those of `note`. */
+  #isMoveOf(note: MoveNote | null, state: SlotCode): boolean {
+    const has = slotSet(note?.slots ?? []);
+    const { slots } = this.#keyspace;
+    for (let slot = 0; slot < SLOT_COUNT; slot++)
+      if ((slots.state(slot) === state) !== has(slot)) return false;
+    return true;
   }
 
   #checkWhole(): string | null {
@@ -322,13 +373,20 @@ export class ImageReader implements SnapshotSink {
         return `slot ${slot} is not what the image claims`;
     }
     const { keyCount, dataBytes } = this.#keyspace;
-    const { clientCount, replyCount, hashA, hashB } = this.#sessions;
     if (keyCount !== head.keyCount || dataBytes !== head.dataBytes) return "the image's keys do not add up";
-    if (clientCount !== head.clientCount || replyCount !== head.replyCount)
-      return "its sessions do not add up";
-    if (hashA !== head.sessionHashA || hashB !== head.sessionHashB) return "its sessions have another hash";
-    return null;
+    const isWhole =
+      this.#isMoveOf(this.#moves.incoming, SLOT.importing) &&
+      this.#isMoveOf(this.#moves.outgoing, SLOT.sealed);
+    if (this.#moveCount !== head.moveCount || !isWhole) return "its moves do not add up";
+    return checkTotals(this.#sessions, head.sessions) ?? checkTotals(this.#moves.staged, head.staged);
   }
+}
+
+function checkTotals(sessions: Sessions, claimed: SessionTotals): string | null {
+  const { clientCount, replyCount, hashA, hashB } = sessions;
+  if (clientCount !== claimed.clientCount || replyCount !== claimed.replyCount)
+    return "its sessions do not add up";
+  return hashA === claimed.hashA && hashB === claimed.hashB ? null : "its sessions have another hash";
 }
 
 /** One past the frame at `at`; 0 if its header is not there yet, -1 if it is longer than a frame may be. */

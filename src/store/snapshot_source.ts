@@ -10,6 +10,7 @@ import { setU32, Writer } from "../base/bytes.ts";
 import { crc32Range } from "../base/checksum.ts";
 import { KiB } from "../base/units.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
+import { encodeMoveNotes, MOVE_NOTES_PER_FRAME, type MoveNote } from "../wire/move_entry.ts";
 import { PAGE_BYTES } from "./cell_kinds.ts";
 import {
   beginFrame,
@@ -24,6 +25,7 @@ import {
   writeHead,
 } from "./image.ts";
 import type { Keyspace } from "./keyspace.ts";
+import type { Moves } from "./moves.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Slab } from "./slab.ts";
 import { SLOT, type SlotTable } from "./slots.ts";
@@ -37,6 +39,9 @@ export class ImageWriter implements SnapshotSource {
   readonly #head: ImageHead;
   readonly #keyspace: Keyspace;
   readonly #sessions: Sessions;
+  /** Sessions of an open move. */
+  readonly #staged: Sessions;
+  readonly #moves: readonly MoveNote[];
   readonly #slots: SlotTable;
   readonly #onClose: () => void;
   readonly #steps: Iterator<void>;
@@ -50,16 +55,20 @@ export class ImageWriter implements SnapshotSource {
   #sum = 0;
   readonly #checksum = new Uint8Array(new ArrayBuffer(4));
 
-  constructor(head: ImageHead, keyspace: Keyspace, sessions: Sessions, onClose: () => void) {
+  constructor(head: ImageHead, keyspace: Keyspace, sessions: Sessions, moves: Moves, onClose: () => void) {
     this.#head = head;
     this.#keyspace = keyspace;
     this.#sessions = sessions;
+    this.#staged = moves.staged;
+    this.#moves = moves.notes();
     this.#onClose = onClose;
     this.#slots = keyspace.slots.copy();
     keyspace.records.slab.pinAll();
     keyspace.records.large.pinAll();
-    sessions.clients.pinAll();
-    sessions.replies.pinAll();
+    for (const one of [sessions, moves.staged]) {
+      one.clients.pinAll();
+      one.replies.pinAll();
+    }
     this.#steps = this.#frames();
   }
 
@@ -80,8 +89,10 @@ export class ImageWriter implements SnapshotSource {
     this.#closed = true;
     this.#keyspace.records.slab.unpinAll();
     this.#keyspace.records.large.unpinAll();
-    this.#sessions.clients.unpinAll();
-    this.#sessions.replies.unpinAll();
+    for (const one of [this.#sessions, this.#staged]) {
+      one.clients.unpinAll();
+      one.replies.unpinAll();
+    }
     this.#onClose();
   }
 
@@ -97,6 +108,9 @@ export class ImageWriter implements SnapshotSource {
     yield* this.#pageFrames(this.#keyspace.records.slab, FRAME.records);
     yield* this.#pageFrames(this.#sessions.clients, FRAME.clients);
     yield* this.#pageFrames(this.#sessions.replies, FRAME.replies);
+    yield* this.#pageFrames(this.#staged.clients, FRAME.stagedClients);
+    yield* this.#pageFrames(this.#staged.replies, FRAME.stagedReplies);
+    yield* this.#moveFrames();
     const last = beginFrame(this.#writer);
     this.#writer.u64(this.#frameCount);
     this.#writer.u32(this.#sum);
@@ -178,6 +192,15 @@ export class ImageWriter implements SnapshotSource {
       this.#writer.u16(copy.cells);
       this.#writer.raw(copy.bytes);
       this.#end(start, kind);
+      yield;
+    }
+  }
+
+  *#moveFrames(): Generator<void> {
+    for (let i = 0; i < this.#moves.length; i += MOVE_NOTES_PER_FRAME) {
+      const start = beginFrame(this.#writer);
+      this.#writer.raw(encodeMoveNotes(this.#moves.slice(i, i + MOVE_NOTES_PER_FRAME)));
+      this.#end(start, FRAME.moves);
       yield;
     }
   }

@@ -17,16 +17,20 @@ import type { ENTRY_KIND, Index, Term } from "../raft/types.ts";
 import { slotOf } from "../ring/slot.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import type { MoveNote } from "../wire/move_entry.ts";
 import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { type Birth, decodeBirth, wholeBirth } from "./birth_entry.ts";
 import { argumentError, keyArgumentOf, keyCountOf } from "./commands/arguments.ts";
 import { execute } from "./commands/execute.ts";
 import { refusedSlot } from "./commands/served.ts";
+import { type CopyScene, CopySource } from "./copy_source.ts";
 import { STORE_ERROR } from "./errors.ts";
 import { Execution } from "./execution.ts";
-import { IMAGE_VERSION, type ImageHead } from "./image.ts";
+import { IMAGE_VERSION, type ImageHead, type SessionTotals } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
+import { hex64, Moves, recordsDigest } from "./moves.ts";
+import { fateOf, ownershipHash, viewOf } from "./ownership.ts";
 import { SLAB_BYTES_MAX } from "./pages.ts";
 import { REPLY_KEPT_BYTES_MAX, REPLY_NOT_KEPT, SESSION_ERROR, Sessions, VERDICT } from "./sessions.ts";
 import { readSettings } from "./settings.ts";
@@ -36,6 +40,7 @@ import { ImageWriter } from "./snapshot_source.ts";
 import { Tee } from "./tee.ts";
 import {
   type ApplyListener,
+  type MoveView,
   type ReadOutcome,
   type ServedSlots,
   type SlotFate,
@@ -85,6 +90,8 @@ export class KeyValueStore implements Store {
   readonly #encoder = new ReplyEncoder(new Writer(KiB));
   readonly #tee = new Tee(this.#encoder, REPLY_KEPT_BYTES_MAX);
   #snapshotOpen = false;
+  #moves = new Moves();
+  #copy: CopySource | null = null;
 
   constructor(settings: StoreSettings) {
     this.settings = settings;
@@ -108,6 +115,7 @@ export class KeyValueStore implements Store {
     if (index === 1) this.#beBorn(kind === KIND.bootstrap ? birthOf(batch) : wholeBirth(this.settings));
     if (kind === KIND.commands) this.#applyCommands(batch, count, listener);
     else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
+    else if (kind === KIND.move) this.#applyMove(index, batch);
     this.#removeExpired(Math.max(EXPIRED_PER_BATCH_MIN, 2 * count));
     this.#x.garbage.step();
     this.#x.keyspace.compact(MOVED_PER_BATCH_MIN + count);
@@ -135,13 +143,82 @@ export class KeyValueStore implements Store {
   }
 
   slotFate(slot: number): SlotFate {
-    const { slots } = this.#x.keyspace;
-    return { state: slots.stateName(slot), epoch: slots.epoch(slot), movedTo: null };
+    return fateOf(slot, this.#x.keyspace, this.#moves);
+  }
+
+  isServed(slot: number): boolean {
+    return this.#x.keyspace.slots.isServed(slot);
   }
 
   slotsServed(): ServedSlots {
-    return this.#x.keyspace.slots.served();
+    return this.#x.keyspace.slots.runs((slots, slot) => slots.isServed(slot));
   }
+
+  slotsHeld(): ServedSlots {
+    return this.#x.keyspace.slots.runs(
+      (slots, slot) => slots.isServed(slot) || slots.state(slot) === SLOT.sealed,
+    );
+  }
+
+  // ---- moves --------------------------------------------------------------------------------------------------
+
+  /** Hears of every move entry that is applied: null = done, else why it changed nothing. Not part of the state. */
+  onMove: ((index: Index, refusal: string | null) => void) | null = null;
+
+  /** Moves in the applied state: open ones first, then the closed ones that are remembered, newest first. */
+  moves(): MoveView[] {
+    return this.#moves.notes().map((note) => viewOf(note, this.#x.keyspace));
+  }
+
+  /** One of them; null if it is not known here. */
+  move(epoch: number): MoveView | null {
+    const { incoming, outgoing, closed } = this.#moves;
+    const open = incoming?.epoch === epoch ? incoming : outgoing?.epoch === epoch ? outgoing : null;
+    const note = open ?? closed.get(epoch);
+    return note === undefined ? null : viewOf(note, this.#x.keyspace);
+  }
+
+  /** Why a chunk of so many bytes cannot be taken, to be asked before it is proposed; null if it can. */
+  chunkRefusal(bytes: number): string | null {
+    return this.#hasMemory(bytes) ? null : STORE_ERROR.memory;
+  }
+
+  /** Begins to read slots for a copy of them; one at a time, closed by whoever began it. */
+  beginCopy(slots: MoveNote["slots"]): CopySource {
+    assert(this.#copy === null, "one copy at a time");
+    const store = this;
+    const scene: CopyScene = {
+      get keyspace() {
+        return store.#x.keyspace;
+      },
+      get sessions() {
+        return store.#sessions;
+      },
+      get logTimeMs() {
+        return store.logTimeMs;
+      },
+    };
+    const copy = new CopySource(slots, scene, () => this.#watch(null));
+    this.#watch(copy);
+    return copy;
+  }
+
+  #watch(copy: CopySource | null): void {
+    this.#copy = copy;
+    this.#x.keyspace.watch = copy;
+    this.#sessions.watch = copy;
+  }
+
+  #applyMove(index: Index, batch: Uint8Array): void {
+    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
+    const { keyspace } = this.#x;
+    const scene = { index, keyspace, sessions: this.#sessions, logTimeMs: this.logTimeMs };
+    const refusal = this.#moves.apply(batch.subarray(BATCH_HEADER_BYTES, end), scene);
+    this.#x.logTimeMs = this.#x.nowMs = this.logTimeMs = scene.logTimeMs;
+    this.onMove?.(index, refusal);
+  }
+
+  // ---- sizes and times ----------------------------------------------------------------------------------------
 
   get revision(): number {
     return this.#x.keyspace.revision;
@@ -150,7 +227,8 @@ export class KeyValueStore implements Store {
   stateHash(): string {
     const records = this.#x.keyspace;
     const sessions = this.#sessions;
-    return hex32(records.hashA + sessions.hashA) + hex32(records.hashB + sessions.hashB);
+    const [a, b] = ownershipHash(this.shard, records, this.#moves);
+    return hex64(records.hashA + sessions.hashA + a, records.hashB + sessions.hashB + b);
   }
 
   earliestDeadlineMs(): number {
@@ -160,7 +238,11 @@ export class KeyValueStore implements Store {
   }
 
   get keyCount(): number {
-    return this.#x.keyspace.keyCount;
+    const { incoming } = this.#moves;
+    return (
+      this.#x.keyspace.keyCount -
+      (incoming === null ? 0 : recordsDigest(incoming.slots, this.#x.keyspace).keys)
+    );
   }
 
   get expiringCount(): number {
@@ -172,17 +254,23 @@ export class KeyValueStore implements Store {
   }
 
   get allocatedBytes(): number {
-    return this.#x.keyspace.allocatedBytes + this.#sessions.allocatedBytes;
+    return (
+      this.#x.keyspace.allocatedBytes + this.#sessions.allocatedBytes + this.#moves.staged.allocatedBytes
+    );
   }
 
   memoryRefusal(command: CommandView): string | null {
     if (!GROWING_OPS.has(command.op)) return null;
-    const bytesMax = Math.min(this.settings.memoryBytesMax, ENGINE_BYTES_MAX);
-    const frameBytes = command.end - command.argStart(0);
-    if (this.#x.keyspace.usedBytes + this.#sessions.usedBytes + frameBytes <= bytesMax) return null;
+    if (this.#hasMemory(command.end - command.argStart(0))) return null;
     // What took effect must not be refused when it is asked for again: that would say it did not.
     if (command.hasSession && this.#sessions.knows(command.bytes, command.sessionAt)) return null;
     return STORE_ERROR.memory;
+  }
+
+  #hasMemory(bytes: number): boolean {
+    const bytesMax = Math.min(this.settings.memoryBytesMax, ENGINE_BYTES_MAX);
+    const { staged } = this.#moves;
+    return this.#x.keyspace.usedBytes + this.#sessions.usedBytes + staged.usedBytes + bytes <= bytesMax;
   }
 
   sessionRefusal(command: CommandView): string | null {
@@ -198,13 +286,15 @@ export class KeyValueStore implements Store {
   beginSnapshot(): SnapshotSource {
     assert(!this.#snapshotOpen, "one snapshot at a time");
     this.#snapshotOpen = true;
-    return new ImageWriter(this.#imageHead(), this.#x.keyspace, this.#sessions, () => {
+    return new ImageWriter(this.#imageHead(), this.#x.keyspace, this.#sessions, this.#moves, () => {
       this.#snapshotOpen = false;
     });
   }
 
   beginRestore(): SnapshotSink {
-    return new ImageReader(({ head, keyspace, sessions }) => {
+    return new ImageReader(({ head, keyspace, sessions, moves }) => {
+      this.#copy?.replaced();
+      this.#moves = moves;
       this.#x.garbage.add(this.#x.keyspace);
       this.#x.keyspace = keyspace;
       this.#sessions = sessions;
@@ -351,11 +441,10 @@ export class KeyValueStore implements Store {
       settings: this.settings,
       keyCount: keyspace.keyCount,
       dataBytes: keyspace.dataBytes,
-      clientCount: sessions.clientCount,
-      clientsEver: sessions.clientsEver,
-      replyCount: sessions.replyCount,
-      sessionHashA: sessions.hashA,
-      sessionHashB: sessions.hashB,
+      sessions: totalsOf(sessions),
+      staged: totalsOf(this.#moves.staged),
+      movesFloor: this.#moves.floor,
+      moveCount: this.#moves.notes().length,
     };
   }
 
@@ -378,6 +467,6 @@ function birthOf(batch: Uint8Array): Birth | null {
   return reader.failed ? null : decodeBirth(reader.raw(reader.left));
 }
 
-function hex32(value: number): string {
-  return (value >>> 0).toString(16).padStart(8, "0");
+function totalsOf({ clientCount, clientsEver, replyCount, hashA, hashB }: Sessions): SessionTotals {
+  return { clientCount, clientsEver, replyCount, hashA, hashB };
 }

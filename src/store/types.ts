@@ -6,6 +6,7 @@
  */
 import type { Index, Term } from "../raft/types.ts";
 import type { CommandView } from "../wire/command.ts";
+import type { MoveNote } from "../wire/move_entry.ts";
 import type { ReplySink } from "../wire/reply.ts";
 
 /** The state machine's version: which batches this code can apply. Rises by a log entry only. */
@@ -41,6 +42,13 @@ export type ServedSlots = { readonly count: number; readonly ranges: readonly Se
  */
 export type ReadOutcome = "done" | "undecided" | "not_served";
 
+/** A move as one side of it has it in its applied state (moves.ts). */
+export type MoveView = MoveNote & {
+  /** Of an open move: what this side holds of its slots now. */
+  readonly keys: number;
+  readonly bytes: number;
+};
+
 /** Who waits for the replies of a batch. */
 export interface ApplyListener {
   /** Where the reply of command `ordinal` (0-based in its batch) goes; DISCARD if nobody waits here. */
@@ -65,8 +73,12 @@ export interface Store {
   readonly shard: string;
   /** What the applied state has of a slot. */
   slotFate(slot: number): SlotFate;
+  /** Whether that is "serving": asked for each command. */
+  isServed(slot: number): boolean;
   /** For reports: what is served in the applied state. */
   slotsServed(): ServedSlots;
+  /** The same and what is sealed, under the epochs that it was served under: what this shard has not given away. */
+  slotsHeld(): ServedSlots;
 
   /** The limits in force: the log's, not what any file says. */
   readonly settings: StoreSettings;
@@ -75,7 +87,7 @@ export interface Store {
   /** Highest batch time applied. */
   readonly logTimeMs: number;
   readonly revision: number;
-  /** Additive 64-bit hash over all records and sessions, as 16 hex digits; equal on replicas at equal indexes. */
+  /** Hash of 64 bits over records, sessions, states of slots and moves, as 16 hex digits; equal on replicas at equal indexes. */
   stateHash(): string;
   /** Earliest deadline of a live key or session, or -1. */
   earliestDeadlineMs(): number;

@@ -44,7 +44,7 @@ function run(): { store: KeyValueStore; replies: number } {
 }
 
 const { store, replies } = run();
-same(store.stateHash(), "0976cd76befd0096", "state hash");
+same(store.stateHash(), "0774218e05b228c9", "state hash");
 same(replies, 831546594, "checksum over all replies");
 same(store.revision, 7532, "revision");
 const source = store.beginSnapshot();
