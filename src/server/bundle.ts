@@ -11,6 +11,7 @@ import { Writer } from "../base/bytes.ts";
 import { KiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { OP_WRITE_MIN } from "../wire/command.ts";
+import type { NotServed } from "../wire/peer_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { NO_ANSWER, REPLICA_GONE, UNCERTAIN } from "./fate.ts";
 
@@ -27,11 +28,12 @@ export interface Origin {
   /** False: its output is full, so the reply to `tag` is not made yet if it can wait. */
   hasRoom(tag: number): boolean;
   /**
-   * This node does not lead. True: the origin (a node that forwarded) takes the command back and looks for the
-   * leader itself, so that nothing is ever forwarded twice (hazard C11). `untouched`: it took no effect, and the
-   * origin is told so; else its fate is open, and the origin is left to find out.
+   * This node does not lead, or its group does not serve the slot (`refusal`). True: the origin (a node that forwarded)
+   * takes the command back and looks further itself, so that nothing is ever forwarded twice (hazard C11).
+   * `untouched`: it took no effect, and the origin is told so; else its fate is open, and the origin is left to find
+   * out.
    */
-  takeBack(tag: number, untouched: boolean): boolean;
+  takeBack(tag: number, untouched: boolean, refusal?: NotServed): boolean;
 }
 
 /** Who gave session numbers to some of a bundle's commands, and must hear when they have their answers. */
@@ -58,10 +60,14 @@ export class Bundle {
   given = false;
   /** Some of these writes were sent before, and whether they took effect is not known. */
   sent = false;
+  /** Changes of the shard's slots when the first command came; another number now: its slots are looked at again. */
+  slotChanges = -1;
+  /** Tick at which a shard refused this first because it does not serve the slot; -1: none did. */
+  refusedTick = -1;
   numbers: Numbers | null = null;
 
-  constructor(capacity = CAPACITY_MIN) {
-    this.writer = new Writer(Math.min(BATCH_BYTES_MAX, Math.max(CAPACITY_MIN, capacity)));
+  constructor(capacity = CAPACITY_MIN, capacityMin = CAPACITY_MIN) {
+    this.writer = new Writer(Math.min(BATCH_BYTES_MAX, Math.max(capacityMin, capacity)));
     this.writer.length = BATCH_HEADER_BYTES; // overwritten when the batch is sealed
   }
 
@@ -135,13 +141,22 @@ export class Bundle {
   }
 
   /** An empty bundle in the same place: for what of this one is sent again. */
-  emptyTwin(capacity?: number): Bundle {
-    const twin = new Bundle(capacity);
+  emptyTwin(capacity?: number, capacityMin?: number): Bundle {
+    const twin = new Bundle(capacity, capacityMin);
     twin.sinceTick = this.sinceTick;
     twin.sent = this.sent;
     twin.order = this.order;
     twin.numbers = this.numbers;
+    twin.refusedTick = this.refusedTick;
     return twin;
+  }
+
+  /** Command `i` alone, to be sent again. */
+  only(i: number): Bundle {
+    const one = this.emptyTwin(BATCH_HEADER_BYTES + this.endOf(i) - this.start(i), 1);
+    one.take(this, i);
+    one.given = true;
+    return one;
   }
 
   /** This bundle in two: its first `count` commands, and the others. Nothing new is put into either. */

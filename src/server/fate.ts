@@ -12,6 +12,8 @@ export const NO_ANSWER = "CLUSTERDOWN The shard's leader did not answer in time;
 export const NO_REPLICA = "LOADING this node has no replica of the shard yet; ask another node";
 /** Nobody is known to serve this slot: the map has a hole. */
 export const SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served; nothing was done";
+/** It waited for the slot's next owner as long as a door waits for that. */
+export const SLOT_MOVING = "TRYAGAIN The slot is being moved; nothing was done";
 /** Of a door whose node had a replica: it was removed, or its log is damaged. */
 export const REPLICA_GONE =
   "CLUSTERDOWN This node no longer has a replica of the shard; nothing was done, ask another node";

@@ -14,7 +14,7 @@ import { CommandView } from "../wire/command.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
 import { PEER_FRAME_BYTES_MAX } from "../wire/peer.ts";
 import type { ForwardRequest } from "../wire/peer_decode.ts";
-import type { PeerEncoder } from "../wire/peer_encode.ts";
+import type { NotServed, PeerEncoder } from "../wire/peer_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { validateCommand } from "../wire/validate.ts";
 import type { Origin } from "./bundle.ts";
@@ -30,6 +30,7 @@ const ORDINALS = 65_536;
 const OK = 0;
 const NOT_LEADER = 1;
 const FAILED = 2;
+const NOT_SERVED = 3;
 /** Most of one reply: with its row and the frame's head it must fit a frame, behind others of REPLY_BYTES. */
 const REPLY_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * REPLY_BYTES;
 
@@ -46,6 +47,7 @@ export class ForwardServer {
   /** Answers of this turn: tag, status, start and end in `#replies` (or another detail), four numbers each. */
   #rows: number[] = [];
   readonly #fates: string[] = [];
+  readonly #refusals: NotServed[] = [];
   #startedAt = 0;
   #gone = false;
 
@@ -107,6 +109,10 @@ export class ForwardServer {
     if (!this.#gone) this.#rows.push(tag, NOT_LEADER, group, 0);
   }
 
+  notServed(tag: number, refusal: NotServed): void {
+    if (!this.#gone) this.#rows.push(tag, NOT_SERVED, this.#refusals.push(refusal) - 1, 0);
+  }
+
   hasRoom(): boolean {
     return this.#gone || this.#link.queuedBytes + this.#replies.length < REPLY_BYTES;
   }
@@ -140,6 +146,8 @@ export class ForwardServer {
       const text = this.#fates[start] as string;
       return encoder.replyError(request, ordinal, text === UNCERTAIN ? "unknown" : "refused", text);
     }
+    if (status === NOT_SERVED)
+      return encoder.replyNotServed(request, ordinal, this.#refusals[start] as NotServed);
     const leader = this.#host.routerOf(start)?.leader;
     encoder.replyNotLeader(request, ordinal, leader?.term ?? 0, leader?.node ?? "");
   }
@@ -147,6 +155,7 @@ export class ForwardServer {
   #clear(): void {
     this.#rows = [];
     this.#fates.length = 0;
+    this.#refusals.length = 0;
     this.#replies.clear();
   }
 }
@@ -197,7 +206,11 @@ class GroupDoor implements Origin {
     return this.#server.hasRoom();
   }
 
-  takeBack(tag: number, untouched: boolean): boolean {
+  takeBack(tag: number, untouched: boolean, refusal?: NotServed): boolean {
+    if (refusal !== undefined) {
+      this.#server.notServed(tag, refusal);
+      return true;
+    }
     if (!untouched) return true; // the door hears of a new leader, or loses patience
     this.#refusing = true;
     this.refuse(tag);

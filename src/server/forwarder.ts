@@ -6,6 +6,17 @@
  * reply is lost with the leader it is sent again under the same number, and the state machine executes it once. A
  * write on several slots is sent once; if its fate is unknown the caller is told so. Reads are simply asked again.
  *
+ * A slot may have moved to another group meanwhile. That group has its own forwarder, client id and sequence; but what
+ * was numbered here keeps its numbers there, for an attempt here may have taken effect before the slot was sealed, and
+ * a move carries the replies of its slots and all floors along (hazard F6):
+ *
+ *     executed here, reply lost      the new owner has the reply under these numbers, and gives it
+ *     not executed here              it has none: the command is executed there, once
+ *     never sent from here           it has no numbers; the other forwarder gives it some
+ *
+ * A later command of the connection on that slot gets numbers of the other forwarder, and does not name these in its
+ * `after`; it is not admitted before all that went here is answered (lane.ts).
+ *
  *     send(bundle) -> stamped frames -> request {id, frames, who waits} -> link
  *     reply(id, ordinal) -> origin            link lost, leader changed -> router.giveBack(what is unanswered)
  *
@@ -24,7 +35,7 @@ import {
 } from "../wire/command.ts";
 import { replayReply } from "../wire/native_reply.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
-import { FORWARD_STATUS } from "../wire/peer_encode.ts";
+import { FORWARD_STATUS, type NotServed } from "../wire/peer_encode.ts";
 import type { Bundle, Numbers, Origin } from "./bundle.ts";
 import { slotOfCommand } from "./keys.ts";
 
@@ -52,6 +63,8 @@ export type ForwardHost = {
   /** What the leader's time is about now. */
   leaderTimeMs(): number;
   giveBack(bundle: Bundle, rides: boolean): void;
+  /** Command `i` was not executed by this attempt: its slot is not served by the group. */
+  onNotServed(bundle: Bundle, i: number, rides: boolean, refusal: NotServed): void;
   /** The node that was asked does not lead, and everything it was sent was heard of. `leader`: "" = it knows none. */
   onNotLeader(node: string, term: number, leader: string): void;
 };
@@ -109,7 +122,9 @@ export class Forwarder implements Numbers {
     if (this.#pauseTicks > 0 || !this.#host.canSend(node)) return false;
     if (this.#unanswered.size > 0 && this.#seqNext + bundle.count - this.#floor() > SEQS_MAX) return false;
     if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
-    const stamped = rides ? this.#stamp(bundle) : bundle;
+    // Numbered by another group's forwarder, it keeps those numbers: who serves the slot now has taken them over.
+    const isForeign = bundle.numbers !== null && bundle.numbers !== this;
+    const stamped = rides && !isForeign ? this.#stamp(bundle) : bundle;
     const id = this.#host.openRequest(this);
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
@@ -187,6 +202,8 @@ export class Forwarder implements Numbers {
       if (!this.#answer(request, row)) return false;
     } else if (row.status === FORWARD_STATUS.unknown) {
       request.bundle.fail(ordinal, row.text);
+    } else if (row.refusal !== null) {
+      this.#host.onNotServed(request.bundle, ordinal, request.rides, row.refusal);
     } else if (row.status === FORWARD_STATUS.refused && !request.bundle.sent) {
       request.bundle.fail(ordinal, row.text); // by every attempt there was
     } else {

@@ -62,6 +62,8 @@ export type GroupHost = {
   onReadsLost(group: GroupReplica, reads: Bundle): void;
   /** Proposals that certainly took no effect. */
   onNotExecuted(group: GroupReplica, bundle: Bundle): void;
+  /** Command `i` took no effect: the applied state does not serve this slot. `rides`: it was proposed. */
+  onNotServed(group: GroupReplica, bundle: Bundle, i: number, slot: number, rides: boolean): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
   /** A replica needs what the log no longer has. */
@@ -92,7 +94,7 @@ export class GroupReplica {
   readonly #cache: EntryCache;
   readonly #logTime = new LogTime();
   readonly #proposals = new Proposals();
-  readonly #listener = new ProposalListener();
+  readonly #listener: ProposalListener;
   readonly #reads = new ReadRounds();
   /** An empty batch is wanted, to move log time on. */
   #timeBatchWanted = false;
@@ -111,6 +113,7 @@ export class GroupReplica {
   #leaderSeen: ReplicaId = 0;
   #termSeen: Term = -1;
   #bundleBytes = 0;
+  #slotChanges = 0;
   readonly #replay: Replay;
 
   constructor(
@@ -127,6 +130,7 @@ export class GroupReplica {
     this.replica = replica;
     this.store = store;
     this.#host = host;
+    this.#listener = new ProposalListener((bundle, i, slot) => host.onNotServed(this, bundle, i, slot, true));
     this.#cache = new EntryCache(cacheBytesMax);
     this.#timeMs = store.logTimeMs;
     const { index } = restored.snapshot;
@@ -164,6 +168,11 @@ export class GroupReplica {
 
   get snapshots(): Snapshots {
     return this.#snapshots;
+  }
+
+  /** Rises whenever the state may serve other slots than before. */
+  get slotChanges(): number {
+    return this.#slotChanges;
   }
 
   get isLeader(): boolean {
@@ -414,6 +423,7 @@ export class GroupReplica {
     this.#proposals.skip(meta.index);
     this.#host.installSnapshot(this, meta);
     assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
+    this.#slotChanges++;
     this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
     this.core.applied(meta.index);
   }
@@ -456,14 +466,18 @@ export class GroupReplica {
     );
     this.store.apply(index, term, entry.bytes, this.#listener);
     this.#listener.bundle = null;
+    if (entry.kind !== ENTRY_KIND.commands) this.#slotChanges++;
     this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
     this.#host.onApplied(this, entry);
   }
 
+  readonly #readNotServed = (bundle: Bundle, i: number, slot: number): void =>
+    this.#host.onNotServed(this, bundle, i, slot, false);
+
   /** Reads that are safe now; some may first need log time to move. */
   #serveReads(): void {
     const timeMoves = this.#timeBatchWanted || this.store.appliedIndex < this.#timeBatchIndex;
-    const waits = this.#reads.serve(this.store, () => this.leaderTimeMs(), timeMoves);
+    const waits = this.#reads.serve(this.store, () => this.leaderTimeMs(), timeMoves, this.#readNotServed);
     if (!waits || timeMoves) return;
     this.#timeBatchWanted = true;
     this.#host.wake();
@@ -489,11 +503,14 @@ export class GroupReplica {
   }
 }
 
-const NOT_SERVED = "TRYAGAIN not executed: the slot is not served here";
-
 /** Leads the replies of a batch to those who proposed its commands here. */
 class ProposalListener implements ApplyListener {
   bundle: Bundle | null = null;
+  readonly #refused: (bundle: Bundle, i: number, slot: number) => void;
+
+  constructor(refused: (bundle: Bundle, i: number, slot: number) => void) {
+    this.#refused = refused;
+  }
 
   begin(ordinal: number): ReplySink {
     const { bundle } = this;
@@ -507,8 +524,8 @@ class ProposalListener implements ApplyListener {
     bundle.end(ordinal);
   }
 
-  notServed(ordinal: number): void {
-    this.begin(ordinal).error(NOT_SERVED);
-    this.end(ordinal);
+  notServed(ordinal: number, slot: number): void {
+    const { bundle } = this;
+    if (bundle !== null && ordinal < bundle.count) this.#refused(bundle, ordinal, slot);
   }
 }

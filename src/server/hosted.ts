@@ -100,6 +100,7 @@ export class HostedReplica {
       },
       onReadsLost: (_group, reads) => this.router.giveBack(reads, false),
       onNotExecuted: (_group, bundle) => this.router.giveBack(bundle, true),
+      onNotServed: (_group, bundle, i, slot, rides) => this.router.notServed(bundle, i, slot, rides),
       fatal: (error) => {
         if (!this.#ended) host.fatal(error); // what a closed replica still reads back may be gone
       },

@@ -15,3 +15,12 @@ export function slotOfCommand(view: CommandView): number {
   }
   return slot;
 }
+
+/** The slot of each key that the command names. */
+export function eachSlot(view: CommandView, visit: (slot: number) => void): void {
+  const keys = keyCount(view);
+  for (let n = 0; n < keys; n++) {
+    const i = keyArgument(view.op, n);
+    visit(slotOf(view.bytes, view.argStart(i), view.argEnd(i)));
+  }
+}

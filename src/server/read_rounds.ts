@@ -11,6 +11,8 @@ import { CommandView } from "../wire/command.ts";
 import { Bundle } from "./bundle.ts";
 import { NO_ANSWER } from "./fate.ts";
 
+export type ReadRefused = (bundle: Bundle, i: number, slot: number) => void;
+
 export class ReadRounds {
   /** Asked of the core, by id. */
   readonly #asked = new Map<number, Bundle>();
@@ -22,6 +24,7 @@ export class ReadRounds {
   /** Confirmed, but whoever asked has not taken earlier replies yet: answered when there is room for more. */
   #stalled: Bundle | null = null;
   readonly #view = new CommandView();
+  #refused: ReadRefused = () => {};
 
   /** `ask` puts the round to the core; false: nothing was asked. */
   ask(bundle: Bundle, ask: (id: number) => boolean): boolean {
@@ -68,8 +71,12 @@ export class ReadRounds {
     return bundles;
   }
 
-  /** Answers what can be answered; true if some reads wait for log time to move. */
-  serve(store: Store, nowMs: () => number, timeMoves: boolean): boolean {
+  /**
+   * Answers what can be answered; true if some reads wait for log time to move. `refused` gets those whose slot is not
+   * served in the state that would answer them.
+   */
+  serve(store: Store, nowMs: () => number, timeMoves: boolean, refused: ReadRefused): boolean {
+    this.#refused = refused;
     if (this.#stalled !== null) {
       const again = this.#stalled;
       this.#stalled = null;
@@ -105,11 +112,13 @@ export class ReadRounds {
       }
       const sink = origin.begin(tag);
       const outcome = store.read(view, nowMs, sink);
-      if (outcome === "not_served") sink.error("TRYAGAIN not executed: the slot is not served here");
-      if (outcome !== "undecided") {
+      if (outcome === "done") {
         bundle.end(i);
-      } else {
-        origin.undo(tag);
+        continue;
+      }
+      origin.undo(tag);
+      if (outcome === "not_served") this.#refused(bundle, i, store.refusedSlot);
+      else {
         this.#deferred ??= bundle.emptyTwin();
         this.#deferred.take(bundle, i);
       }

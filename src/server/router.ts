@@ -16,11 +16,13 @@ import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
 import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
-import type { CommandView } from "../wire/command.ts";
+import { CommandView } from "../wire/command.ts";
+import type { NotServed } from "../wire/peer_encode.ts";
 import { Bundle, type Origin } from "./bundle.ts";
 import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
+import { eachSlot, slotOfCommand } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import type { Numbering } from "./numbering.ts";
 
@@ -46,6 +48,10 @@ export type RouterHost = {
   canForward(node: string): boolean;
   /** The node of the replica that leads here, as far as known. */
   leaderNode(group: GroupReplica): string | null;
+  /** Commands on this slot wait for its next owner: what comes now goes behind them. */
+  isHeld(slot: number): boolean;
+  /** Holds commands that `group` does not take because it does not serve their slot, or sends them to who does. */
+  turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void;
   wake(): void;
 };
 
@@ -73,6 +79,7 @@ export class Router {
   #waitingBytes = 0;
   #noRoomSince = -1;
   #ended = false;
+  readonly #view = new CommandView();
   /** Where commands go now (lane.ts); another number whenever they begin to go somewhere else. */
   #route: number;
 
@@ -206,13 +213,57 @@ export class Router {
     }
     if (!lane.take(slot, this.#route)) return false;
     const size = view.end - frameAt;
-    const bundle = this.#open(rides ? this.#writes : this.#reads, size);
+    const away = this.#notHere(view, slot);
+    const list = rides ? this.#writes : this.#reads;
+    const bundle = away === null ? this.#open(list, size) : this.#alone(size);
     const start = bundle.writer.length;
     bundle.writer.range(view.bytes, frameAt, view.end);
     const mark = rides && !view.isWrite ? lane.enterRiding(slot) : lane.enter(slot, !rides);
     bundle.add(start, origin, tag, mark);
-    this.#waitingBytes += size;
+    if (away === null) this.#waitingBytes += size;
+    else this.#host.turnAway(bundle, rides, this.group, away);
     return true;
+  }
+
+  /**
+   * Why this command is not even proposed, or sent; null if it is. A leader that does not serve the slot in its applied
+   * state proposes nothing on it. So of two commands of one connection the second never takes effect after the first
+   * was refused: it would have to be proposed before the seal was applied, and stand behind the end of that seal,
+   * which is proposed only after (hazard F1 is met at apply all the same).
+   */
+  #notHere(view: CommandView, slot: number): NotServed | null {
+    if (slot >= 0 && this.#host.isHeld(slot)) return { slot, epoch: 0, group: 0, shard: "" };
+    const refused = this.leads ? this.#unserved(view, slot) : -1;
+    return refused < 0 ? null : this.#refusalOf(refused);
+  }
+
+  /** The first slot of the command that the applied state does not serve; -1: it serves them all. */
+  #unserved(view: CommandView, slot: number): number {
+    const { store } = this.#replica as GroupReplica;
+    if (slot >= 0) return store.isServed(slot) ? -1 : slot;
+    let refused = -1;
+    eachSlot(view, (one) => {
+      if (refused < 0 && !store.isServed(one)) refused = one;
+    });
+    return refused;
+  }
+
+  #refusalOf(slot: number): NotServed {
+    const fate = this.#replica?.store.slotFate(slot);
+    return {
+      slot,
+      epoch: fate?.epoch ?? 0,
+      group: fate?.movedTo?.group ?? 0,
+      shard: fate?.movedTo?.shard ?? "",
+    };
+  }
+
+  #alone(size: number): Bundle {
+    const bundle = new Bundle(BATCH_HEADER_BYTES + size, 1);
+    bundle.sinceTick = this.#now;
+    bundle.order = this.#host.numbering.nextOrder();
+    bundle.given = true;
+    return bundle;
   }
 
   /** Why this command must not be proposed; null if it may. */
@@ -230,6 +281,7 @@ export class Router {
       bundle = new Bundle(list === this.#writes ? 2 * (this.#replica?.bundleBytesExpected ?? 0) : 0);
       bundle.sinceTick = this.#now;
       bundle.order = this.#host.numbering.nextOrder();
+      if (this.leads) bundle.slotChanges = (this.#replica as GroupReplica).slotChanges;
       list.push(bundle);
     }
     return bundle;
@@ -254,6 +306,10 @@ export class Router {
   #flushHere(group: GroupReplica): void {
     while (this.#writes.length > 0) {
       const bundle = this.#writes[0] as Bundle;
+      if (bundle.slotChanges !== group.slotChanges) {
+        this.#lookAgain(group, bundle);
+        continue;
+      }
       if (this.#host.syncing() && this.#writes.length === 1 && bundle.bytes < BATCH_BYTES_EARLY) break;
       if (!group.propose(bundle)) {
         if (!group.isDiskFull(bundle.bytes)) this.#noRoomSince = -1;
@@ -268,6 +324,25 @@ export class Router {
       this.#waitingBytes -= sizeOf(this.#reads.shift() as Bundle);
     }
     if (this.#writes.length === 0) group.proposeTime();
+  }
+
+  /** The shard serves other slots by now: what it must not propose leaves the first of the writes. */
+  #lookAgain(group: GroupReplica, bundle: Bundle): void {
+    const stays = bundle.emptyTwin(bundle.bytes);
+    stays.given = true;
+    stays.slotChanges = group.slotChanges;
+    this.#writes.shift();
+    this.#waitingBytes -= sizeOf(bundle);
+    for (let i = 0; i < bundle.count; i++) {
+      const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
+      assert(bad === null, "the door checked the frame");
+      const refused = this.#unserved(this.#view, slotOfCommand(this.#view));
+      if (refused < 0) stays.take(bundle, i);
+      else this.notServed(bundle, i, refused, true);
+    }
+    if (stays.count === 0) return;
+    this.#writes.unshift(stays);
+    this.#waitingBytes += sizeOf(stays);
   }
 
   #flushThere(): void {
@@ -294,6 +369,12 @@ export class Router {
       origin.fail(tag, 0, refusal);
       return;
     }
+    const refused = this.#unserved(view, slotOfCommand(view));
+    if (refused >= 0) {
+      const isTaken = origin.takeBack(tag, true, this.#refusalOf(refused));
+      assert(isTaken, "a node that forwarded looks further itself");
+      return;
+    }
     const size = view.end - frameAt;
     const bundle = this.#open(rides ? this.#writes : this.#reads, size);
     const start = bundle.writer.length;
@@ -314,6 +395,23 @@ export class Router {
     this.#waitingBytes += sizeOf(own);
     insert(rides ? this.#writes : this.#reads, inBatches(own));
     this.#host.wake();
+  }
+
+  /** Command `i` took no effect: the replica here, which leads, does not serve that slot. */
+  notServed(bundle: Bundle, i: number, slot: number, rides: boolean): void {
+    this.sendElsewhere(bundle, i, rides, this.#refusalOf(slot));
+  }
+
+  sendElsewhere(bundle: Bundle, i: number, rides: boolean, refusal: NotServed): void {
+    if (bundle.origin(i).takeBack(bundle.tag(i), true, refusal)) return;
+    this.#host.turnAway(bundle.only(i), rides, this.group, refusal);
+  }
+
+  /** Commands that another group did not take, because the slot is served here. */
+  takeOver(bundle: Bundle, rides: boolean): void {
+    if (this.#ended) return bundle.endAll(false);
+    this.#waitingBytes += sizeOf(bundle);
+    insert(rides ? this.#writes : this.#reads, [bundle]);
   }
 
   /** The replica here knows another leader, or none. */

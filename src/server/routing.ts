@@ -17,6 +17,7 @@ import type { GroupId } from "../wal/types.ts";
 import { type ClusterMap, type MapNode, mergeMaps } from "../wire/cluster_map.ts";
 import type { CommandView } from "../wire/command.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
+import type { NotServed } from "../wire/peer_encode.ts";
 import type { Bundle, Origin } from "./bundle.ts";
 import { NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
 import { Forwarder } from "./forwarder.ts";
@@ -24,12 +25,13 @@ import type { GroupReplica } from "./group.ts";
 import { slotOfCommand } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { Numbering } from "./numbering.ts";
+import { Parking } from "./parking.ts";
 import { Router, type RouterHost } from "./router.ts";
 
 /** Routers that nobody needs any more are looked for this often. */
 const SWEEP_TICKS = 100;
 
-export type RoutingHost = Omit<RouterHost, "numbering"> & {
+export type RoutingHost = Omit<RouterHost, "numbering" | "isHeld" | "turnAway"> & {
   readonly random: Random;
   /** This node's wall clock. */
   wallMs(): number;
@@ -56,15 +58,22 @@ export class Routing {
   readonly #epochs = new Float64Array(SLOT_COUNT);
   /** Who waits for the answers to a request that is on its way. */
   readonly #requests = new Map<number, Forwarder>();
+  readonly #parking: Parking;
   #map: ClusterMap | null = null;
 
   constructor(host: RoutingHost) {
     this.#host = host;
+    this.#parking = new Parking(this.#numbering, (slot) => this.#bySlot[slot] as Router | null);
   }
 
   /** The newest map that was heard of, with the newest hints. */
   get map(): ClusterMap | null {
     return this.#map;
+  }
+
+  /** Groups that commands can go to. */
+  get groups(): GroupId[] {
+    return [...this.#routers.keys()];
   }
 
   // ------------------------------------------------------------------------------------------- what is known
@@ -97,7 +106,9 @@ export class Routing {
       for (let slot = first; slot <= last; slot++) {
         if (epoch <= (this.#epochs[slot] as number)) continue;
         this.#epochs[slot] = epoch;
+        if (this.#bySlot[slot] === router) continue;
         this.#bySlot[slot] = router;
+        this.#parking.news(slot);
       }
     }
   }
@@ -122,6 +133,7 @@ export class Routing {
         host.sendForward(node, group, id, rides, resumes, bundle),
       leaderTimeMs: () => this.#leaderTimeMs(router),
       giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+      onNotServed: (bundle, i, rides, refusal) => router.sendElsewhere(bundle, i, rides, refusal),
       onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
     });
     const router: Router = new Router(group, forwarder, {
@@ -130,6 +142,8 @@ export class Routing {
       syncing: () => host.syncing(),
       canForward: (node) => host.canForward(node),
       leaderNode: (replica) => host.leaderNode(replica),
+      isHeld: (slot) => this.#parking.holds(slot),
+      turnAway: (bundle, rides, owner, refusal) => this.#turnAway(bundle, rides, owner, refusal),
       wake: () => host.wake(),
     });
     this.#routers.set(group, router);
@@ -164,6 +178,13 @@ export class Routing {
     const admitted = router.admit(view, frameAt, slot, lane, origin, tag);
     this.#host.wake();
     return admitted;
+  }
+
+  #turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void {
+    const { slot, epoch } = refusal;
+    if (refusal.group !== 0 && epoch > 0) this.claim(refusal.group, [{ first: slot, last: slot, epoch }]);
+    this.#parking.add(bundle, rides, slot, group);
+    this.#host.wake();
   }
 
   #anyRouter(): Router | null {
@@ -205,6 +226,7 @@ export class Routing {
   // ------------------------------------------------------------------------------------------- the turn
 
   flush(): void {
+    this.#parking.release();
     for (const router of this.#routers.values()) router.flush();
   }
 
@@ -224,6 +246,7 @@ export class Routing {
 
   /** Nobody is served any more. */
   end(): void {
+    this.#parking.end();
     for (const router of this.#routers.values()) router.end();
   }
 }

@@ -20,7 +20,7 @@ import type {
   VoteRequest,
 } from "../raft/types.ts";
 import { BATCH_HEADER_BYTES, readBatch } from "./batch.ts";
-import { COMMAND_BYTES_MAX, COMMAND_HEADER_BYTES } from "./command.ts";
+import { COMMAND_BYTES_MAX, COMMAND_HEADER_BYTES, SLOT_SET_BYTES } from "./command.ts";
 import { CONTROL_BYTES_MAX, type PeerHello, peerHello } from "./control.ts";
 import { decodeShape, ShapeError } from "./msgpack.ts";
 import { ENVELOPE_BYTES, PEER_KIND, type PeerError, type PeerKind } from "./peer.ts";
@@ -28,6 +28,7 @@ import {
   FORWARD_STATUS,
   type ForwardStatus,
   type GroupMessage,
+  type NotServed,
   PEER_FLAG_RESUMES,
   PEER_FLAG_YES,
   type Route,
@@ -62,6 +63,8 @@ export type ForwardReply = {
   readonly text: string;
   /** not_leader: the hint's term. */
   readonly term: number;
+  /** not_served: why; else null. */
+  readonly refusal: NotServed | null;
 };
 
 export type PeerFrame =
@@ -353,7 +356,7 @@ function readReplyRow(reader: Reader): ForwardReply | null {
   const ordinal = reader.u32();
   const status = reader.u8() as ForwardStatus;
   const size = reader.u32();
-  if (reader.failed || status > FORWARD_STATUS.unknown || size > reader.left) return null;
+  if (reader.failed || status > FORWARD_STATUS.notServed || size > reader.left) return null;
   const bytes = reader.bytes;
   const end = reader.at + size;
   let term = 0;
@@ -362,8 +365,16 @@ function readReplyRow(reader: Reader): ForwardReply | null {
     term = reader.u64();
     if (reader.failed) return null;
   }
+  let refusal: NotServed | null = null;
+  if (status === FORWARD_STATUS.notServed) {
+    if (size < 20) return null;
+    const slot = reader.u32();
+    refusal = { slot, epoch: reader.u64(), group: reader.u64(), shard: "" };
+    if (reader.failed || slot >= 8 * SLOT_SET_BYTES) return null;
+  }
   const start = reader.at;
   reader.at = end;
   const text = status === FORWARD_STATUS.ok ? "" : fromUtf8(bytes.subarray(start, end));
-  return { request, ordinal, status, bytes, start, end, text, term };
+  if (refusal !== null) refusal = { ...refusal, shard: text };
+  return { request, ordinal, status, bytes, start, end, text, term, refusal };
 }

@@ -16,7 +16,8 @@
  *     forward_request    request u64, group u64, deadlineMs u32, count u32, then `count` command frames
                                             flags 1 = all ride in the log, 2 = resumes after a refusal
  *     forward_replies    count u32, rows: request u64, ordinal u32, status u8, size u32, then by status:
- *                        ok: a native reply; not_leader: term u64, leader's node id; else: an error text
+ *                        ok: a native reply; not_leader: term u64, leader's node id; not_served: slot u32,
+ *                        epoch u64, group u64 and shard id of who has it (0 and "" = unknown); else: an error text
  *     control            MessagePack
  *
  * A wallMs is the replier's own wall clock, milliseconds since 1970: what log time is made of. Nothing is
@@ -62,8 +63,21 @@ export const FORWARD_STATUS = {
   refused: 2,
   /** Perhaps proposed; the body says what is known. */
   unknown: 3,
+  /** Not executed, and nothing recorded: the group does not serve this slot; the body says who does, if known. */
+  notServed: 4,
 } as const;
 export type ForwardStatus = (typeof FORWARD_STATUS)[keyof typeof FORWARD_STATUS];
+
+/** Why a group did not take a command. */
+export type NotServed = {
+  /** This slot is not served there, */
+  readonly slot: number;
+  /** since this epoch; */
+  readonly epoch: number;
+  /** and this group has it now; 0 = not known. */
+  readonly group: number;
+  readonly shard: string;
+};
 
 /** In place of an ordinal: every command of the request that was not answered yet. */
 export const ORDINAL_REST = U32_MAX;
@@ -302,6 +316,15 @@ export class PeerEncoder {
     this.#beginRow(request, ordinal, FORWARD_STATUS.notLeader);
     this.writer.u64(term);
     this.writer.raw(utf8(leader));
+    this.#endRow();
+  }
+
+  replyNotServed(request: number, ordinal: number, refusal: NotServed): void {
+    this.#beginRow(request, ordinal, FORWARD_STATUS.notServed);
+    this.writer.u32(refusal.slot);
+    this.writer.u64(refusal.epoch);
+    this.writer.u64(refusal.group);
+    this.writer.raw(utf8(refusal.shard));
     this.#endRow();
   }
 

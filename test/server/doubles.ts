@@ -6,6 +6,7 @@ import type { Client, ClientHost } from "../../src/server/client.ts";
 import type { NodeInfo } from "../../src/server/info.ts";
 import type { Lane } from "../../src/server/lane.ts";
 import { CommandView } from "../../src/wire/command.ts";
+import type { NotServed } from "../../src/wire/peer_encode.ts";
 import type { ReplySink } from "../../src/wire/reply.ts";
 
 /** A connection whose other side reads when the test says so. */
@@ -155,6 +156,7 @@ export class FakeOrigin implements Origin {
   /** True: a node that forwarded, and looks for the leader itself. */
   takesBack = false;
   readonly takenBack: number[] = [];
+  readonly refusals: NotServed[] = [];
   /** Their fate is open, and it finds out by itself. */
   readonly left: number[] = [];
   room = true;
@@ -201,7 +203,8 @@ export class FakeOrigin implements Origin {
     return this.room;
   }
 
-  takeBack(tag: number, untouched: boolean): boolean {
+  takeBack(tag: number, untouched: boolean, refusal?: NotServed): boolean {
+    if (this.takesBack && refusal !== undefined) this.refusals.push(refusal);
     if (this.takesBack) (untouched ? this.takenBack : this.left).push(tag);
     return this.takesBack;
   }

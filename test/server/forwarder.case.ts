@@ -10,7 +10,7 @@ import { CommandView, OP, type Op, type Session } from "../../src/wire/command.t
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { ReplyEncoder } from "../../src/wire/native_reply.ts";
 import type { ForwardReply } from "../../src/wire/peer_decode.ts";
-import { FORWARD_STATUS, type ForwardStatus } from "../../src/wire/peer_encode.ts";
+import { FORWARD_STATUS, type ForwardStatus, type NotServed } from "../../src/wire/peer_encode.ts";
 import type { ReplySink } from "../../src/wire/reply.ts";
 import { FakeOrigin } from "./doubles.ts";
 
@@ -43,6 +43,7 @@ function world(client = CLIENT, numbering = new Numbering()) {
   const state = { open: true };
   const hints: { node: string; term: number; leader: string }[] = [];
   const open = new Set<number>();
+  const refused: { bundle: Bundle; rides: boolean; refusal: NotServed }[] = [];
   const sent: Sent[] = [];
   const back: { bundle: Bundle; rides: boolean }[] = [];
   const forwarder = new Forwarder(client, {
@@ -54,11 +55,12 @@ function world(client = CLIENT, numbering = new Numbering()) {
     },
     closeRequest: (id) => void open.delete(id),
     sendRequest: (node, id, rides, resumes, bundle) => void sent.push({ node, id, rides, resumes, bundle }),
+    onNotServed: (bundle, i, rides, refusal) => void refused.push({ bundle: bundle.only(i), rides, refusal }),
     onNotLeader: (node, term, leader) => void hints.push({ node, term, leader }),
     leaderTimeMs: () => 1_000_000,
     giveBack: (bundle, rides) => void back.push({ bundle, rides }),
   });
-  return { state, sent, back, hints, open, forwarder, origin: new FakeOrigin() };
+  return { state, sent, back, hints, refused, open, forwarder, origin: new FakeOrigin() };
 }
 
 function sessionOf(bundle: Bundle, i: number): Session | null {
@@ -80,7 +82,7 @@ function row(
   bytes: Uint8Array = new Uint8Array(0),
   text = "",
 ): ForwardReply {
-  return { request, ordinal, status, bytes, start: 0, end: bytes.length, text, term: 0 };
+  return { request, ordinal, status, bytes, start: 0, end: bytes.length, text, term: 0, refusal: null };
 }
 
 const ok = (request: number, ordinal: number): ForwardReply =>
@@ -386,6 +388,48 @@ t.test(
       sessions.map((s) => s?.after),
       [0, 0, 1],
       "either may move away, and takes only its own slot's answers along",
+    );
+    t.end();
+  },
+);
+
+t.test(
+  "F6: what was numbered for one group keeps its numbers at the slot's next owner, known fate or not",
+  (t) => {
+    const a = world(new Uint8Array(16).fill(0xaa));
+    const b = world(new Uint8Array(16).fill(0xbb));
+    const { origin } = a;
+    a.forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["k"], 1]]), true);
+    a.forwarder.lost("n1"); // it may have taken effect, and moved away with the slot
+    a.forwarder.send("n2", a.back[0]?.bundle as Bundle, true);
+    a.forwarder.send("n2", bundleOf(origin, [[OP.getDel, ["k"], 2]]), true);
+    const numbers = a.sent.slice(1).map(({ bundle }) => sessionOf(bundle, 0));
+    const refusal = { slot: 5, epoch: 9, group: 77, shard: "s2" };
+    const away = row(2, 0, FORWARD_STATUS.notServed);
+    t.ok(a.forwarder.onReply({ ...away, refusal }));
+    t.ok(a.forwarder.onReply({ ...away, request: 3, refusal }));
+    t.match(a.refused[0], { rides: true, refusal, bundle: { sent: true } });
+    t.match(a.refused[1], { bundle: { sent: false } }, "that one was never done anywhere");
+    t.ok(a.forwarder.isIdle);
+    for (const { bundle } of a.refused) t.ok(b.forwarder.send("n3", bundle, true));
+    t.same(
+      b.sent.map(({ bundle }) => sessionOf(bundle, 0)),
+      numbers,
+      "client, number, floor, limit, and whom it follows",
+    );
+    for (const id of [1, 2]) t.ok(b.forwarder.onReply(ok(id, 0)));
+    t.same(
+      [...origin.replies],
+      [
+        [1, "OK"],
+        [2, "OK"],
+      ],
+    );
+    a.forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["k"], 3]]), true);
+    t.match(
+      sessionOf((a.sent[3] as Sent).bundle, 0),
+      { seq: 3, floor: 3, after: 0 },
+      "and gives them back there",
     );
     t.end();
   },

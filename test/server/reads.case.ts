@@ -28,13 +28,15 @@ function reads(origin: FakeOrigin, tags: readonly number[], sinceTick = 0): Bund
 
 /** A store that answers with its applied index; keys in `undecided` wait for log time. */
 function fakeStore() {
-  const state = { appliedIndex: 0, undecided: new Set<string>() };
+  const state = { appliedIndex: 0, undecided: new Set<string>(), away: new Set<string>() };
   const store = {
+    refusedSlot: 9,
     get appliedIndex() {
       return state.appliedIndex;
     },
     read: (view: CommandView, _nowMs: number, reply: ReplySink) => {
       if (state.undecided.has(new TextDecoder().decode(view.arg(0)))) return "undecided";
+      if (state.away.has(new TextDecoder().decode(view.arg(0)))) return "not_served";
       reply.integer(state.appliedIndex);
       return "done";
     },
@@ -43,6 +45,9 @@ function fakeStore() {
 }
 
 const now = (): number => 0;
+const refused = (): void => {
+  throw new Error("every slot is served");
+};
 
 t.test("C1: a read is answered from the state at its index or later, and not before", (t) => {
   const rounds = new ReadRounds();
@@ -53,13 +58,13 @@ t.test("C1: a read is answered from the state at its index or later, and not bef
   rounds.confirm(1, 5);
   rounds.confirm(2, 7);
   state.appliedIndex = 4;
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.equal(origin.replies.size, 0);
   state.appliedIndex = 6;
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.same([...origin.replies], [[1, "6"]]);
   state.appliedIndex = 9;
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.equal(origin.replies.get(2), "9");
   t.end();
 });
@@ -85,13 +90,17 @@ t.test(
     state.undecided.add("k2");
     rounds.ask(reads(origin, [1, 2, 3]), () => true);
     rounds.confirm(1, 0);
-    t.equal(rounds.serve(store, now, false), true, "log time is wanted");
+    t.equal(rounds.serve(store, now, false, refused), true, "log time is wanted");
     t.same([...origin.replies.keys()], [1, 3]);
     t.equal(origin.undone, 1);
     state.undecided.clear();
-    t.equal(rounds.serve(store, now, true), true, "the batch is on its way: what it brings is not guessed");
+    t.equal(
+      rounds.serve(store, now, true, refused),
+      true,
+      "the batch is on its way: what it brings is not guessed",
+    );
     t.notOk(origin.replies.has(2));
-    t.equal(rounds.serve(store, now, false), false);
+    t.equal(rounds.serve(store, now, false, refused), false);
     t.ok(origin.replies.has(2));
     t.end();
   },
@@ -106,11 +115,11 @@ t.test("H7: a caller without room keeps its own reads waiting, and only those", 
   rounds.ask(reads(quick, [3]), () => true);
   rounds.confirm(1, 0);
   rounds.confirm(2, 0);
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.equal(slow.replies.size, 0);
   t.equal(quick.replies.size, 1);
   slow.room = true;
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.same([...slow.replies.keys()], [1, 2]);
   t.end();
 });
@@ -126,7 +135,7 @@ t.test("a leader that is none any more gives back every read that it has not ans
   rounds.ask(reads(origin, [3], 79), () => true);
   for (const id of [1, 2]) rounds.confirm(id, 0);
   rounds.confirm(3, 50);
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   const back = rounds.takeUnanswered();
   t.same(back.flatMap(({ tags }) => tags).sort(), [1, 2, 3]);
   t.same(back.map(({ sinceTick }) => sinceTick).sort(), [77, 78, 79], "their time runs on");
@@ -150,7 +159,7 @@ t.test("nobody waits for ever: neither for a round, nor for the state, nor for l
   first.ask(reads(origin, [5], 5), () => true);
   first.confirm(1, 0);
   state.undecided.add("k5");
-  first.serve(store, now, false);
+  first.serve(store, now, false, refused);
   rounds.giveUpBefore(20);
   first.giveUpBefore(20);
   t.same(
@@ -165,8 +174,27 @@ t.test("nobody waits for ever: neither for a round, nor for the state, nor for l
   rounds.confirm(1, 3); // the core answers all the same
   rounds.confirm(4, 3);
   state.appliedIndex = 100;
-  rounds.serve(store, now, false);
+  rounds.serve(store, now, false, refused);
   t.equal(origin.replies.get(4), "100");
   t.equal(origin.replies.size, 5);
+  t.end();
+});
+
+t.test("F2: a read is judged in the state that would answer it, however late that is", (t) => {
+  const rounds = new ReadRounds();
+  const { state, store } = fakeStore();
+  const origin = new FakeOrigin();
+  const away: unknown[] = [];
+  const refuse = (bundle: Bundle, i: number, slot: number): void => void away.push([bundle.tag(i), slot]);
+  rounds.ask(reads(origin, [1, 2, 3]), () => true);
+  rounds.confirm(1, 5);
+  state.appliedIndex = 5;
+  state.undecided.add("k2");
+  rounds.serve(store, now, false, refuse);
+  t.same([...origin.replies.keys()], [1, 3]);
+  state.undecided.clear();
+  state.away.add("k2"); // sealed while it waited
+  t.equal(rounds.serve(store, now, false, refuse), false);
+  t.same([away, [...origin.replies.keys()], origin.undone], [[[2, 9]], [1, 3], 2]);
   t.end();
 });

@@ -13,6 +13,7 @@ import { ReadRounds } from "../../src/server/read_rounds.ts";
 import { COMMAND_TICKS_MAX, Router, type RouterHost } from "../../src/server/router.ts";
 import { CommandView, OP, type Op } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
+import type { NotServed } from "../../src/wire/peer_encode.ts";
 import { FakeOrigin } from "./doubles.ts";
 
 function frame(op: Op, ...args: readonly string[]): CommandView {
@@ -37,6 +38,9 @@ function freshState() {
     proposed: [] as Bundle[],
     read: [] as Bundle[],
     sent: [] as Bundle[],
+    away: new Set<number>(),
+    slotChanges: 0,
+    turnedAway: [] as { tags: number[]; rides: boolean; group: number; refusal: NotServed }[],
     timeWanted: false,
     timeProposed: 0,
   };
@@ -59,7 +63,15 @@ function groupOf(state: State) {
       },
       term: 1,
     },
-    store: { memoryRefusal: () => null, sessionRefusal: () => null },
+    store: {
+      memoryRefusal: () => null,
+      sessionRefusal: () => null,
+      isServed: (slot: number) => !state.away.has(slot),
+      slotFate: () => ({ state: "sealed", epoch: 4, movedTo: null }),
+    },
+    get slotChanges() {
+      return state.slotChanges;
+    },
     bundleBytesExpected: 0,
     noticeLeader: () => {},
     propose: (bundle: Bundle) => {
@@ -81,13 +93,16 @@ function groupOf(state: State) {
 }
 
 /** Of n1, which holds the replica, if there is one. */
-function hostOf(state: { syncing: boolean; leader: number; down?: ReadonlySet<string> }): RouterHost {
+function hostOf(state: State & { down?: ReadonlySet<string> }): RouterHost {
   return {
     numbering: new Numbering(),
     node: "n1",
     syncing: () => state.syncing,
     canForward: (node) => state.down?.has(node) !== true,
     leaderNode: () => `n${state.leader}`,
+    isHeld: () => false,
+    turnAway: (bundle, rides, group, refusal) =>
+      void state.turnedAway.push({ tags: [...bundle.tags], rides, group, refusal }),
     wake: () => {},
   };
 }
@@ -331,6 +346,7 @@ function closable() {
     },
     leaderTimeMs: () => 1_000_000,
     giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+    onNotServed: (bundle, i, rides, refusal) => router.sendElsewhere(bundle, i, rides, refusal),
     onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
   });
   const router: Router = new Router(7, forwarder, host);
@@ -395,7 +411,10 @@ t.test("C7: a follower's replica is closed: what was sent to the leader is open"
     [5, `-${REPLICA_GONE}`],
   ]);
   const late = { request: 1, ordinal: 0, status: 1, bytes: new Uint8Array(0), start: 0, end: 0 } as const;
-  t.ok(forwarder.onReply({ ...late, text: "", term: 0 }), "a late answer reaches nobody, and harms nothing");
+  t.ok(
+    forwarder.onReply({ ...late, text: "", term: 0, refusal: null }),
+    "a late answer reaches nobody, and harms nothing",
+  );
   t.end();
 });
 
@@ -461,7 +480,16 @@ t.test("C7: a replica is closed for good: what it had not proposed is carried ou
   reads.confirm(1, 1);
   t.equal(proposals.decide(1, 1, () => {})?.count, 0);
   const ok = Uint8Array.of(0);
-  const row = { ordinal: 0, status: 0, bytes: ok, start: 0, end: 1, text: "", term: 0 } as const;
+  const row = {
+    ordinal: 0,
+    status: 0,
+    bytes: ok,
+    start: 0,
+    end: 1,
+    text: "",
+    term: 0,
+    refusal: null,
+  } as const;
   for (const request of state.requests) t.ok(forwarder.onReply({ ...row, request }));
   t.equal(origin.replies.get(2), "(nil)");
   t.ok(router.isIdle);
@@ -483,6 +511,7 @@ function bare() {
     sendRequest: (node, id, _rides, _resumes, bundle) => void sent.push({ node, id, tags: [...bundle.tags] }),
     leaderTimeMs: () => 1_000_000,
     giveBack: (bundle, rides) => router.giveBack(bundle, rides),
+    onNotServed: (bundle, i, rides, refusal) => router.sendElsewhere(bundle, i, rides, refusal),
     onNotLeader: (node, term, leader) => router.onNotLeader(node, term, leader),
   });
   const router: Router = new Router(7, forwarder, host);
@@ -496,7 +525,7 @@ function bare() {
   /** The node answers a request of one command. */
   const refuse = (id: number, term: number, leader: string): void => {
     const row = { request: id, ordinal: 0, status: 1, bytes: new Uint8Array(0), start: 0, end: 0 } as const;
-    forwarder.onReply({ ...row, text: leader, term });
+    forwarder.onReply({ ...row, text: leader, term, refusal: null });
   };
   const turn = (): void => {
     for (let i = 0; i < 3; i++) {
@@ -586,3 +615,62 @@ t.test("order: commands behind one that is on its way to a former leader wait fo
   t.ok(admit(2, OP.getDel, "k"));
   t.end();
 });
+
+const slotOfKey = (key: string): number => slotOfCommand(frame(OP.get, key));
+
+t.test(
+  "order: a leader proposes nothing on a slot that its state does not serve, nor what came before that",
+  (t) => {
+    const { state, router, admit, origin } = world();
+    state.syncing = true;
+    admit(OP.getDel, "k");
+    admit(OP.getDel, "other");
+    router.flush();
+    state.away.add(slotOfKey("k")); // the seal is applied
+    state.slotChanges++;
+    admit(OP.getDel, "k");
+    admit(OP.rename, "other", "k", "\0\0\0\0\0\0\0\0");
+    admit(OP.get, "k");
+    state.syncing = false;
+    router.flush();
+    t.same(tags(state.proposed), [2]);
+    t.same(tags(state.read), []);
+    t.same(
+      state.turnedAway.map(({ tags, rides }) => [...tags, rides]),
+      [
+        [3, true],
+        [4, true],
+        [5, true],
+        [1, true],
+      ],
+    );
+    t.match(state.turnedAway[0], { group: 7, refusal: { slot: slotOfKey("k"), epoch: 4, group: 0 } });
+    t.equal(origin.replies.size, 0);
+    t.end();
+  },
+);
+
+t.test(
+  "F1: a command that another node forwarded goes back to it if the slot is not served, with what is known",
+  (t) => {
+    const { state, router } = world();
+    const door = new FakeOrigin("door");
+    door.takesBack = true;
+    state.away.add(slotOfKey("k"));
+    router.admitForwarded(frame(OP.getDel, "k"), 0, true, door, 70);
+    router.admitForwarded(frame(OP.getDel, "other"), 0, true, door, 71);
+    router.flush();
+    const [bundle] = state.proposed as [Bundle];
+    t.same(bundle.tags, [71]);
+    router.notServed(bundle, 0, slotOfKey("other"), true); // the seal was before it in the log
+    t.same(
+      [door.takenBack, door.refusals.map(({ slot }) => slot)],
+      [
+        [70, 71],
+        [slotOfKey("k"), slotOfKey("other")],
+      ],
+    );
+    t.same(state.turnedAway, []);
+    t.end();
+  },
+);

@@ -23,6 +23,7 @@ import "./replay.case.ts";
 import "./replies.case.ts";
 import "./room.case.ts";
 import "./router.case.ts";
+import "./routing.case.ts";
 import "./snapshot_file.case.ts";
 import "./snapshot_stream.case.ts";
 import "./snapshots.case.ts";

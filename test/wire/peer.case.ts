@@ -206,6 +206,7 @@ const samples: readonly (readonly [string, (encoder: PeerEncoder) => void])[] = 
       encoder.replyError(7, ORDINAL_REST, "refused", "TRYAGAIN later, ü");
       encoder.replyError(8, 0, "unknown", "UNCERTAIN leader lost");
       encoder.replyBytes(9, 3, Uint8Array.of(0), 0, 1);
+      encoder.replyNotServed(9, 4, { slot: 16_383, epoch: 12, group: GROUP, shard: "s2" });
       encoder.endReplies();
     },
   ],
@@ -264,6 +265,12 @@ t.test("what a node sends is what its peer receives", async (t) => {
       { request: 7, ordinal: ORDINAL_REST, status: FORWARD_STATUS.refused, text: "TRYAGAIN later, ü" },
       { request: 8, status: FORWARD_STATUS.unknown, text: "UNCERTAIN leader lost" },
       { request: 9, ordinal: 3, status: FORWARD_STATUS.ok, bytes: [0] },
+      {
+        request: 9,
+        ordinal: 4,
+        status: FORWARD_STATUS.notServed,
+        refusal: { slot: 16_383, epoch: 12, group: GROUP, shard: "s2" },
+      },
     ],
   });
   t.same(rest[7], { kind: "control", bytes: [0x90] });

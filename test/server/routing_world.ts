@@ -1,0 +1,162 @@
+/**
+ * One node's routing between two shards on other nodes and here: what it sends is remembered, what they answer the
+ * test says. Replicas here are small doubles of their driver; everything between them and the doors is real.
+ */
+import { utf8, Writer } from "../../src/base/bytes.ts";
+import { slotOf } from "../../src/ring/slot.ts";
+import { Bundle } from "../../src/server/bundle.ts";
+import type { GroupReplica } from "../../src/server/group.ts";
+import { Lane } from "../../src/server/lane.ts";
+import { Routing } from "../../src/server/routing.ts";
+import type { ClusterMap } from "../../src/wire/cluster_map.ts";
+import { CommandView, type Op, type Session } from "../../src/wire/command.ts";
+import { CommandEncoder } from "../../src/wire/command_encode.ts";
+import { ReplyEncoder } from "../../src/wire/native_reply.ts";
+import { FORWARD_STATUS, type ForwardStatus, type NotServed } from "../../src/wire/peer_encode.ts";
+import type { ReplySink } from "../../src/wire/reply.ts";
+import { FakeOrigin, random } from "./doubles.ts";
+
+export const A = 101;
+export const B = 102;
+export const HALF = 8192;
+
+/** n1 (this node) holds a replica of no shard; A = s1 on n2, lower half; B = s2 on n3, upper half. */
+export function mapOf(overrides: Partial<ClusterMap> = {}): ClusterMap {
+  return {
+    cluster: "00112233445566778899aabbccddeeff",
+    version: { restore: 0, index: 1 },
+    nodes: ["n1", "n2", "n3"].map((id) => ({ id, address: `${id}:7001`, http: "", zone: "" })),
+    shards: [
+      { id: "s1", group: A, weight: 1, replicas: [1], leader: { node: 1, term: 3 } },
+      { id: "s2", group: B, weight: 1, replicas: [2], leader: { node: 2, term: 4 } },
+    ],
+    ranges: [
+      [0, HALF - 1, 0, 1],
+      [HALF, 16_383, 1, 1],
+    ],
+    ...overrides,
+  };
+}
+
+export type Sent = { node: string; group: number; id: number; rides: boolean; bundle: Bundle };
+
+/** A key of this slot. */
+export function keyOf(slot: number, n = 0): string {
+  for (let i = 0; ; i++) {
+    const key = `${n}-${i}`;
+    const bytes = utf8(key);
+    if (slotOf(bytes, 0, bytes.length) === slot) return key;
+  }
+}
+
+export function frame(op: Op, ...args: readonly (string | Uint8Array | number)[]): CommandView {
+  const writer = new Writer(64);
+  const encoder = new CommandEncoder(writer);
+  encoder.begin(op);
+  for (const arg of args) {
+    if (typeof arg === "number") encoder.argI64(arg);
+    else encoder.arg(typeof arg === "string" ? utf8(arg) : arg);
+  }
+  encoder.end();
+  const view = new CommandView();
+  if (view.read(writer.copy(), 0, writer.length) !== null) throw new Error("a good frame");
+  return view;
+}
+
+/** A door that gives room in its lane back when it has an answer, as real ones do. */
+export class LaneOrigin extends FakeOrigin {
+  readonly lane = new Lane();
+
+  override end(tag: number, mark: number): void {
+    super.end(tag, mark);
+    this.lane.leave(mark);
+  }
+}
+
+export function routingWorld() {
+  const down = new Set<string>();
+  const sent: Sent[] = [];
+  const state = { node: "n1" };
+  const routing = new Routing({
+    random,
+    node: state.node,
+    wallMs: () => 1_000_000,
+    syncing: () => false,
+    canForward: (node) => !down.has(node),
+    sendForward: (node, group, id, rides, _resumes, bundle) =>
+      void sent.push({ node, group, id, rides, bundle }),
+    leaderNode: () => null,
+    wake: () => {},
+  });
+  const origin = new LaneOrigin();
+  const admit = (tag: number, op: Op, ...args: readonly (string | Uint8Array | number)[]): boolean => {
+    return routing.admit(frame(op, ...args), 0, origin.lane, origin, tag);
+  };
+  const row = { bytes: new Uint8Array(0), start: 0, end: 0, text: "", term: 0, refusal: null };
+  const answer = (id: number, ordinal: number, say: (sink: ReplySink) => void): boolean => {
+    const writer = new Writer(64);
+    say(new ReplyEncoder(writer));
+    const bytes = writer.copy();
+    return routing.onForwardReply({ ...row, request: id, ordinal, status: 0, bytes, end: bytes.length });
+  };
+  const refuse = (id: number, ordinal: number, refusal: NotServed): boolean =>
+    routing.onForwardReply({ ...row, request: id, ordinal, status: FORWARD_STATUS.notServed, refusal });
+  const say = (id: number, ordinal: number, status: ForwardStatus, text: string): boolean =>
+    routing.onForwardReply({ ...row, request: id, ordinal, status, text });
+  const ticks = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      routing.tick();
+      routing.flush();
+    }
+  };
+  return { routing, origin, down, sent, admit, answer, refuse, say, ticks };
+}
+
+export function sessionOf({ bundle }: Sent, i = 0): Session | null {
+  const view = new CommandView();
+  if (view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i)) !== null) throw new Error("malformed");
+  return view.hasSession ? view.session() : null;
+}
+
+/** A replica here that leads and does what the test says; what was proposed is remembered. */
+export function leadingReplica(group: number) {
+  const state = {
+    away: new Set<number>(),
+    movedTo: null as { shard: string; group: number } | null,
+    slotChanges: 0,
+    proposed: [] as Bundle[],
+    read: [] as Bundle[],
+  };
+  const replica = {
+    group,
+    isLeader: true,
+    hasOrphans: false,
+    get slotChanges() {
+      return state.slotChanges;
+    },
+    core: { leader: 1, term: 1 },
+    store: {
+      memoryRefusal: () => null,
+      sessionRefusal: () => null,
+      isServed: (slot: number) => !state.away.has(slot),
+      slotFate: () => ({ state: "sealed", epoch: 9, movedTo: state.movedTo }),
+    },
+    bundleBytesExpected: 0,
+    noticeLeader: () => {},
+    leaderTimeEstimateMs: () => 1_000_000,
+    propose: (bundle: Bundle) => state.proposed.push(bundle) > 0,
+    proposeTime: () => {},
+    read: (bundle: Bundle) => state.read.push(bundle) > 0,
+    canPropose: () => true,
+    isDiskFull: () => false,
+    giveUpBefore: () => {},
+    end: () => {},
+  };
+  return { ...state, state, replica: replica as unknown as GroupReplica };
+}
+
+export function bundleTags(bundles: readonly Bundle[]): number[] {
+  return bundles.flatMap(({ tags }) => tags);
+}
+
+export { Bundle };
