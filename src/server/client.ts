@@ -23,6 +23,9 @@ export interface Client extends ConnectionEvents {
   retry(): void;
 }
 
+export type ControlCall = { readonly method: string; readonly path: string; readonly body: Uint8Array };
+export type ControlAnswer = { readonly status: number; readonly type: string; readonly body: Uint8Array };
+
 export type ClientHost = {
   readonly clock: Clock;
   readonly random: Random;
@@ -31,6 +34,11 @@ export type ClientHost = {
   moveLeader(node: string): string | null;
   /** Begins to put `node` in the place of `old` in the shard; why not, as an error text, or null. */
   replaceNode(old: string, node: string): string | null;
+  /**
+   * One call of the control plane's HTTP surface, by way of this node: its status and body, or an error text that says
+   * why there is none.
+   */
+  control(call: ControlCall, answer: (reply: ControlAnswer | string) => void): void;
   /** Clients connected now. */
   clients(): Iterable<Client>;
   /** Hands a checked command to its router; false: ask again after a turn (`waitForRoom`). */

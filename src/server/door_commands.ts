@@ -2,7 +2,7 @@
  * Commands about the connection and the node, answered by the RESP door itself, here and now. Shapes and texts
  * are those that client libraries check (Redis 7.4; ../../docs/protocol.md lists what they read).
  */
-import { type Args, argIs, argText } from "../wire/args.ts";
+import { type Args, argBytes, argIs, argText } from "../wire/args.ts";
 import {
   arityError,
   COMMANDS,
@@ -11,7 +11,7 @@ import {
   unknownCommandError,
 } from "../wire/command_table.ts";
 import type { RespEncoder } from "../wire/resp_reply.ts";
-import type { Client, ClientHost } from "./client.ts";
+import type { Client, ClientHost, ControlCall } from "./client.ts";
 import { infoText } from "./info.ts";
 
 /** What a door command may see of the connection it came over. */
@@ -77,6 +77,13 @@ export function runDoorCommand(
   else door(args, client, reply, host);
 }
 
+/** NUCLEUS CONTROL method path [body]: a call of the control plane; null if the command is none. */
+export function controlCall(args: Args): ControlCall | null {
+  if ((args.argCount !== 4 && args.argCount !== 5) || !argIs(args, 1, "control")) return null;
+  const body = args.argCount === 4 ? new Uint8Array(0) : argBytes(args, 4);
+  return { method: argText(args, 2), path: argText(args, 3), body };
+}
+
 /** NUCLEUS STATUS | NUCLEUS LEADER node | NUCLEUS REPLACE node by */
 function nucleusCommand(args: Args, _client: DoorClient, reply: RespEncoder, host: ClientHost): void {
   if (args.argCount === 2 && argIs(args, 1, "status")) return reply.text(host.info.json());
@@ -88,7 +95,7 @@ function nucleusCommand(args: Args, _client: DoorClient, reply: RespEncoder, hos
   } else {
     return reply.error(
       `ERR unknown subcommand or wrong number of words '${argText(args, 1, 128)}'. ` +
-        "Try NUCLEUS STATUS, NUCLEUS LEADER node or NUCLEUS REPLACE node by.",
+        "Try NUCLEUS STATUS, NUCLEUS LEADER node, NUCLEUS REPLACE node by or NUCLEUS CONTROL method path body.",
     );
   }
   if (problem === null) reply.simple("OK");

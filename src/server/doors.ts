@@ -18,7 +18,7 @@ const LEAVING_EVERY_TICKS = 100;
 
 export type DoorsHost = Pick<
   ClientHost,
-  "clock" | "random" | "info" | "moveLeader" | "replaceNode" | "admit"
+  "clock" | "random" | "info" | "moveLeader" | "replaceNode" | "control" | "admit"
 > & {
   /** The connection is another node's; `bytes` came behind the preamble. */
   onPeer(connection: Connection, bytes: Uint8Array): void;
@@ -47,6 +47,7 @@ export class Doors {
       admit: (view, at, lane, origin, tag) => host.admit(view, at, lane, origin, tag),
       moveLeader: (node) => host.moveLeader(node),
       replaceNode: (old, node) => host.replaceNode(old, node),
+      control: (call, answer) => host.control(call, answer),
       touch: (client) => {
         if (this.#touchedIds.has(client.id)) return;
         this.#touchedIds.add(client.id);

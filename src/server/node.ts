@@ -16,6 +16,8 @@ import type { Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
 import type { OpenOptions } from "./birth.ts";
 import type { Origin } from "./bundle.ts";
+import type { ControlAnswer, ControlCall } from "./client.ts";
+import { ControlProxy } from "./control_proxy.ts";
 import { Doors } from "./doors.ts";
 import { Engine } from "./engine.ts";
 import { NO_REPLICA } from "./fate.ts";
@@ -58,6 +60,11 @@ export type NodeConfig = {
   readonly cluster: FixedCluster | ManagedCluster;
 };
 
+const NO_CONTROL_PLANE =
+  "ERR this cluster has a fixed layout and no control plane: its nodes were started with --layout";
+const CONTROL_UNREACHED =
+  "CLUSTERDOWN The control plane did not answer, or its leader changed: whether it was done is not known; look, then ask again";
+
 /** For checkers: what the node did, as it happened. */
 export type NodeObserver = {
   onLeader?(group: GroupReplica): void;
@@ -71,6 +78,7 @@ export class NucleusNode {
   readonly engine: Engine;
   readonly http: HttpService;
   readonly #doors: Doors;
+  readonly #proxy: ControlProxy;
   readonly #status: NodeStatus;
   #managed: Managed | null = null;
   /** Commands that came in at this node's doors since it started. */
@@ -97,6 +105,7 @@ export class NucleusNode {
         onTick: () => {
           this.#doors.tick();
           this.#managed?.tick();
+          this.#proxy.tick();
         },
         afterTurn: () => {
           this.#doors.flush();
@@ -116,6 +125,9 @@ export class NucleusNode {
     );
     this.#status = new NodeStatus(this);
     this.http = new HttpService(this, (...command) => this.#admit(...command));
+    this.#proxy = new ControlProxy((call, answer) => this.#control(call, answer));
+    if (cluster.kind === "managed")
+      this.http.extra = (request, answer) => this.#proxy.handle(request, answer);
     this.#doors = new Doors({
       clock: platform.clock,
       random: platform.random,
@@ -123,6 +135,7 @@ export class NucleusNode {
       admit: (...command) => this.#admit(...command),
       moveLeader: (node) => this.#moveLeader(node),
       replaceNode: (old, node) => this.#replaceNode(old, node),
+      control: (call, answer) => this.#control(call, answer),
       onPeer: (connection, bytes) => this.engine.peers.accept(connection, bytes),
       wake: () => this.engine.wake(),
     });
@@ -240,6 +253,7 @@ export class NucleusNode {
     this.#managed?.close();
     this.engine.stop((error) => {
       this.#doors.close();
+      this.#proxy.close();
       this.http.close();
       done(error, undefined);
     });
@@ -274,6 +288,15 @@ export class NucleusNode {
     const refusal = group.core.transfer(target.replica);
     this.engine.wake();
     return refusal === null ? null : `TRYAGAIN the leader cannot hand over now: ${refusal}`;
+  }
+
+  #control({ method, path, body }: ControlCall, answer: (reply: ControlAnswer | string) => void): void {
+    const managed = this.#managed;
+    if (managed === null) return answer(NO_CONTROL_PLANE);
+    managed.control(method, path, body, (reply) => {
+      if (reply?.kind === "http") answer(reply);
+      else answer(CONTROL_UNREACHED);
+    });
   }
 
   /** `node` is to take the place of `old` in the shard; why not, as an error text, or null: it has begun. */

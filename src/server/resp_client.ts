@@ -20,8 +20,8 @@ import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { HTTP_REFUSED, RespParser } from "../wire/resp_parse.ts";
 import { RespEncoder } from "../wire/resp_reply.ts";
 import type { Origin } from "./bundle.ts";
-import type { Client, ClientHost } from "./client.ts";
-import { runDoorCommand } from "./door_commands.ts";
+import type { Client, ClientHost, ControlAnswer } from "./client.ts";
+import { controlCall, runDoorCommand } from "./door_commands.ts";
 import { Lane } from "./lane.ts";
 import { OrderedReplies } from "./ordered_replies.ts";
 import { Output } from "./output.ts";
@@ -146,8 +146,22 @@ export class RespClient implements Client, Origin {
       return;
     }
     const request = this.#replies.assign();
+    const call = spec.name === "nucleus" ? controlCall(this.#parser) : null;
+    if (call !== null) return this.#host.control(call, (answer) => this.#controlAnswer(request, answer));
     runDoorCommand(spec, this.#parser, this, this.#replies.begin(request), this.#host);
     this.#replies.end(request);
+  }
+
+  #controlAnswer(request: number, answer: ControlAnswer | string): void {
+    const reply = this.begin(request);
+    if (typeof answer === "string") reply.error(answer);
+    else {
+      reply.array(2);
+      reply.integer(answer.status);
+      reply.blob(answer.body, 0, answer.body.length);
+    }
+    if (!this.#cut && !this.#gone) this.#replies.end(request);
+    this.#host.touch(this);
   }
 
   #admit(): void {

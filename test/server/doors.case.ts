@@ -243,6 +243,7 @@ t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
     admit: () => true,
     moveLeader: () => null,
     replaceNode: () => null,
+    control: (_call, answer) => answer("ERR no control plane here"),
     onPeer: () => {},
     wake: () => {},
   });

@@ -102,6 +102,10 @@ export class FakeHost implements ClientHost {
     return null;
   }
 
+  control(_call: unknown, answer: (reply: string) => void): void {
+    answer("ERR no control plane here");
+  }
+
   replaceNode(): string | null {
     return null;
   }
