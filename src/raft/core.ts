@@ -45,7 +45,7 @@ import {
   tickTransfer,
 } from "./membership.ts";
 import type { Progress, ProgressState } from "./progress.ts";
-import { advanceReads, askRead } from "./reads.ts";
+import { advanceReads, askLeader, askRead } from "./reads.ts";
 import { countOwnDisk, onSnapshotSent, sendAppends, sendCommits, sendHeartbeats } from "./replication.ts";
 import { appendOwn, becomeFollower } from "./roles.ts";
 import { RaftState } from "./state.ts";
@@ -60,6 +60,7 @@ import {
   type Lsn,
   type Message,
   type RaftOptions,
+  type ReadState,
   type Ready,
   type Refusal,
   type ReplicaId,
@@ -280,6 +281,19 @@ export class RaftCore {
   /** Asks for a linearizable read; answered in a Ready's `reads` or `readsLost`. False: ask the leader. */
   readIndex(id: number): boolean {
     return askRead(this.#s, id);
+  }
+
+  /**
+   * A follower asks its leader for the index that a read of its own needs; `answer` has it later, or it got
+   * lost. `ask` rises, and begins with a random number in each life of the replica. False: no leader to ask.
+   */
+  askLeader(ask: number): boolean {
+    return askLeader(this.#s, ask);
+  }
+
+  /** The newest answer to `askLeader`: it stands for all earlier asks as well. */
+  get answer(): ReadState | null {
+    return this.#s.answer;
   }
 
   /** Begins to hand leadership over; null = begun. Over when `role` changes or `transferTarget` is 0 again. */

@@ -10,11 +10,17 @@
  *
  * All reads of one turn share one round. A lost heartbeat costs no retry of its own: every later heartbeat names
  * the latest round, and confirming it confirms all before it.
+ *
+ * A follower may answer reads, too: it asks the leader for 1 to 3 on its behalf, and answers once it has applied
+ * the index that comes back. An ask is the beginning of the round as the follower sees it: whatever was
+ * acknowledged before it asked is in that index, however long the answer took. So the time since it asked bounds
+ * how old its state can be, by its own clock alone. Asks and answers that get lost are the driver's to repeat.
  */
 import { isVoter } from "./config.ts";
 import type { Progress } from "./progress.ts";
 import { sendHeartbeat } from "./replication.ts";
 import type { RaftState, ReadRound } from "./state.ts";
+import type { ReadAsk } from "./types.ts";
 
 /** Most reads that may wait for confirmation: the driver batches a turn's reads, so this is some thousand turns. */
 export const READS_PENDING_MAX = 65_536;
@@ -29,23 +35,40 @@ export function askRead(s: RaftState, id: number): boolean {
   return true;
 }
 
+/** False if no leader is known, or this replica is it. */
+export function askLeader(s: RaftState, ask: number): boolean {
+  if (s.role !== "follower" || s.leader === 0) return false;
+  s.send({ kind: "read_ask", from: s.self, to: s.leader, term: s.term, ask });
+  return true;
+}
+
+export function onReadAsk(s: RaftState, { from, ask }: ReadAsk): void {
+  if (s.readsPending >= READS_PENDING_MAX) return; // it will ask again
+  s.asksFresh.push({ from, ask });
+  s.readsPending++;
+}
+
 /** End of a turn: begins a round for the reads that came in it, releases those that are confirmed. */
 export function advanceReads(s: RaftState): void {
   if (s.readsPending === 0) return;
-  if (s.readsFresh.length > 0 && s.committedInTerm) beginRound(s);
+  if (s.readsFresh.length + s.asksFresh.length > 0 && s.committedInTerm) beginRound(s);
   const confirmed = s.quorumValue(ackedRoundOf);
   while (s.readRounds.length > 0 && (s.readRounds[0] as ReadRound).round <= confirmed) {
-    const { index, ids } = s.readRounds.shift() as ReadRound;
+    const { index, ids, asks } = s.readRounds.shift() as ReadRound;
     for (const id of ids) s.reads.push({ id, index });
-    s.readsPending -= ids.length;
+    for (const { from, ask } of asks) {
+      s.send({ kind: "read_answer", from: s.self, to: from, term: s.term, ask, index });
+    }
+    s.readsPending -= ids.length + asks.length;
   }
 }
 
 function beginRound(s: RaftState): void {
   s.round++;
   s.ownProgress.ackedRound = s.round;
-  s.readRounds.push({ round: s.round, index: s.commit, ids: s.readsFresh });
+  s.readRounds.push({ round: s.round, index: s.commit, ids: s.readsFresh, asks: s.asksFresh });
   s.readsFresh = [];
+  s.asksFresh = [];
   for (const progress of s.progress.values()) {
     if (progress.replica !== s.self && isVoter(s.log.config, progress.replica)) sendHeartbeat(s, progress);
   }

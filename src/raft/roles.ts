@@ -78,6 +78,7 @@ function leaveOffice(s: RaftState): void {
   s.readsLost.push(...s.readsFresh);
   s.readRounds = [];
   s.readsFresh = [];
+  s.asksFresh = []; // whoever asked asks the next leader
   s.readsPending = 0;
   s.transferTo = 0;
   s.snapshotsWanted = [];

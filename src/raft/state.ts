@@ -31,7 +31,14 @@ import type {
 } from "./types.ts";
 
 /** Reads that one round of heartbeats will confirm together. */
-export type ReadRound = { readonly round: number; readonly index: Index; readonly ids: readonly number[] };
+export type ReadRound = {
+  readonly round: number;
+  readonly index: Index;
+  readonly ids: readonly number[];
+  readonly asks: readonly FollowerAsk[];
+};
+/** A follower has reads of its own, and wants to know up to where it must have applied. */
+export type FollowerAsk = { readonly from: ReplicaId; readonly ask: number };
 
 export class RaftState {
   readonly options: RaftOptions;
@@ -90,9 +97,13 @@ export class RaftState {
   round = 0;
   /** Asked since the last round, or before this term's first commit. */
   readsFresh: number[] = [];
+  /** The same, of followers. */
+  asksFresh: FollowerAsk[] = [];
   /** Waiting for a round to be confirmed, in rising order. */
   readRounds: ReadRound[] = [];
-  /** Reads in the two above together. */
+  /** The latest answer to an ask of this follower's. */
+  answer: ReadState | null = null;
+  /** Reads and asks in the three above together. */
   readsPending = 0;
 
   // Outbox: taken by the next Ready.

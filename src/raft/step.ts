@@ -6,6 +6,7 @@
 import { isLoyal, onVoteReply, onVoteRequest, refuseVote, standForElection } from "./election.ts";
 import { hearLeader, onAppend, onHeartbeat, onSnapshot } from "./follower.ts";
 import { advanceMembership, advanceTransfer } from "./membership.ts";
+import { onReadAsk } from "./reads.ts";
 import { onAppendReply, onHeartbeatReply } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
@@ -76,6 +77,12 @@ function dispatch(s: RaftState, m: Message): void {
       return;
     case "heartbeat_reply":
       if (s.role === "leader") onHeartbeatReply(s, m);
+      return;
+    case "read_ask":
+      if (s.role === "leader") onReadAsk(s, m);
+      return;
+    case "read_answer":
+      if (m.from === s.leader) s.answer = { id: m.ask, index: m.index };
       return;
     case "timeout_now":
       if (s.role === "follower" && m.from === s.leader) standForElection(s, true);

@@ -129,6 +129,18 @@ export type Heartbeat = Envelope & {
 export type HeartbeatReply = Envelope & { readonly kind: "heartbeat_reply"; readonly round: number };
 /** The driver has received a whole snapshot and holds it ready to install. */
 export type SnapshotMessage = Envelope & { readonly kind: "snapshot"; readonly meta: SnapshotMeta };
+/** A follower asks the leader how far it must have applied to answer a read that it has now. */
+export type ReadAsk = Envelope & {
+  readonly kind: "read_ask";
+  /** The follower's own number for it; no answer to a former life of the replica names it. */
+  readonly ask: number;
+};
+export type ReadAnswer = Envelope & {
+  readonly kind: "read_answer";
+  readonly ask: number;
+  /** Everything that was acknowledged before the ask came lies at or below this index. */
+  readonly index: Index;
+};
 export type TimeoutNow = Envelope & { readonly kind: "timeout_now" };
 
 export type Message =
@@ -139,7 +151,9 @@ export type Message =
   | Heartbeat
   | HeartbeatReply
   | SnapshotMessage
-  | TimeoutNow;
+  | TimeoutNow
+  | ReadAsk
+  | ReadAnswer;
 
 export type Role = "follower" | "precandidate" | "candidate" | "leader";
 

@@ -43,7 +43,7 @@ export type HttpHost = {
   extra(request: HttpRequest, answer: HttpAnswer): boolean;
 };
 
-const NOT_OPEN = "LOADING this node starts or stops; nothing was done, ask another node";
+export const NOT_OPEN = "LOADING this node starts or stops; nothing was done, ask another node";
 
 type Route = (door: HttpDoor, answer: HttpAnswer) => void;
 
@@ -174,7 +174,7 @@ function whoami({ facts }: HttpDoor, answer: HttpAnswer): void {
 function obstacles({ facts }: HttpDoor): string[] {
   if (facts.waits !== null) return [facts.waits];
   const shards = facts.shards();
-  if (shards.length === 0) return ["this node has no replica yet"];
+  if (shards.length === 0 && !facts.knowsCluster) return ["this node has no map of the cluster yet"];
   return shards.filter(({ leader }) => leader === null).map(({ id }) => `no leader of ${id} is known`);
 }
 

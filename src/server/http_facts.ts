@@ -25,6 +25,8 @@ export interface HttpFacts {
   readonly version: string;
   /** Why this node holds no replica; null if it does, or needs none. */
   readonly waits: string | null;
+  /** It has a map of the cluster, and can bring commands to other nodes. */
+  readonly knowsCluster: boolean;
   /** Shards with a replica here. */
   shards(): readonly ShardFacts[];
   shardOf(slot: number): ShardFacts | null;

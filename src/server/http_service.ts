@@ -6,11 +6,13 @@ import type { CommandView } from "../wire/command.ts";
 import type { Origin } from "./bundle.ts";
 import type { GroupReplica } from "./group.ts";
 import { TICK_MS } from "./hosted.ts";
-import { HttpDoor } from "./http_door.ts";
+import { HttpDoor, NOT_OPEN } from "./http_door.ts";
 import type { HttpFacts, Metric, ShardFacts } from "./http_facts.ts";
 import { isLoopbackHost } from "./http_request.ts";
 import type { Lane } from "./lane.ts";
+import { LocalReads } from "./local_reads.ts";
 import type { NucleusNode } from "./node.ts";
+import type { LocalRead, ReplicaReads } from "./replica_reads.ts";
 
 export type HttpAddress = { readonly host: string; readonly port: number };
 export type HttpExtra = (request: HttpRequest, answer: HttpAnswer) => boolean;
@@ -23,15 +25,17 @@ export class HttpService {
   /** The node's log is open, and the node does not stop. */
   isOpen = false;
   readonly #node: NucleusNode;
+  readonly #reads: NodeReads;
   #listener: HttpListener | null = null;
 
   constructor(node: NucleusNode, admit: Admit) {
     this.#node = node;
+    this.#reads = new NodeReads(node);
     const at = node.config.http ?? null;
     this.door = new HttpDoor({
       clock: node.platform.clock,
       facts: new NodeFacts(node),
-      reads: null,
+      reads: this.#reads,
       isLoopback: at === null || isLoopbackHost(at.host),
       admit,
       isOpen: () => this.isOpen,
@@ -58,13 +62,57 @@ export class HttpService {
 
   /** The end of a turn. */
   flush(): void {
+    this.#reads.serve();
     this.door.flush();
   }
 
   close(): void {
     this.isOpen = false;
+    this.#reads.end();
     this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
   }
+}
+
+/** This node's followers, as they are asked for reads. */
+class NodeReads implements ReplicaReads {
+  readonly #node: NucleusNode;
+  readonly #replicas = new Map<GroupReplica, LocalReads>();
+
+  constructor(node: NucleusNode) {
+    this.#node = node;
+  }
+
+  read(read: LocalRead): void {
+    const group = groupOf(this.#node, read.slot);
+    if (group === null || group.isLeader) return read.done({ kind: "elsewhere" });
+    let reads = this.#replicas.get(group);
+    if (reads === undefined) {
+      const { clock, random } = this.#node.platform;
+      reads = new LocalReads(group.core, group.store, clock, random);
+      this.#replicas.set(group, reads);
+    }
+    reads.read(read);
+    this.#node.engine.wake();
+  }
+
+  serve(): void {
+    for (const [group, reads] of this.#replicas) {
+      if (this.#node.groups.includes(group)) reads.serve();
+      else {
+        this.#replicas.delete(group); // the replica is closed
+        reads.giveBack();
+      }
+    }
+  }
+
+  end(): void {
+    for (const reads of this.#replicas.values()) reads.refuse(NOT_OPEN);
+  }
+}
+
+/** The replica here that serves the slot. */
+function groupOf(node: NucleusNode, slot: number): GroupReplica | null {
+  return node.groups.find(({ store }) => store.slotFate(slot).state === "serving") ?? null;
 }
 
 class NodeFacts implements HttpFacts {
@@ -88,12 +136,29 @@ class NodeFacts implements HttpFacts {
     return this.#node.waitsBecause;
   }
 
+  get knowsCluster(): boolean {
+    return this.#node.routing.map !== null;
+  }
+
   shards(): readonly ShardFacts[] {
     return this.#node.groups.map((group) => this.#shard(group));
   }
 
-  shardOf(_slot: number): ShardFacts | null {
-    return this.shards()[0] ?? null;
+  shardOf(slot: number): ShardFacts | null {
+    const group = groupOf(this.#node, slot);
+    return group === null ? this.#mapped(slot) : this.#shard(group);
+  }
+
+  /** A shard without a replica here, as the map has it. */
+  #mapped(slot: number): ShardFacts | null {
+    const { map } = this.#node.routing;
+    const range = map?.ranges.find(([first, last]) => first <= slot && slot <= last);
+    const shard = map?.shards[range?.[2] ?? -1];
+    if (map === null || shard === undefined) return null;
+    const node = map.nodes[shard.leader?.node ?? -1];
+    const leader = node === undefined ? null : { id: node.id, http: node.http || null };
+    const term = shard.leader?.term ?? 0;
+    return { id: shard.id, role: "none", term, leader, commit: 0, applied: 0, lastContactMs: 0 };
   }
 
   #shard(group: GroupReplica): ShardFacts {
@@ -104,7 +169,7 @@ class NodeFacts implements HttpFacts {
       id: this.#node.shardOf(group),
       role: core.role,
       term: core.term,
-      leader: leader === null ? null : { id: leader, http: at?.http ?? null },
+      leader: leader === null ? null : { id: leader, http: at?.http || null },
       commit: core.commitIndex,
       applied: store.appliedIndex,
       lastContactMs: core.leaderSilenceTicks * TICK_MS,

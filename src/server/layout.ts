@@ -101,7 +101,12 @@ export function fixedMap({ cluster, group, nodes }: Layout): ClusterMap {
   return {
     cluster,
     version: { restore: 0, index: 0 },
-    nodes: nodes.map(({ id, host, port }) => ({ id, address: addressText(host, port), http: "", zone: "" })),
+    nodes: nodes.map(({ id, host, port, http = "" }) => ({
+      id,
+      address: addressText(host, port),
+      http,
+      zone: "",
+    })),
     shards: [{ id: "s1", group, weight: 100, replicas, leader: null }],
     ranges: [[0, SLOT_COUNT - 1, 0, 1]],
   };

@@ -41,6 +41,8 @@ export const PEER_KIND = {
   snapshotAck: 12,
   forwardRequest: 13,
   forwardReplies: 14,
+  readAsk: 16,
+  readAnswer: 17,
   /** One MessagePack value: orders, maps, moves; its meaning is the server's. */
   control: 15,
 } as const;

@@ -9,16 +9,7 @@
  * pass the sender's.
  */
 import { fromUtf8, getU32, getU64, Reader } from "../base/bytes.ts";
-import type {
-  AppendReply,
-  AppendRequest,
-  Entry,
-  Heartbeat,
-  HeartbeatReply,
-  TimeoutNow,
-  VoteReply,
-  VoteRequest,
-} from "../raft/types.ts";
+import type { AppendRequest, Entry, Heartbeat, HeartbeatReply } from "../raft/types.ts";
 import { BATCH_HEADER_BYTES, readBatch } from "./batch.ts";
 import { COMMAND_BYTES_MAX, COMMAND_HEADER_BYTES, SLOT_SET_BYTES } from "./command.ts";
 import { CONTROL_BYTES_MAX, type PeerHello, peerHello } from "./control.ts";
@@ -32,6 +23,7 @@ import {
   PEER_FLAG_RESUMES,
   PEER_FLAG_YES,
   type Route,
+  type SingleMessage,
   SNAPSHOT_STATUS,
   type SnapshotAck,
   type SnapshotChunk,
@@ -72,7 +64,7 @@ export type PeerFrame =
   | {
       readonly kind: "message";
       readonly group: number;
-      readonly message: AppendRequest | SingleReceived;
+      readonly message: AppendRequest | SingleMessage;
       readonly wallMs: number;
     }
   | { readonly kind: "heartbeats"; readonly rows: readonly GroupMessage<Heartbeat>[] }
@@ -87,8 +79,6 @@ export type PeerFrame =
   | { readonly kind: "forward_replies"; readonly rows: readonly ForwardReply[] }
   /** A MessagePack value, still to be checked. */
   | { readonly kind: "control"; readonly bytes: Uint8Array };
-
-type SingleReceived = VoteRequest | VoteReply | AppendReply | TimeoutNow;
 
 /** Bytes of a row, to judge counts before anything is made for them. */
 const HEARTBEAT_ROW_BYTES = ENVELOPE_BYTES + 16;
@@ -227,7 +217,7 @@ function decodeSingle(kind: PeerKind, yes: boolean, reader: Reader): PeerFrame |
   if (route === null) return "number_range";
   const { group, ...envelope } = route;
   let wallMs = 0;
-  let message: SingleReceived;
+  let message: SingleMessage;
   if (kind === PEER_KIND.vote || kind === PEER_KIND.prevote) {
     const lastIndex = reader.u64();
     const lastTerm = reader.u64();
@@ -250,6 +240,11 @@ function decodeSingle(kind: PeerKind, yes: boolean, reader: Reader): PeerFrame |
     const hintIndex = reader.u64();
     const hintTerm = reader.u64();
     message = { kind: "append_reply", ...envelope, accepted: yes, index, hintIndex, hintTerm };
+  } else if (kind === PEER_KIND.readAsk) {
+    message = { kind: "read_ask", ...envelope, ask: reader.u64() };
+  } else if (kind === PEER_KIND.readAnswer) {
+    const ask = reader.u64();
+    message = { kind: "read_answer", ...envelope, ask, index: reader.u64() };
   } else {
     message = { kind: "timeout_now", ...envelope };
   }

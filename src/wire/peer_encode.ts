@@ -8,6 +8,8 @@
  *     vote, prevote      E, lastIndex u64, lastTerm u64                      flags 1 = transfer
  *     .._reply           E, wallMs u64                                       flags 1 = granted
  *     timeout_now        E
+ *     read_ask           E, ask u64
+ *     read_answer        E, ask u64, index u64
  *     heartbeats         count u32, rows: E, commit u64, round u64
  *     heartbeat_replies  wallMs u64, count u32, rows: E, round u64
  *     snapshot_chunk     E, snapshot u64, index u64, snapshotTerm u64, offset u64, total u64,
@@ -32,6 +34,8 @@ import type {
   Heartbeat,
   HeartbeatReply,
   Message,
+  ReadAnswer,
+  ReadAsk,
   TimeoutNow,
   VoteReply,
   VoteRequest,
@@ -118,7 +122,7 @@ export type SnapshotAck = Route & {
 export type GroupMessage<M extends Message> = { readonly group: number; readonly message: M };
 
 /** Messages of the core that travel alone. Heartbeats travel together, snapshots in chunks, appends by `append`. */
-export type SingleMessage = VoteRequest | VoteReply | AppendReply | TimeoutNow;
+export type SingleMessage = VoteRequest | VoteReply | AppendReply | TimeoutNow | ReadAsk | ReadAnswer;
 
 const SINGLE_KINDS: Readonly<Record<SingleMessage["kind"], PeerKind>> = {
   vote: PEER_KIND.vote,
@@ -127,6 +131,8 @@ const SINGLE_KINDS: Readonly<Record<SingleMessage["kind"], PeerKind>> = {
   prevote_reply: PEER_KIND.prevoteReply,
   append_reply: PEER_KIND.appendReply,
   timeout_now: PEER_KIND.timeoutNow,
+  read_ask: PEER_KIND.readAsk,
+  read_answer: PEER_KIND.readAnswer,
 };
 
 export class PeerEncoder {
@@ -197,6 +203,13 @@ export class PeerEncoder {
         this.writer.u64(message.hintIndex);
         this.writer.u64(message.hintTerm);
         yes = message.accepted;
+        break;
+      case "read_ask":
+        this.writer.u64(message.ask);
+        break;
+      case "read_answer":
+        this.writer.u64(message.ask);
+        this.writer.u64(message.index);
         break;
       case "timeout_now":
         break;

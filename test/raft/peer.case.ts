@@ -52,7 +52,7 @@ function lie(random: Prng, replica: Replica): Message {
     term: term(),
   };
   const granted = random.chance(1, 2);
-  switch (random.below(10)) {
+  switch (random.below(12)) {
     case 0:
       return { kind: "vote", ...envelope, lastIndex: index(), lastTerm: term(), transfer: granted };
     case 1:
@@ -69,6 +69,10 @@ function lie(random: Prng, replica: Replica): Message {
       return { kind: "timeout_now", ...envelope };
     case 7:
       return { kind: "snapshot", ...envelope, meta: { index: index(), term: term(), config } };
+    case 9:
+      return { kind: "read_ask", ...envelope, ask: random.below(9) };
+    case 10:
+      return { kind: "read_answer", ...envelope, ask: random.below(9), index: index() };
     case 8: {
       const hints = { hintIndex: index(), hintTerm: term() };
       return { kind: "append_reply", ...envelope, accepted: granted, index: index(), ...hints };

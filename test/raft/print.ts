@@ -48,6 +48,10 @@ export function showMessage(m: Message): string {
       return `${head} round=${m.round}`;
     case "snapshot":
       return `${head} at ${m.meta.index}/t${m.meta.term} ${showConfig(m.meta.config)}`;
+    case "read_ask":
+      return `${head} ask=${m.ask}`;
+    case "read_answer":
+      return `${head} ask=${m.ask} index=${m.index}`;
     case "timeout_now":
       return head;
   }

@@ -12,7 +12,7 @@
  * Commands (ID: a replica; IDS: "1,2", default all):
  *
  *     cluster IDS [learners=IDS] [window=N] [windowBytes=N] [appendBytes=N] [uncommitted=N]
- *     campaign|hold|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read ID NUMBER
+ *     campaign|hold|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read|ask ID NUMBER   answer ID
  *     elect ID IDS      ID campaigns among IDS, who forget their leader, up to the moment it leads
  *     config ID [version=N] [add=NODE,..] [promote=IDS] [remove=IDS]           transfer ID TO
  *     take ID           one Ready: writes are queued on the disk, messages join the network
@@ -80,6 +80,14 @@ export class Script {
     fill: ({ words }) => this.#at(words[0], (r) => this.#propose(r, "x".repeat(Number(words[1])))),
     read: ({ words }) =>
       this.#at(words[0], (r) => this.#say(r.core.readIndex(Number(words[1])) ? "" : "refused: not_leader")),
+    answer: ({ words }) =>
+      this.#at(words[0], ({ core: { answer } }) =>
+        this.#say(answer === null ? "no answer" : `ask ${answer.id} may be answered at ${answer.index}`),
+      ),
+    ask: ({ words }) =>
+      this.#at(words[0], (r) =>
+        this.#say(r.core.askLeader(Number(words[1])) ? "" : "refused: nobody to ask"),
+      ),
     config: (args) => this.#at(args.words[0], (r) => this.#change(r, args)),
     transfer: ({ words }) => this.#at(words[0], (r) => this.#refusal(r.core.transfer(idOf(words[1])))),
     take: ({ words }) => this.#at(words[0], (r) => void r.take()),

@@ -13,6 +13,7 @@ import "./membership_review.case.ts";
 import "./http_door.case.ts";
 import "./http_sockets.case.ts";
 import "./layout.case.ts";
+import "./local_reads.case.ts";
 import "./log_time.case.ts";
 import "./opening.case.ts";
 import "./process.case.ts";

@@ -121,6 +121,8 @@ const singles: readonly SingleMessage[] = [
   { kind: "append_reply", ...route, accepted: true, index: 12, hintIndex: 0, hintTerm: 0 },
   { kind: "append_reply", ...route, accepted: false, index: 12, hintIndex: 5, hintTerm: 4 },
   { kind: "timeout_now", ...route },
+  { kind: "read_ask", ...route, ask: 2 ** 52 },
+  { kind: "read_answer", ...route, ask: 2 ** 52, index: 12 },
 ];
 
 const chunk = {
@@ -427,6 +429,8 @@ t.test("random messages of the core arrive as they left", async () => {
       hintTerm: number,
     }),
     fc.record({ kind: fc.constant("timeout_now" as const), ...envelope }),
+    fc.record({ kind: fc.constant("read_ask" as const), ...envelope, ask: number }),
+    fc.record({ kind: fc.constant("read_answer" as const), ...envelope, ask: number, index: number }),
   );
   const sorted = (message: Message): string => JSON.stringify(Object.entries(message).toSorted());
   fc.assert(
