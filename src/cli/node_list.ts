@@ -3,10 +3,11 @@ import type { Argv } from "yargs";
 import { formatBytes, formatDuration } from "../base/units.ts";
 import { addressFrom } from "./address.ts";
 import { VERB_OPTIONS, type VerbArguments } from "./change.ts";
-import { viewCluster, viewJson } from "./cluster_view.ts";
+import { viewJson } from "./cluster_view.ts";
 import { askControl, NoControlPlane } from "./control_call.ts";
 import type { Fields } from "./json_fields.ts";
 import { type Cell, type Paint, paintFor, type Style, table } from "./output.ts";
+import { viewOrExplain } from "./status_command.ts";
 import { nodesText } from "./view_text.ts";
 
 export const nodeListCommand = {
@@ -24,7 +25,7 @@ async function runList(args: VerbArguments): Promise<void> {
     console.log(args.json ? JSON.stringify({ nodes: live.raw.nodes }) : nodeListText(live, paint));
   } catch (error) {
     if (!(error instanceof NoControlPlane)) throw error;
-    const view = await viewCluster(address);
+    const view = await viewOrExplain(address);
     console.log(
       args.json ? JSON.stringify({ nodes: JSON.parse(viewJson(view)).nodes }) : nodesText(view, paint),
     );

@@ -6,6 +6,7 @@
  */
 import { styleText } from "node:util";
 import { NucleusError } from "../base/errors.ts";
+import { formatCount } from "../base/units.ts";
 import type { ExitCode } from "./exit_codes.ts";
 
 export type Style = "bold" | "gray" | "red" | "green" | "yellow" | "cyan";
@@ -106,9 +107,9 @@ export function sentence(text: string): string {
   return full.charAt(0).toUpperCase() + full.slice(1);
 }
 
-/** "1 node", "3 nodes". */
+/** "1 node", "3 nodes", "1,234 keys". */
 export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** "n1", "n1 and n2", "n1, n2 and n3". */

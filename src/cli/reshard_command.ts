@@ -167,8 +167,9 @@ export function tellPlan(
 ): void {
   if (json) return console.log(JSON.stringify(report.raw));
   const number = report.has("epoch") ? report.number("epoch") : report.number("number");
-  console.log(`Plan ${number} is under way.${more()}`);
-  if (!wait) console.log("\nWatch it: nucleus reshard status --watch");
+  const isOver = report.has("moves") && report.number("moves") === 0;
+  console.log(`Plan ${number} is ${isOver ? "taken" : "under way"}.${more()}`);
+  if (!wait && !isOver) console.log("\nWatch it: nucleus reshard status --watch");
 }
 
 async function runStatus(args: VerbArguments & { readonly watch: boolean }): Promise<void> {

@@ -43,6 +43,10 @@ export type PlanEnd = {
   readonly cancelled: boolean;
   readonly done: number;
   readonly moves: number;
+  readonly keys: number;
+  readonly bytes: number;
+  /** The longest that writes to some slots were held. */
+  readonly pauseMsMax: number;
 };
 
 export function readReshard(from: Fields): ReshardStatus {
@@ -56,15 +60,25 @@ export function readReshard(from: Fields): ReshardStatus {
     keysMoved: from.number("keysMoved"),
     keysTotal: from.number("keysTotal"),
     moves: from.list("moves").map(readMove),
-    last:
-      last === null
-        ? null
-        : {
-            number: last.number("number"),
-            cancelled: last.flag("cancelled"),
-            done: last.number("done"),
-            moves: last.number("moves"),
-          },
+    last: last === null ? null : readEnd(last, from.list("finished")),
+  };
+}
+
+/** With the sums of its moves, as far as their records are kept. */
+function readEnd(last: Fields, finished: readonly Fields[]): PlanEnd {
+  const number = last.number("number");
+  const records = finished
+    .filter((move) => move.number("plan") === number)
+    .map((move) => move.child("record"));
+  const sum = (key: string): number => records.reduce((total, record) => total + record.number(key), 0);
+  return {
+    number,
+    cancelled: last.flag("cancelled"),
+    done: last.number("done"),
+    moves: last.number("moves"),
+    keys: sum("keys"),
+    bytes: sum("bytes"),
+    pauseMsMax: Math.max(0, ...records.map((record) => record.number("pauseMs"))),
   };
 }
 
@@ -107,15 +121,18 @@ export function headText(status: ReshardStatus): string {
   const { active, epoch, manual, cutover, cancelled, last } = status;
   if (!active) return endText(last);
   if (cancelled) return `Plan ${epoch} is being cancelled.`;
-  const waits = manual && !cutover ? ", and waits before it cuts over: nucleus reshard cutover" : "";
-  return `Plan ${epoch} is under way${waits}.`;
+  if (!manual || cutover) return `Plan ${epoch} is under way.`;
+  return `Plan ${epoch} is under way. When it has copied everything it waits for: nucleus reshard cutover`;
 }
 
 export function endText(last: PlanEnd | null): string {
   if (last === null) return "No slots have ever been moved.";
-  const { number, cancelled, done, moves } = last;
-  if (!cancelled) return `No plan is under way. Plan ${number} is done: ${counted(moves, "move")}.`;
-  return `No plan is under way. Plan ${number} was cancelled; ${done} of ${counted(moves, "move")} took place before that.`;
+  const { number, cancelled, done, moves, keys, bytes, pauseMsMax } = last;
+  const what = cancelled
+    ? `was cancelled after ${done} of ${counted(moves, "move")}`
+    : `is done: ${counted(moves, "move")}`;
+  const held = `, ${counted(keys, "key")}, ${formatBytes(bytes)}; writes to a slot were held for at most ${formatDuration(pauseMsMax)}`;
+  return `No plan is under way. Plan ${number} ${what}${done === 0 ? "" : held}.`;
 }
 
 export function reshardText(status: ReshardStatus, paint: Paint): string {

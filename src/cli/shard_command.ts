@@ -11,13 +11,14 @@ import {
   type VerbArguments,
   WAIT_OPTION,
 } from "./change.ts";
-import { viewCluster, viewJson } from "./cluster_view.ts";
+import { viewJson } from "./cluster_view.ts";
 import { askControl, NoControlPlane } from "./control_call.ts";
 import type { Fields } from "./json_fields.ts";
 import { type Cell, counted, type Paint, paintFor, table } from "./output.ts";
 import { planText, sumText } from "./plan_text.ts";
 import { tellPlan } from "./reshard_command.ts";
 import { watchReshard } from "./reshard_watch.ts";
+import { viewOrExplain } from "./status_command.ts";
 import { namesText, shardsText } from "./view_text.ts";
 
 type AddArguments = ChangeArguments & {
@@ -148,7 +149,7 @@ async function runList(args: VerbArguments): Promise<void> {
 
 /** Without a control plane the nodes themselves say it. */
 async function listOfView(address: Address, { json }: VerbArguments, paint: Paint): Promise<void> {
-  const view = await viewCluster(address);
+  const view = await viewOrExplain(address);
   console.log(json ? JSON.stringify({ shards: JSON.parse(viewJson(view)).shards }) : shardsText(view, paint));
 }
 

@@ -37,7 +37,7 @@ async function runStatus(args: StatusArguments): Promise<void> {
   process.exitCode = healthOf(view) === "unavailable" ? EXIT.unavailable : EXIT.ok;
 }
 
-async function viewOrExplain(address: Address): Promise<ClusterView> {
+export async function viewOrExplain(address: Address): Promise<ClusterView> {
   try {
     return await viewCluster(address);
   } catch (error) {

@@ -1,10 +1,12 @@
 /** What nodes say of themselves, merged into one picture and printed. */
 import t from "tap";
 import { utf8 } from "../../src/base/bytes.ts";
-import { healthOf, merge, worstLag } from "../../src/cli/cluster_view.ts";
-import { parseReport, readReport, type ShardReport } from "../../src/cli/node_report.ts";
+import { type ClusterView, healthOf, merge, placeOfSlot, worstLag } from "../../src/cli/cluster_view.ts";
+import { type NodeReport, parseReport, readReport, type ShardReport } from "../../src/cli/node_report.ts";
 import { plain } from "../../src/cli/output.ts";
-import { nodesText, shardsText, verdictText } from "../../src/cli/view_text.ts";
+import { explainText } from "../../src/cli/repl_colon.ts";
+import { namesText, nodesText, shardsText, verdictText } from "../../src/cli/view_text.ts";
+import type { ClusterMap } from "../../src/wire/cluster_map.ts";
 import { report, reports, VIEW } from "./views.ts";
 
 t.test("the picture has the fields that status --json promises", async (t) => {
@@ -128,4 +130,102 @@ t.test("a report is read as it is written, and anything else is refused by name"
   for (const [text, why] of bad) t.throws(() => parseReport(text), { code: "EREPORT", message: why });
   t.throws(() => readReport({ kind: "error", text: "ERR unknown command 'NUCLEUS'" }), /ERR unknown command/);
   t.throws(() => readReport({ kind: "nil" }), { code: "EREPORT" });
+});
+
+/** Two shards on three nodes: n1 and n2 hold s1, n2 and n3 hold s2; s3 is on n3 alone. */
+const MAP: ClusterMap = {
+  cluster: "00".repeat(16),
+  version: { restore: 0, index: 9 },
+  nodes: ["n1", "n2", "n3"].map((id, i) => ({
+    id,
+    address: `127.0.0.1:${7001 + i}`,
+    http: `127.0.0.1:${8001 + i}`,
+    zone: "",
+  })),
+  shards: [
+    { id: "s1", group: 11, weight: 1, replicas: [0, 1], leader: { node: 0, term: 3 } },
+    { id: "s10", group: 13, weight: 1, replicas: [2], leader: { node: 2, term: 4 } },
+    { id: "s2", group: 12, weight: 1, replicas: [1, 2], leader: null },
+  ],
+  ranges: [
+    [0, 99, 0, 1],
+    [100, 8191, 2, 7],
+    [8192, 16_382, 1, 1],
+  ],
+};
+
+function manyShards(n3: boolean): ClusterView {
+  const on = (node: string, ...shards: Partial<ShardReport>[]): NodeReport => {
+    const one = report(node, {});
+    return { ...one, shards: shards.map((shard) => ({ ...(one.shards[0] as ShardReport), ...shard })) };
+  };
+  const pair = (a: string, b: string) => [
+    { node: b, role: "follower", lag: 2 },
+    { node: a, role: "leader", lag: 0 },
+  ];
+  const of1 = { id: "s1", slots: 100, keys: 5, replicas: pair("n1", "n2") };
+  const of2 = { id: "s2", slots: 8092, keys: 80, replicas: pair("n3", "n2") };
+  const [n1, n2] = [on("n1", { ...of1, role: "leader" }), on("n2", of1, of2)];
+  const gone = { id: "s9", slots: 0 };
+  const last = on("n3", { ...of2, role: "leader", keys: 81 }, { ...gone, role: "leader" });
+  return merge(reports(n1, n2, n3 ? last : null), MAP);
+}
+
+t.test(
+  "several shards: each is as its leader says, and the map names those that nobody tells of",
+  async (t) => {
+    const view = manyShards(true);
+    t.equal(view.epoch, 7, "the highest at which anybody owns slots");
+    t.same(
+      view.shards.map(({ id, leader, slots, keys }) => [id, leader, slots, keys]),
+      [
+        ["s1", "n1", 100, 5],
+        ["s2", "n3", 8092, 81],
+        ["s10", null, 8191, 0],
+      ],
+      "in the order people count in; one that is over and serves nothing is left out",
+    );
+    t.same(view.shards[2]?.replicas, [{ node: "n3", role: "unknown", lag: null }]);
+    t.equal(verdictText(view, plain), "Unavailable - 3/3 nodes, 2/3 shards have leaders, worst lag 2");
+    t.equal(
+      nodesText(view, plain),
+      [
+        "NODE  ADDRESS         STATE  PID  REPLICAS  LEADS",
+        "n1    127.0.0.1:7001  up     101         1  s1",
+        "n2    127.0.0.1:7002  up     102         2  -",
+        "n3    127.0.0.1:7003  up     103         2  s2",
+      ].join("\n"),
+    );
+  },
+);
+
+t.test("several shards, a node is silent: what only it led has no leader", async (t) => {
+  const view = manyShards(false);
+  t.same(
+    view.shards.map(({ id, leader, keys }) => [id, leader, keys]),
+    [
+      ["s1", "n1", 5],
+      ["s2", null, 80],
+      ["s10", null, 0],
+    ],
+  );
+  t.equal(healthOf(view), "unavailable");
+});
+
+t.test("whose a slot is comes from the map, with its epoch", async (t) => {
+  const view = manyShards(true);
+  const told = (slot: number): unknown => {
+    const place = placeOfSlot(view, slot);
+    return place === null ? null : [place.shard.id, place.epoch];
+  };
+  t.same([0, 99, 100, 8192, 16_383].map(told), [["s1", 1], ["s1", 1], ["s2", 7], ["s10", 1], null]);
+  t.same(placeOfSlot({ ...view, map: null }, 0), null, "without a map, of several nobody knows");
+  t.match(placeOfSlot(VIEW, 16_383), { shard: { id: "s1" }, epoch: 1 });
+  t.match(explainText(utf8("hello"), view), /shard {5}s2, .* 8,092 slots\nepoch {5}7, which brought/);
+});
+
+t.test("long lists of names are cut, and counted", async (t) => {
+  t.equal(namesText([]), "-");
+  t.equal(namesText(["a", "b", "c", "d", "e", "f"]), "a b c d e f");
+  t.equal(namesText(["a", "b", "c", "d", "e", "f", "g"]), "a b c d e +2");
 });
