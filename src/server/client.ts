@@ -30,8 +30,8 @@ export type ClientHost = {
   readonly clock: Clock;
   readonly random: Random;
   readonly info: NodeInfo;
-  /** Begins to hand the shard's leadership to `node`; why not, as an error text, or null. */
-  moveLeader(node: string): string | null;
+  /** Begins to hand a shard's leadership to `node`; why not, as an error text, or null. `shard` null: the only one here. */
+  moveLeader(node: string, shard: string | null): string | null;
   /** Begins to put `node` in the place of `old` in the shard; why not, as an error text, or null. */
   replaceNode(old: string, node: string): string | null;
   /**

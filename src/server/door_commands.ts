@@ -84,18 +84,18 @@ export function controlCall(args: Args): ControlCall | null {
   return { method: argText(args, 2), path: argText(args, 3), body };
 }
 
-/** NUCLEUS STATUS | NUCLEUS LEADER node | NUCLEUS REPLACE node by */
+/** NUCLEUS STATUS | NUCLEUS LEADER node [shard] | NUCLEUS REPLACE node by */
 function nucleusCommand(args: Args, _client: DoorClient, reply: RespEncoder, host: ClientHost): void {
   if (args.argCount === 2 && argIs(args, 1, "status")) return reply.text(host.info.json());
   let problem: string | null;
-  if (args.argCount === 3 && argIs(args, 1, "leader")) {
-    problem = host.moveLeader(argText(args, 2));
+  if ((args.argCount === 3 || args.argCount === 4) && argIs(args, 1, "leader")) {
+    problem = host.moveLeader(argText(args, 2), args.argCount === 4 ? argText(args, 3) : null);
   } else if (args.argCount === 4 && argIs(args, 1, "replace")) {
     problem = host.replaceNode(argText(args, 2), argText(args, 3));
   } else {
     return reply.error(
       `ERR unknown subcommand or wrong number of words '${argText(args, 1, 128)}'. ` +
-        "Try NUCLEUS STATUS, NUCLEUS LEADER node, NUCLEUS REPLACE node by or NUCLEUS CONTROL method path body.",
+        "Try NUCLEUS STATUS, NUCLEUS LEADER node [shard], NUCLEUS REPLACE node by or NUCLEUS CONTROL method path body.",
     );
   }
   if (problem === null) reply.simple("OK");

@@ -45,7 +45,7 @@ export class Doors {
       info,
       clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => host.admit(view, at, lane, origin, tag),
-      moveLeader: (node) => host.moveLeader(node),
+      moveLeader: (node, shard) => host.moveLeader(node, shard),
       replaceNode: (old, node) => host.replaceNode(old, node),
       control: (call, answer) => host.control(call, answer),
       touch: (client) => {

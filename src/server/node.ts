@@ -133,7 +133,7 @@ export class NucleusNode {
       random: platform.random,
       info: this.#status,
       admit: (...command) => this.#admit(...command),
-      moveLeader: (node) => this.#moveLeader(node),
+      moveLeader: (node, shard) => this.#moveLeader(node, shard),
       replaceNode: (old, node) => this.#replaceNode(old, node),
       control: (call, answer) => this.#control(call, answer),
       onPeer: (connection, bytes) => this.engine.peers.accept(connection, bytes),
@@ -277,8 +277,12 @@ export class NucleusNode {
       : `ERR this node does not lead; ask ${leader}`;
   }
 
-  #moveLeader(node: string): string | null {
-    const [group] = this.groups;
+  #moveLeader(node: string, shard: string | null): string | null {
+    if (shard === null && this.groups.length > 1)
+      return "ERR this node has replicas of several shards; say which: NUCLEUS LEADER node shard";
+    const group = this.groups.find((one) => shard === null || this.shardOf(one) === shard);
+    if (group === undefined && shard !== null && this.groups.length > 0)
+      return `ERR this node has no replica of shard '${shard.slice(0, 64)}'; see NUCLEUS STATUS`;
     const target = group?.core.config.voters.find((voter) => voter.node === node);
     if (group !== undefined && target === undefined)
       return `ERR node '${node}' has no vote in this shard; see NUCLEUS STATUS`;
