@@ -14,6 +14,11 @@ export const NO_REPLICA = "LOADING this node has no replica of the shard yet; as
 export const SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served; nothing was done";
 /** It waited for the slot's next owner as long as a door waits for that. */
 export const SLOT_MOVING = "TRYAGAIN The slot is being moved; nothing was done";
+/** Of a write over several slots. */
+export const PARTLY =
+  "UNCERTAIN the write took effect on some of its keys and not on others; read them before repeating it";
+/** Two shards serve the slots of a command that must take effect as one. */
+export const CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
 /** Of a door whose node had a replica: it was removed, or its log is damaged. */
 export const REPLICA_GONE =
   "CLUSTERDOWN This node no longer has a replica of the shard; nothing was done, ask another node";

@@ -10,8 +10,9 @@
  * by another route. So neither an election nor a move of one slot holds up the commands on others.
  *
  * All of this matters only between commands that may touch the same key. Slots fall into BUCKETS buckets with a
- * count of outstanding reads and writes each; a shared bucket only makes a command wait without need. Commands over
- * several slots (slot -1) count as touching everything.
+ * count of outstanding reads and writes each; a shared bucket only makes a command wait without need. A command over
+ * several slots that is not taken apart (slot -1; scatter.ts) goes alone: it has no number that would tell the others'
+ * shard of its place among them.
  */
 import { assert } from "../base/assert.ts";
 
@@ -40,6 +41,8 @@ export class Lane {
   /** The way of all outstanding commands, or MIXED: then each bucket remembers its own. */
   #route = MIXED;
   #routes: Float64Array | null = null;
+  /** A command whose parts are not all admitted yet (scatter.ts): the connection waits for it. */
+  pending: { admit(): boolean } | null = null;
 
   /** The slot that a mark was given for; -1: several. */
   static slotOf(mark: number): number {
@@ -73,8 +76,8 @@ export class Lane {
       this.#route = route;
       return true;
     }
-    if (this.#route === route) return true;
     if (slot < 0 || this.#wideReads + this.#wideWrites > 0) return false;
+    if (this.#route === route) return true;
     const bucket = slot % BUCKETS;
     const isOpen = (this.#reads?.[bucket] ?? 0) + (this.#writes?.[bucket] ?? 0) > 0;
     if (this.#route !== MIXED) {

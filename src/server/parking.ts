@@ -20,7 +20,7 @@ import { COMMAND_TICKS_MAX, type Router } from "./router.ts";
 
 /** One second: a move holds its slots for some milliseconds, an election in between costs some hundred. */
 export const PARKED_TICKS_MAX = 100;
-const RETRY_TICKS = 5;
+export const RETRY_TICKS = 5;
 /** As much as one router holds. */
 const PARKED_BYTES_MAX = 8 * 1024 * 1024;
 

@@ -358,6 +358,22 @@ export class Router {
     }
   }
 
+  /** A part of a command that goes alone on its connection (scatter.ts): no order of this router concerns it. */
+  enlist(view: CommandView, frameAt: number, origin: Origin, tag: number): void {
+    const refusal = this.#ended ? REPLICA_GONE : this.#refusal(view, view.isWrite);
+    if (refusal !== null) return origin.fail(tag, 0, refusal);
+    this.#put(view, frameAt, view.isWrite, origin, tag);
+  }
+
+  #put(view: CommandView, frameAt: number, rides: boolean, origin: Origin, tag: number): void {
+    const size = view.end - frameAt;
+    const bundle = this.#open(rides ? this.#writes : this.#reads, size);
+    const start = bundle.writer.length;
+    bundle.writer.range(view.bytes, frameAt, view.end);
+    bundle.add(start, origin, tag, 0);
+    this.#waitingBytes += size;
+  }
+
   /** A command that another node's door forwarded to this leader; that door keeps the order of its lanes. */
   admitForwarded(view: CommandView, frameAt: number, rides: boolean, origin: Origin, tag: number): void {
     if (this.#ended) {
@@ -375,12 +391,7 @@ export class Router {
       assert(isTaken, "a node that forwarded looks further itself");
       return;
     }
-    const size = view.end - frameAt;
-    const bundle = this.#open(rides ? this.#writes : this.#reads, size);
-    const start = bundle.writer.length;
-    bundle.writer.range(view.bytes, frameAt, view.end);
-    bundle.add(start, origin, tag, 0);
-    this.#waitingBytes += size;
+    this.#put(view, frameAt, rides, origin, tag);
   }
 
   /**

@@ -15,18 +15,20 @@ import type { Random } from "../platform/platform.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import type { GroupId } from "../wal/types.ts";
 import { type ClusterMap, type MapNode, mergeMaps } from "../wire/cluster_map.ts";
-import type { CommandView } from "../wire/command.ts";
+import { type CommandView, OP } from "../wire/command.ts";
+import { keyCount } from "../wire/command_keys.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
 import type { Bundle, Origin } from "./bundle.ts";
-import { NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
+import { CROSS_SLOT, NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
 import { Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { slotOfCommand } from "./keys.ts";
+import { eachSlot, slotOfCommand } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { Numbering } from "./numbering.ts";
 import { Parking } from "./parking.ts";
 import { Router, type RouterHost } from "./router.ts";
+import { isSplit, KeyScatter, type ScatterHost, SpaceScatter } from "./scatter.ts";
 
 /** Routers that nobody needs any more are looked for this often. */
 const SWEEP_TICKS = 100;
@@ -59,11 +61,26 @@ export class Routing {
   /** Who waits for the answers to a request that is on its way. */
   readonly #requests = new Map<number, Forwarder>();
   readonly #parking: Parking;
+  readonly #scatterHost: ScatterHost;
+  /** Commands on the key space, parts of which were refused. */
+  #scattered: SpaceScatter[] = [];
   #map: ClusterMap | null = null;
 
   constructor(host: RoutingHost) {
     this.#host = host;
-    this.#parking = new Parking(this.#numbering, (slot) => this.#bySlot[slot] as Router | null);
+    this.#parking = new Parking(this.#numbering, (slot) => this.routerAt(slot));
+    this.#scatterHost = {
+      routerOf: (slot) => this.routerAt(slot),
+      hear: (refusal) => this.#hear(refusal),
+      retryLater: (scatter) => void this.#scattered.push(scatter),
+      now: () => this.#numbering.tick,
+      random: (bound) => host.random.u32() % bound,
+    };
+  }
+
+  /** Who serves the slot, as far as known. */
+  routerAt(slot: number): Router | null {
+    return this.#bySlot[slot] as Router | null;
   }
 
   /** The newest map that was heard of, with the newest hints. */
@@ -92,6 +109,11 @@ export class Routing {
       this.claim(present(map.shards[shard], "a range names a shard").group, [{ first, last, epoch }]);
     }
     this.#host.wake();
+  }
+
+  /** The node that leads the group, as far as known; "" = nobody is. */
+  leaderOf(group: GroupId): string {
+    return this.#routers.get(group)?.leader.node ?? "";
   }
 
   /** `node` leads `group` in `term`. */
@@ -168,28 +190,55 @@ export class Routing {
    * reading that connection and asks again after a turn.
    */
   admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const slot = slotOfCommand(view);
-    const router = slot < 0 ? this.#anyRouter() : (this.#bySlot[slot] as Router | null);
-    if (router === null) {
-      const text = this.#map === null ? NO_REPLICA : SLOT_NOT_SERVED;
-      origin.fail(tag, lane.enter(slot, !view.isWrite), text); // counted in and out again
-      return true;
-    }
-    const admitted = router.admit(view, frameAt, slot, lane, origin, tag);
     this.#host.wake();
-    return admitted;
+    if (lane.pending !== null) return this.#goOn(lane);
+    const slot = slotOfCommand(view);
+    if (slot < 0) return this.#admitWide(view, frameAt, lane, origin, tag);
+    const router = this.#bySlot[slot] as Router | null;
+    if (router !== null) return router.admit(view, frameAt, slot, lane, origin, tag);
+    return refuse(view, lane, origin, tag, this.#map === null ? NO_REPLICA : SLOT_NOT_SERVED);
+  }
+
+  /** The same command again, of which some parts are admitted. */
+  #goOn(lane: Lane): boolean {
+    if (lane.pending?.admit() !== true) return false;
+    lane.pending = null;
+    return true;
+  }
+
+  /** A command on several slots, or on none in particular. */
+  #admitWide(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    if (this.#map === null) return refuse(view, lane, origin, tag, NO_REPLICA);
+    if (!isSplit(view.op) || view.hasSession) return this.#admitWhole(view, frameAt, lane, origin, tag);
+    if (keyCount(view) > 0) {
+      lane.pending = new KeyScatter(view, lane, origin, tag, this.#scatterHost);
+      return this.#goOn(lane);
+    }
+    if (lane.outstanding > 0) return false;
+    new SpaceScatter(view, lane, origin, tag, this.#scatterHost);
+    return true;
+  }
+
+  /** It must take effect as one: one shard has to serve all its slots. */
+  #admitWhole(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
+    const slot = slotNamed(view);
+    const routers = new Set<Router | null>();
+    if (slot >= 0) routers.add(this.routerAt(slot));
+    else eachSlot(view, (one) => routers.add(this.routerAt(one)));
+    if (routers.size > 1) return refuse(view, lane, origin, tag, CROSS_SLOT);
+    const [router = null] = routers;
+    if (router === null) return refuse(view, lane, origin, tag, SLOT_NOT_SERVED);
+    return router.admit(view, frameAt, -1, lane, origin, tag);
   }
 
   #turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void {
-    const { slot, epoch } = refusal;
-    if (refusal.group !== 0 && epoch > 0) this.claim(refusal.group, [{ first: slot, last: slot, epoch }]);
-    this.#parking.add(bundle, rides, slot, group);
+    this.#hear(refusal);
+    this.#parking.add(bundle, rides, refusal.slot, group);
     this.#host.wake();
   }
 
-  #anyRouter(): Router | null {
-    for (const router of this.#routers.values()) return router;
-    return null;
+  #hear({ slot, epoch, group }: NotServed): void {
+    if (group !== 0 && epoch > 0) this.claim(group, [{ first: slot, last: slot, epoch }]);
   }
 
   /** A node's answer to a command that was forwarded to it; false: it is malformed. */
@@ -227,6 +276,11 @@ export class Routing {
 
   flush(): void {
     this.#parking.release();
+    if (this.#scattered.length > 0) {
+      const scattered = this.#scattered;
+      this.#scattered = [];
+      for (const scatter of scattered) if (scatter.retry()) this.#scattered.push(scatter);
+    }
     for (const router of this.#routers.values()) router.flush();
   }
 
@@ -249,4 +303,15 @@ export class Routing {
     this.#parking.end();
     for (const router of this.#routers.values()) router.end();
   }
+}
+
+function refuse(view: CommandView, lane: Lane, origin: Origin, tag: number, text: string): true {
+  origin.fail(tag, lane.enter(-1, !view.isWrite), text); // counted in and out again
+  return true;
+}
+
+/** The slot that a command without keys names: SCAN's cursor begins with it. -1: it names none. */
+function slotNamed(view: CommandView): number {
+  if (view.op === OP.scan) return Number((BigInt.asUintN(64, view.bigint(0)) >> 32n) % BigInt(SLOT_COUNT));
+  return view.op === OP.keysInSlot ? view.number(0) : -1;
 }

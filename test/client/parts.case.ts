@@ -169,6 +169,8 @@ t.test("every error of fate that a server has is judged for what it says", async
     REPLICA_GONE: "again",
     SLOT_NOT_SERVED: "again",
     SLOT_MOVING: "again",
+    PARTLY: "uncertain",
+    CROSS_SLOT: "answer",
     DISK_FULL: "refused",
   });
   t.same(Object.fromEntries(Object.entries(SESSION_ERROR).map(([name, text]) => [name, verdict(text)])), {

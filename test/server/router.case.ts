@@ -629,7 +629,6 @@ t.test(
     state.away.add(slotOfKey("k")); // the seal is applied
     state.slotChanges++;
     admit(OP.getDel, "k");
-    admit(OP.rename, "other", "k", "\0\0\0\0\0\0\0\0");
     admit(OP.get, "k");
     state.syncing = false;
     router.flush();
@@ -640,7 +639,6 @@ t.test(
       [
         [3, true],
         [4, true],
-        [5, true],
         [1, true],
       ],
     );
@@ -674,3 +672,13 @@ t.test(
     t.end();
   },
 );
+
+t.test("F11: a command on two slots is not proposed if one of them is not served", (t) => {
+  const { state, router, admit } = world();
+  state.away.add(slotOfKey("k"));
+  admit(OP.rename, "other", "k", "\0\0\0\0\0\0\0\0");
+  router.flush();
+  t.same(tags(state.proposed), []);
+  t.match(state.turnedAway, [{ tags: [1], refusal: { slot: slotOfKey("k") } }]);
+  t.end();
+});

@@ -25,6 +25,7 @@ import "./replies.case.ts";
 import "./room.case.ts";
 import "./router.case.ts";
 import "./routing.case.ts";
+import "./scatter.case.ts";
 import "./snapshot_file.case.ts";
 import "./snapshot_stream.case.ts";
 import "./snapshots.case.ts";
