@@ -21,13 +21,28 @@ export const ALL = 0;
 const NOWHERE = -1;
 
 export class Atlas {
+  /** The id of the cluster that this is about; "" at first. */
+  cluster = "";
   map: ClusterMap | null = null;
   /** By slot: the place of its shard in the map. */
   readonly #places = new Int16Array(SLOT_COUNT).fill(NOWHERE);
-  #leaders = new Map<number, Leader>();
+  /** The groups that the map names. */
+  #groups = new Set<number>();
+  readonly #leaders = new Map<number, Leader>();
+
+  /** What is known of another cluster, which had these addresses before, is forgotten. */
+  enter(cluster: string): void {
+    if (cluster === this.cluster) return;
+    this.cluster = cluster;
+    this.map = null;
+    this.#places.fill(NOWHERE);
+    this.#groups.clear();
+    this.#leaders.clear();
+  }
 
   /** Whether anything is new. */
   learnMap(heard: ClusterMap): boolean {
+    if (heard.cluster !== this.cluster) return false;
     const before = this.map;
     const map = before === null ? heard : mergeMaps(before, heard);
     const isNewer = before === null || compareVersions(map.version, before.version) > 0;
@@ -45,9 +60,9 @@ export class Atlas {
   #readRanges({ ranges, shards }: ClusterMap): void {
     this.#places.fill(NOWHERE);
     for (const [first, last, shard] of ranges) this.#places.fill(shard, first, last + 1);
-    const groups = new Set(shards.map(({ group }) => group));
+    this.#groups = new Set(shards.map(({ group }) => group));
     for (const group of this.#leaders.keys())
-      if (group !== ALL && !groups.has(group)) this.#leaders.delete(group);
+      if (group !== ALL && !this.#groups.has(group)) this.#leaders.delete(group);
   }
 
   /** Whether anything is new. */
@@ -55,7 +70,7 @@ export class Atlas {
     let isNew = false;
     for (const { group, term, node, address } of leaders) {
       // A group that the map does not name is none of ours; without a map there is one group.
-      const isKnown = this.map === null || this.map.shards.some((shard) => shard.group === group);
+      const isKnown = this.map === null || this.#groups.has(group);
       if (isKnown && this.#learnLeader(this.map === null ? ALL : group, term, node, address)) isNew = true;
     }
     return isNew;
@@ -68,6 +83,10 @@ export class Atlas {
     if (address === null) return false;
     this.#leaders.set(group, { term, node, address });
     return true;
+  }
+
+  names(group: number): boolean {
+    return this.#groups.has(group);
   }
 
   /** Where the shard of `slot` stands in the map; -1 = not known, or several slots. */

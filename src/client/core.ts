@@ -123,7 +123,7 @@ export class ClientCore {
         this.#onAnswer(outlet, id, opcode, bytes, start, end),
       onReady: () => this.#onReady(),
       onLost: (outlet, reason) => this.#onLost(outlet, reason),
-      onGroups: () => this.#onGroups(),
+      onGroups: () => this.#sessions.keep((group) => this.#route.atlas.names(group)),
       isWanted: (outlet) => this.#isWanted(outlet),
     });
     this.#encoder = new CommandEncoder(this.#limboChunks.open().writer);
@@ -312,11 +312,6 @@ export class ClientCore {
     this.#wake();
   }
 
-  #onGroups(): void {
-    const groups = new Set(this.#route.atlas.map?.shards.map(({ group }) => group));
-    this.#sessions.keep((group) => groups.has(group));
-  }
-
   #wake(): void {
     if (this.#turnAsked || this.#closed || !this.#route.outlets.some(({ hasWork }) => hasWork)) return;
     this.#turnAsked = true;
@@ -457,7 +452,7 @@ export class ClientCore {
       if (request.deadlineTick <= this.#tick) due.push(request);
       else this.#dueTick = Math.min(this.#dueTick, request.deadlineTick);
     }
-    for (const request of due)
-      if (request.state !== "done") this.#fail(request, lateError(request, this.#route.problem));
+    const why = this.#route.node === null ? this.#route.problem : "calls before it have no answer";
+    for (const request of due) if (request.state !== "done") this.#fail(request, lateError(request, why));
   }
 }

@@ -33,9 +33,9 @@ export type LinkHost = {
   /** The server told its map, asked or not. `body` is borrowed; empty = it has none. */
   onMap(link: Link, body: Uint8Array): void;
   /** A reply, a pong or an admin reply to request `id`: `bytes[start, end)`, borrowed. */
-  onAnswer(link: Link, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
+  onAnswer(id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
   /** What was sent has left: there is room again. */
-  onRoom(link: Link): void;
+  onRoom(): void;
   /** Once; nothing comes after it. */
   onDown(link: Link, reason: string): void;
 };
@@ -150,7 +150,7 @@ export class Link implements ConnectionEvents {
       case OPCODE.reply:
       case OPCODE.pong:
       case OPCODE.adminReply:
-        if (requestId !== OWN_ID) this.#host.onAnswer(this, requestId, opcode, bytes, bodyStart, bodyEnd);
+        if (requestId !== OWN_ID) this.#host.onAnswer(requestId, opcode, bytes, bodyStart, bodyEnd);
         return;
       case OPCODE.helloReply:
         return this.#greeted(frame.body());
@@ -187,7 +187,7 @@ export class Link implements ConnectionEvents {
 
   onDrain(): void {
     this.full = false;
-    this.#host.onRoom(this);
+    this.#host.onRoom();
   }
 
   onClose(reason: string): void {

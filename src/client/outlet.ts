@@ -2,11 +2,23 @@
  * A link with the requests that go over it: those to be sent, in order, and how many are awaited. It lives as long as
  * its link; what is in it when the link is lost is given to other outlets.
  */
-import type { Clock } from "../platform/platform.ts";
+import type { Clock, Net } from "../platform/platform.ts";
 import { type Address, showAddress } from "./address.ts";
 import { type Chunk, Chunks } from "./chunks.ts";
-import { Link, type LinkHost } from "./link.ts";
+import { Link } from "./link.ts";
 import type { Request } from "./request.ts";
+
+/** What link.ts tells, with the outlet whose link it is. */
+export type OutletHost = {
+  readonly clock: Clock;
+  readonly net: Net;
+  readonly greeting: Uint8Array;
+  onHello(outlet: Outlet): void;
+  onMap(outlet: Outlet, body: Uint8Array): void;
+  onAnswer(outlet: Outlet, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
+  onReady(): void;
+  onDown(outlet: Outlet, reason: string): void;
+};
 
 export class Outlet {
   readonly link: Link;
@@ -25,11 +37,23 @@ export class Outlet {
   #outbox: Request[] = [];
   #head = 0;
 
-  constructor(address: Address, clock: Clock, host: LinkHost, asksMap: boolean) {
+  constructor(address: Address, host: OutletHost, asksMap: boolean) {
+    const { clock, net, greeting } = host;
     this.#clock = clock;
     this.name = showAddress(address);
     this.usedMs = clock.monotonicMs();
-    this.link = new Link(address, host, asksMap);
+    const linkHost = {
+      clock,
+      net,
+      greeting,
+      onHello: () => host.onHello(this),
+      onMap: (_: Link, body: Uint8Array) => host.onMap(this, body),
+      onAnswer: (id: number, opcode: number, bytes: Uint8Array, start: number, end: number) =>
+        host.onAnswer(this, id, opcode, bytes, start, end),
+      onRoom: () => host.onReady(),
+      onDown: (_: Link, reason: string) => host.onDown(this, reason),
+    };
+    this.link = new Link(address, linkHost, asksMap);
     this.chunks = new Chunks(() => this.link.queuedBytes === 0);
   }
 

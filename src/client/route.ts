@@ -14,11 +14,11 @@
  */
 import type { Clock, Net, Random } from "../platform/platform.ts";
 import { clusterMap, mapProblem } from "../wire/cluster_map.ts";
+import type { HelloReply } from "../wire/control.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import { type Address, showAddress } from "./address.ts";
 import { Atlas } from "./atlas.ts";
-import type { Link, LinkHost } from "./link.ts";
-import { Outlet } from "./outlet.ts";
+import { Outlet, type OutletHost } from "./outlet.ts";
 
 export const TICK_MS = 20;
 /** Redial pauses after a full round of failures: doubling, and half of each is drawn. */
@@ -54,7 +54,7 @@ export type RouteHost = {
   readonly net: Net;
   readonly random: Random;
   readonly greeting: Uint8Array;
-  onAnswer(outlet: Outlet, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void;
+  onAnswer: OutletHost["onAnswer"];
   /** Requests can be sent, or go elsewhere now. */
   onReady(): void;
   /** The outlet's link is gone: what was sent over it will not be answered. */
@@ -70,7 +70,7 @@ export class Route {
   problem = "no node has answered yet";
   readonly atlas = new Atlas();
   readonly #host: RouteHost;
-  readonly #linkHost: LinkHost;
+  readonly #outletHost: OutletHost;
   readonly #addresses: Address[];
   #outlets: Outlet[] = [];
   #home: Outlet | null = null;
@@ -95,18 +95,15 @@ export class Route {
     this.#host = host;
     this.#addresses = [...addresses];
     this.#turnOf = host.random.u32() % addresses.length;
-    this.#linkHost = {
+    this.#outletHost = {
       clock: host.clock,
       net: host.net,
       greeting: host.greeting,
-      onHello: (link) => this.#onHello(link),
-      onMap: (link, body) => this.#onMap(link, body),
-      onAnswer: (link, id, opcode, bytes, start, end) => {
-        const outlet = this.#of(link);
-        if (outlet !== null) host.onAnswer(outlet, id, opcode, bytes, start, end);
-      },
-      onRoom: () => host.onReady(),
-      onDown: (link, reason) => this.#onDown(link, reason),
+      onHello: (outlet) => this.#onHello(outlet),
+      onMap: (outlet, body) => this.#onMap(outlet, body),
+      onAnswer: host.onAnswer,
+      onReady: host.onReady,
+      onDown: (outlet, reason) => this.#onDown(outlet, reason),
     };
   }
 
@@ -162,11 +159,7 @@ export class Route {
 
   #open(address: Address, asksMap: boolean): void {
     const asks = asksMap && !this.#isUntil(this.#mapless, showAddress(address));
-    this.#outlets.push(new Outlet(address, this.#host.clock, this.#linkHost, asks));
-  }
-
-  #of(link: Link): Outlet | null {
-    return this.#outlets.find((outlet) => outlet.link === link) ?? null;
+    this.#outlets.push(new Outlet(address, this.#outletHost, asks));
   }
 
   start(): void {
@@ -280,9 +273,9 @@ export class Route {
     }
   }
 
-  #onDown(link: Link, reason: string): void {
-    const outlet = this.#of(link);
-    if (outlet === null || this.#closed) return;
+  #onDown(outlet: Outlet, reason: string): void {
+    if (this.#closed) return;
+    const { link } = outlet;
     this.problem = reason;
     this.#outlets = this.#outlets.filter((other) => other !== outlet);
     const nowMs = this.#host.clock.monotonicMs();
@@ -313,35 +306,48 @@ export class Route {
 
   // ------------------------------------------------------------------------------------------- hellos
 
-  #onHello(link: Link): void {
-    const outlet = this.#of(link);
-    if (outlet === null || this.#closed) return;
-    const isNew = this.atlas.learnLeaders(link.hello?.leaders ?? []);
-    if (isNew) this.#learnAddresses();
+  #onHello(outlet: Outlet): void {
+    if (this.#closed) return;
+    const { cluster, leaders } = outlet.link.hello as HelloReply;
     const isFirst = outlet.helloMs === 0;
     if (isFirst) {
-      const nowMs = this.#host.clock.monotonicMs();
-      outlet.helloMs = nowMs;
-      outlet.usedMs = nowMs;
-      this.#avoided.delete(outlet.name);
-      this.#failures = 0;
-      if (this.#home === null) {
-        this.#home = outlet;
-        this.#askedMs = nowMs;
-        this.#askSoonMs = Number.POSITIVE_INFINITY;
-      }
+      if (this.#home !== null && cluster !== this.atlas.cluster) return this.#refuse(outlet);
+      this.#greeted(outlet, cluster);
     }
+    const isNew = this.atlas.learnLeaders(leaders);
+    if (isNew) this.#learnAddresses();
     if (!isNew && !isFirst) return;
     this.#changed();
     if (this.atlas.map === null) this.outletOf(-1); // dials the one leader before anything is asked
   }
 
-  #onMap(link: Link, body: Uint8Array): void {
+  /** Its link is up. */
+  #greeted(outlet: Outlet, cluster: string): void {
+    const nowMs = this.#host.clock.monotonicMs();
+    outlet.helloMs = nowMs;
+    outlet.usedMs = nowMs;
+    this.#avoided.delete(outlet.name);
+    this.#failures = 0;
+    if (this.#home !== null) return;
+    this.atlas.enter(cluster);
+    this.#home = outlet;
+    this.#askedMs = nowMs;
+    this.#askSoonMs = Number.POSITIVE_INFINITY;
+    if (!outlet.link.mapAsked && !this.#isUntil(this.#mapless, outlet.name)) outlet.link.askMap();
+  }
+
+  #refuse(outlet: Outlet): void {
+    this.#avoided.set(outlet.name, this.#host.clock.monotonicMs() + AVOID_MS);
+    outlet.link.drop("it belongs to another cluster");
+  }
+
+  #onMap({ link }: Outlet, body: Uint8Array): void {
     if (this.#closed || body.length === 0) return; // it has none yet
     const map = decodeShape(clusterMap, body, "map");
     if (map instanceof ShapeError) return link.drop(map.reason);
     const problem = mapProblem(map);
     if (problem !== null) return link.drop(problem);
+    if (this.#home === null && link.hello !== null) this.atlas.enter(link.hello.cluster);
     if (!this.atlas.learnMap(map)) return;
     this.#learnAddresses();
     this.#host.onGroups();

@@ -388,6 +388,32 @@ t.test("J1: a map that makes no sense ends the link, and nothing else", async (t
   t.equal(ends.said.at(-1), "none yet: ok");
 });
 
+t.test("another cluster under the old addresses is another cluster: nothing is carried over", async (t) => {
+  const { town: at, ends, core } = town();
+  at.cluster = "cd".repeat(16);
+  for (const door of [...at.doors]) if (door.node === 1) door.close();
+  append(core, B, "x", ends.caller("beside"));
+  at.run(300);
+  t.same(ends.said, ["beside: ok"]);
+  t.notOk(
+    at.arrivals.some(({ node }) => node === 1),
+    "a node of another cluster is not talked to",
+  );
+  at.told[0] = { ...at.map(), version: { restore: 0, index: 0 } };
+  at.told[1] = at.told[0];
+  at.told[2] = at.told[0];
+  for (const door of [...at.doors]) door.close();
+  append(core, A, "x", ends.caller("after"));
+  append(core, B, "x", ends.caller("after"));
+  at.run(3000);
+  t.same(ends.said.slice(1), ["after: ok", "after: ok"]);
+  for (let i = 0; i < 2; i++) {
+    append(core, B, "x", ends.caller("dials, then straight"));
+    at.run(100);
+  }
+  t.equal(at.arrivals.at(-1)?.node, 1, "its map counts, although its version is lower");
+});
+
 t.test(
   "a link that carried nothing for a minute is closed, and opened again when it is wanted",
   async (t) => {

@@ -171,7 +171,7 @@ function disorders(town: Town, calls: readonly Call[]): string[] {
 t.test(
   "F8: slots move, leaders change, nothing is lost: no call fails, and each read sees the writes before it",
   async (t) => {
-    for (let seed = 0; seed < 30; seed++) {
+    for (let seed = 0; seed < 15; seed++) {
       const result = run(seed, 0);
       t.same(problemsOf(result), [], `seed ${seed}`);
       for (const { outcome, isRead, value, before, key } of result.calls) {
@@ -188,7 +188,7 @@ t.test(
   async (t) => {
     let faults = 0;
     const seen = new Map<string, number>();
-    for (let seed = 100; seed < 160; seed++) {
+    for (let seed = 100; seed < 130; seed++) {
       const result = run(seed, 6);
       faults += result.faults;
       for (const { outcome } of result.calls) seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
@@ -196,9 +196,9 @@ t.test(
       t.same(problems, [], `seed ${seed}`);
       if (problems.length > 0) return;
     }
-    const total = 60 * CALLS;
+    const total = 30 * CALLS;
     t.ok((seen.get("ok") ?? 0) > total * 0.85, `most calls succeed: ${JSON.stringify([...seen])}`);
     t.ok((seen.get("unknown") ?? 0) > 20, "some outcomes are unknown");
-    t.ok(faults > 1000, `${faults} faults took effect`);
+    t.ok(faults > 600, `${faults} faults took effect`);
   },
 );

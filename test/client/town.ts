@@ -23,8 +23,6 @@ import { ReplyEncoder } from "../../src/wire/native_reply.ts";
 import { PREAMBLE_BYTES } from "../../src/wire/preamble.ts";
 
 const PORT = 7001;
-const CLUSTER = "ab".repeat(16);
-
 /** One command as it arrived: where, what, under which numbers. */
 export type Arrival = {
   readonly node: number;
@@ -178,6 +176,7 @@ export class Town {
   readonly doors = new Set<TownDoor>();
   rules: TownRules;
   mapAsks = 0;
+  cluster = "ab".repeat(16);
   readonly #nodeCount: number;
   #version = 1;
   /** What each node tells: it may be behind. */
@@ -224,7 +223,7 @@ export class Town {
       else ranges.push([slot, slot, shard, 1]);
     }
     return {
-      cluster: CLUSTER,
+      cluster: this.cluster,
       version: { restore: 0, index: this.#version },
       nodes,
       shards: this.leaders.map((leader, i) => ({
@@ -351,6 +350,10 @@ export class TownDoor implements ConnectionEvents {
     this.#send(OPCODE.mapReply, requestId, encodeShape(clusterMap, map));
   }
 
+  close(): void {
+    this.#cut();
+  }
+
   sendRaw(opcode: Opcode, body: Uint8Array): void {
     this.#send(opcode, 0, body);
   }
@@ -363,7 +366,7 @@ export class TownDoor implements ConnectionEvents {
         : [{ group, term: leader.term, node: `n${leader.node + 1}`, address: `n${leader.node + 1}:${PORT}` }],
     );
     return encodeShape(helloReply, {
-      cluster: CLUSTER,
+      cluster: this.#town.cluster,
       node: `n${this.node + 1}`,
       version: "1",
       wireVersion: WIRE_VERSION,
