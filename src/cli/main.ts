@@ -3,8 +3,10 @@
 import yargs, { type CommandModule } from "yargs";
 import { createPlatform } from "../platform/node.ts";
 import { createHttp } from "../platform/node_http.ts";
+import type { Log, Platform } from "../platform/platform.ts";
 import { markCommandWords } from "./argv_words.ts";
 import { clusterCommand } from "./cluster_command.ts";
+import { controlCommand } from "./control_command.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
 import { leaderCommand } from "./leader_command.ts";
 import { nodeCommand } from "./node_command.ts";
@@ -31,6 +33,9 @@ function fail(message: string | undefined, error: Error | undefined): never {
   exitWith(new CliError(EXIT.usage, message ?? "bad usage", "", `See: nucleus${about} --help`));
 }
 
+/** All that a server may use. */
+const createWorld = (log: Log): Platform => ({ ...createPlatform(log), http: createHttp() });
+
 type Verb = Pick<CommandModule, "describe" | "builder" | "handler"> & { readonly command: string };
 const commands: readonly Verb[] = [
   upCommand,
@@ -41,7 +46,8 @@ const commands: readonly Verb[] = [
   reshardCommand,
   leaderCommand,
   simCommand,
-  nodeCommand((log) => ({ ...createPlatform(log), http: createHttp() })),
+  nodeCommand(createWorld),
+  controlCommand(createWorld),
 ];
 const VERBS = commands.map(({ command }) => command.split(" ", 1)[0] as string);
 

@@ -36,12 +36,12 @@ export class FirstLayoutWish {
     }
     const planned = planFirst(tools, this.#wish);
     if (typeof planned === "string") {
-      this.progress = planned;
+      this.progress = planned.replace(/^[A-Z]+ /, "");
       return null;
     }
     const isNamed = this.#wish.shards.every(({ nodes }) => nodes !== null);
     if (!isNamed && tick - this.#sinceTick < QUIET_TICKS) {
-      this.progress = `${state.nodes.size} nodes are there; looking whether more come`;
+      this.progress = `nodes that are there: ${state.nodes.size}; looking whether more come`;
       return null;
     }
     this.progress = "it is being written down";

@@ -32,6 +32,15 @@ export function problem(status: number, error: string, message: string, more: ob
   return json({ error, message, ...more }, status);
 }
 
+/** First words of errors that say: not now, and nothing was done. */
+export const TRANSIENT: ReadonlySet<string> = new Set([
+  "CLUSTERDOWN",
+  "TRYAGAIN",
+  "LOADING",
+  "MISCONF",
+  "OOM",
+]);
+
 const STATUS: Readonly<Record<string, number>> = {
   CONFLICT: 409,
   LIMIT: 409,
@@ -43,7 +52,8 @@ const STATUS: Readonly<Record<string, number>> = {
 /** The error text of a transition or of the planner: its first word says what may be done. */
 export function refusal(text: string): HttpAnswer {
   const word = text.slice(0, Math.max(0, text.indexOf(" ")));
-  return problem(STATUS[word] ?? 400, word.toLowerCase() || "invalid", text.slice(word.length).trim());
+  const status = TRANSIENT.has(word) ? 503 : (STATUS[word] ?? 400);
+  return problem(status, word.toLowerCase() || "invalid", text.slice(word.length).trim());
 }
 
 export function elsewhere(leader: string | null): HttpAnswer {

@@ -14,9 +14,10 @@ import { utf8 } from "../base/bytes.ts";
 import type { Log, Random } from "../platform/platform.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import type { Registration } from "../wire/control_plane.ts";
-import type { ControlReply, ControlRequest } from "../wire/control_request.ts";
+import { type ControlReply, type ControlRequest, HTTP_REPLY_BYTES_MAX } from "../wire/control_request.ts";
 import type { Body } from "./commands.ts";
 import { FirstLayoutWish } from "./first_layout.ts";
+import { type HttpAnswer, problem, TRANSIENT } from "./http_answer.ts";
 import type { MetaGroup } from "./meta_group.ts";
 import { isKnownAs } from "./node_transitions.ts";
 import { Reign } from "./reign.ts";
@@ -154,9 +155,9 @@ export class ControlService {
     if (first === null || this.#isMakingFirst) return;
     const init = first.step(reign.planning(), this.#tick);
     const { progress } = first;
-    if (progress !== this.#said && progress !== null) {
+    if (progress !== this.#said && progress !== null && init === null) {
       this.#said = progress;
-      this.#host.log.write("info", "the first layout", { progress });
+      this.#host.log.write("info", "the first layout is not made yet", { reason: progress });
     }
     if (init === null) return;
     this.#isMakingFirst = true;
@@ -174,8 +175,9 @@ export class ControlService {
     if (request.kind === "http") {
       const { method, path, body } = request;
       const [name = "", query = ""] = splitOnce(path, "?");
-      handleHttp(this, { method, path: name, query, body }, ({ status, type, text }) =>
-        reply({ kind: "http", status, type, body: utf8(text) }),
+      // The body is borrowed, and some answers come later.
+      handleHttp(this, { method, path: name, query, body: body.slice() }, (answer) =>
+        reply(httpReply(answer)),
       );
       return;
     }
@@ -215,7 +217,7 @@ export class ControlService {
     // A node that starts again says what is known: nothing for the log.
     if (isKnownAs(state, registration)) return reply(registered());
     this.propose({ kind: "register", registration }, null, (outcome) => {
-      if (typeof outcome === "string") return reply(this.#elsewhere());
+      if (typeof outcome === "string" || isTransient(outcome)) return reply(this.#elsewhere());
       reply(outcome.ok ? registered() : { kind: "refused", text: outcome.error });
     });
   }
@@ -239,6 +241,19 @@ export class ControlService {
       done(state);
     });
   }
+}
+
+/** The log could not take it now; it was not written, and asking again may help. */
+function isTransient(reply: Reply): boolean {
+  return !reply.ok && TRANSIENT.has(reply.error.split(" ", 1)[0] ?? "");
+}
+
+const TOO_LARGE = problem(503, "toolarge", "the answer is larger than a frame may be: ask at the HTTP port");
+
+function httpReply(answer: HttpAnswer): ControlReply {
+  const body = utf8(answer.text);
+  const { status, type, text } = body.length <= HTTP_REPLY_BYTES_MAX ? answer : TOO_LARGE;
+  return { kind: "http", status, type, body: text === answer.text ? body : utf8(text) };
 }
 
 function splitOnce(text: string, at: string): [string, string?] {

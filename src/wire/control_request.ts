@@ -23,7 +23,7 @@ const PATH_BYTES_MAX = 2048;
 /** A plan that names 1024 shards and 15 nodes for each in long words fits, and leaves room in the frame. */
 const REQUEST_BODY_BYTES_MAX = (3 * MiB) / 4;
 /** The status of 1024 remembered moves and 4096 planned ones is a few of these; a frame takes 64 MiB. */
-const REPLY_BODY_BYTES_MAX = 16 * MiB;
+export const HTTP_REPLY_BYTES_MAX = 16 * MiB;
 const REASON_BYTES_MAX = 4096;
 
 export const controlRequest = oneOf({
@@ -45,7 +45,7 @@ export const controlReply = oneOf({
   refused: { text: text(REASON_BYTES_MAX) },
   beat: { reply: heartbeatReply },
   map: { map: clusterMap },
-  http: { status: integer(100, 599), type: text(256), body: bytes(REPLY_BODY_BYTES_MAX) },
+  http: { status: integer(100, 599), type: text(256), body: bytes(HTTP_REPLY_BYTES_MAX) },
   elsewhere: { leader: nullable(address) },
 });
 export type ControlReply = ValueOf<typeof controlReply>;

@@ -4,6 +4,7 @@ import "./liveness.case.ts";
 import "./map.case.ts";
 import "./messages.case.ts";
 import "./meta_store.case.ts";
+import "./process.case.ts";
 import "./reconciler.case.ts";
 import "./requests.case.ts";
 import "./service.case.ts";

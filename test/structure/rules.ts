@@ -39,7 +39,11 @@ export const ROOMS: Readonly<Record<string, readonly Allowance[]>> = {
   server: whole("base", "platform", "ring", "raft", "wire", "wal", "store", "console"),
   controlplane: [
     ...whole("base", "platform", "ring", "raft", "wire", "wal", "store", "console"),
-    { room: "server", files: /^group\w*\.ts$/ },
+    // What drives its own group, which is what drives any shard's; and how doors tell who calls.
+    {
+      room: "server",
+      files: /^(group\w*|engine|birth|bootstrap|bundle|fate|http_request|identity|lane|layout|output)\.ts$/,
+    },
   ],
   sim: whole(
     "base",

@@ -1,0 +1,104 @@
+/** Control processes with their log, and storage nodes under them, in a simulated world. */
+import t from "tap";
+import xxhash from "xxhash-wasm";
+import { Town } from "./process_town.ts";
+
+const { h64 } = await xxhash();
+const CLUSTER = "ab".repeat(16);
+const shards = [1, 2].map((i) => ({ id: `s${i}`, weight: 1, nodes: null }));
+const firstLayout = { replicas: 3, vnodes: 32, shards };
+
+t.test(
+  "one control process and three nodes: shards come into being, and all is there after a power failure",
+  async (t) => {
+    const town = new Town(h64, { controls: 1, nodes: 3, firstLayout });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    const { state } = town;
+    t.same([...(state?.shards.keys() ?? [])], ["s1", "s2"]);
+    t.same(
+      town.nodes.map(({ server }) => server?.cluster),
+      Array.from({ length: 3 }, () => state?.cluster),
+    );
+    town.until("what the leaders say is written down", () =>
+      [...(town.state?.shards.values() ?? [])].every(({ formed }) => formed),
+    );
+    for (const one of [...town.controls, ...town.nodes]) town.kill(one);
+    town.startAll(false);
+    town.until("both shards have a leader again", () => town.isServed);
+    t.same(town.state?.cluster, state?.cluster);
+    t.same(town.state?.shards.get("s1")?.birth, state?.shards.get("s1")?.birth);
+    t.equal(town.http("POST", "/settings", { movesMax: 2 }).status, 200);
+    t.match(town.http("GET", "/settings").text, /"movesMax":2/);
+  },
+);
+
+t.test(
+  "F10: three control processes: one dies, another leads on with all that was acknowledged",
+  async (t) => {
+    const town = new Town(h64, { seed: 2, controls: 3, nodes: 3, firstLayout, cluster: CLUSTER });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    for (let round = 1; round <= 3; round++) {
+      t.equal(town.http("POST", "/settings", { movesMax: 10 + round }).status, 200);
+      const before = town.leader;
+      const term = before?.service.reign?.term ?? 0;
+      const at = town.controls.findIndex(({ server }) => server === before);
+      const one = town.controls[at];
+      if (one === undefined) throw new Error("somebody leads");
+      town.kill(one);
+      town.until("another leads", () => (town.leader?.service.reign?.term ?? 0) > term);
+      t.match(town.http("GET", "/settings").text, new RegExp(`"movesMax":${10 + round}`));
+      const heard = (): boolean => {
+        const view = town.leader?.service.reign?.view();
+        return view !== undefined && town.nodes.every(({ id }) => view.standing(id) === "alive");
+      };
+      town.until("the nodes find it", heard);
+      town.startControl(at);
+    }
+    t.equal(town.isServed, true, "shards were led all the time");
+  },
+);
+
+t.test("shards go on without any control process", async (t) => {
+  const town = new Town(h64, { seed: 3, controls: 1, nodes: 3, firstLayout });
+  town.startAll(true);
+  town.until("both shards have a leader", () => town.isServed);
+  const groups = [...(town.state?.shards.values() ?? [])].map(({ group }) => group);
+  town.run(3000); // the nodes have the map
+  for (const one of town.controls) town.kill(one);
+  const [dead] = town.nodes;
+  if (dead === undefined) throw new Error("there are nodes");
+  town.kill(dead);
+  town.until("the other two lead", () => groups.every((group) => town.leadersOf(group).length === 1));
+  town.startNode(0);
+  town.until("it is back from its own disk", () => dead.server?.groups.length === 2);
+  town.until("with the map that it had", () => (dead.server?.routing.map?.ranges.length ?? 0) > 0);
+  t.same(town.controls[0]?.server, null);
+});
+
+t.test("E7: a control process that lost its disk comes back under a new replica id", async (t) => {
+  const town = new Town(h64, { seed: 4, controls: 3, nodes: 0, cluster: CLUSTER });
+  town.startAll(true);
+  town.until("somebody leads", () => town.leader !== null);
+  const at = town.controls.findIndex(({ server }) => server !== town.leader);
+  const one = town.controls[at];
+  if (one === undefined) throw new Error("somebody follows");
+  town.kill(one);
+  one.machine.disk.wipe();
+  one.machine.disk.makeDurableDir(`/${one.id}`);
+  town.startControl(at);
+  town.until("it is given a replica", () => (one.server?.engine.groups[0]?.replica ?? 0) > 3);
+  town.until("and votes", () => {
+    const group = town.leader?.engine.groups[0];
+    const { voters = [], outgoing = [] } = group?.core.config ?? {};
+    return outgoing.length === 0 && voters.length === 3 && voters.some(({ replica }) => replica > 3);
+  });
+  t.equal(town.http("POST", "/settings", { movesMax: 5 }).status, 200);
+});
+
+t.test("a blank directory does not begin by itself", async (t) => {
+  const town = new Town(h64, { seed: 5, controls: 1, nodes: 0 });
+  town.startControl(0);
+  t.throws(() => town.run(1000), /empty|--init/);
+});
