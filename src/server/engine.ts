@@ -20,6 +20,7 @@ import type { Connection, Listener, Platform } from "../platform/platform.ts";
 import type { Entry, Lsn, Message } from "../raft/types.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
 import type { PeerHello, PeerNote, SlotClaim } from "../wire/control.ts";
+import type { MoveMessage } from "../wire/move_message.ts";
 import type { SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import { type JoinOrder, type Opened, type OpenOptions, openNode } from "./birth.ts";
 import type { GroupReplica } from "./group.ts";
@@ -54,6 +55,8 @@ export type EngineHost = {
   onApplied(group: GroupReplica, entry: Entry): void;
   /** Slots moved, another node says. */
   onClaim(claim: SlotClaim): void;
+  /** The other side of a move speaks. */
+  onMove(from: string, message: MoveMessage): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
 };
@@ -348,6 +351,8 @@ export class Engine {
         return this.close(note.close.group, note.close.replica);
       case "claim":
         return this.#host.onClaim(note.claim);
+      case "move":
+        return this.#host.onMove(from, note.move);
       case "held":
         return; // peers.ts keeps it
     }

@@ -306,6 +306,18 @@ export class GroupReplica {
     return refusal;
   }
 
+  /** Proposes a step of a move, or a chunk of one. False: not now, and certainly nothing was proposed. */
+  proposeMove(body: Uint8Array): boolean {
+    if (this.core.proposable(BATCH_HEADER_BYTES + body.length) !== null) return false;
+    if (!this.#hasRoom(BATCH_HEADER_BYTES + body.length)) return false;
+    const index = this.core.lastIndex + 1;
+    const { term } = this.core;
+    const bytes = this.#seal(ENTRY_KIND.move, term, index, body);
+    this.core.propose({ index, term, kind: ENTRY_KIND.move, bytes });
+    this.#host.touch();
+    return true;
+  }
+
   #sealBundle(bundle: Bundle, term: Term, index: Index): Uint8Array {
     const { writer } = bundle;
     this.#timeMs = this.leaderTimeMs();

@@ -11,11 +11,13 @@ import type { ClusterMap } from "../wire/cluster_map.ts";
 import type { SlotClaim } from "../wire/control.ts";
 import type { Heard, Heartbeat, Order, Registration } from "../wire/control_plane.ts";
 import type { ControlReply } from "../wire/control_request.ts";
+import type { MoveMessage } from "../wire/move_message.ts";
 import { Agent } from "./agent.ts";
 import type { GroupReplica } from "./group.ts";
 import { addressText, type NodeAddress } from "./layout.ts";
 import { Load } from "./load.ts";
 import type { KeptMap } from "./map_file.ts";
+import { Movers } from "./movers.ts";
 import { addressesOf, type NucleusNode } from "./node.ts";
 import { heartbeatOf } from "./reports.ts";
 
@@ -33,6 +35,7 @@ export class Managed {
   readonly #options: ManagedOptions;
   readonly #agent: Agent;
   readonly #load: Load;
+  readonly #movers: Movers;
 
   constructor(node: NucleusNode, options: ManagedOptions, kept: KeptMap) {
     this.#node = node;
@@ -51,6 +54,19 @@ export class Managed {
       onMap: (map) => this.#onMap(map),
       obey: (order) => this.#obey(order),
     });
+    this.#movers = new Movers({
+      node: config.id,
+      group: (id) => engine.group(id),
+      groupOf: (shard) => node.routing.map?.shards.find(({ id }) => id === shard)?.group ?? 0,
+      leaderOf: (group) => node.routing.leaderOf(group),
+      send: (to, message) => engine.peers.sendMove(to, message),
+      tellAll: (claim) => engine.peers.tellAll({ kind: "claim", claim }),
+      claim: (claim) => this.onClaim(claim),
+      noteNews: () => this.#agent.noteNews(),
+      noteEpoch: (epoch) => this.#agent.noteEpoch(epoch),
+      wake: () => engine.wake(),
+      log: (text, facts) => platform.log.write("info", text, facts),
+    });
     if (node.cluster !== "") engine.setNodes(addressesOf(node.routing));
   }
 
@@ -60,18 +76,35 @@ export class Managed {
 
   tick(): void {
     this.#agent.tick();
+    this.#movers.tick();
+  }
+
+  /** The end of a turn. */
+  endTurn(): void {
+    this.#movers.endTurn();
   }
 
   close(): void {
     this.#agent.close();
+    this.#movers.close();
   }
 
-  onLeader(_group: GroupReplica): void {
+  onLeader(group: GroupReplica): void {
+    this.#movers.onLeader(group);
     this.#agent.noteNews();
   }
 
-  onApplied(_group: GroupReplica, { kind }: Entry): void {
-    if (kind === ENTRY_KIND.config) this.#agent.noteNews();
+  onApplied(group: GroupReplica, entry: Entry): void {
+    this.#movers.onApplied(group, entry);
+    if (entry.kind === ENTRY_KIND.config) this.#agent.noteNews();
+  }
+
+  onMove(from: string, message: MoveMessage): void {
+    this.#movers.hear(from, message);
+  }
+
+  get movers(): Movers {
+    return this.#movers;
   }
 
   onClaim({ group, epoch, slots }: SlotClaim): void {
@@ -128,7 +161,7 @@ export class Managed {
       case "lead":
         return this.#lead(order);
       default:
-        return;
+        return this.#movers.obey(order);
     }
   }
 

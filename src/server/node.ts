@@ -108,6 +108,7 @@ export class NucleusNode {
           this.#proxy.tick();
         },
         afterTurn: () => {
+          this.#managed?.endTurn();
           this.#doors.flush();
           this.http.flush();
         },
@@ -120,6 +121,7 @@ export class NucleusNode {
           observer.onApplied?.(group, entry);
         },
         onClaim: (claim) => this.#managed?.onClaim(claim),
+        onMove: (from, message) => this.#managed?.onMove(from, message),
         fatal,
       },
     );

@@ -13,6 +13,7 @@ import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../ra
 import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { type PeerHello, type PeerNote, peerNote } from "../wire/control.ts";
+import type { MoveMessage } from "../wire/move_message.ts";
 import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
 import { PeerParser } from "../wire/peer.ts";
 import { decodePeerFrame, type ForwardReply, type PeerFrame } from "../wire/peer_decode.ts";
@@ -206,6 +207,15 @@ export class Peers {
 
   tellAll(note: PeerNote): void {
     for (const node of this.#remotes.keys()) this.sendNote(node, note);
+  }
+
+  /** A message of a move; false: no connection, or it is full. */
+  sendMove(node: string, move: MoveMessage): boolean {
+    const bulk = this.#remotes.get(node)?.bulk;
+    if (bulk?.isOpen !== true) return false;
+    bulk.encoder.control(encodeShape(peerNote, { kind: "move", move }));
+    bulk.flush();
+    return true;
   }
 
   // ------------------------------------------------------------------------------------------- out

@@ -40,29 +40,30 @@ function reportOf(node: NucleusNode, seat: Seat): GroupReport[] {
       applied: store.appliedIndex,
       keys: store.keyCount,
       bytes: store.dataBytes,
-      lead: group.isLeader && core.committedInTerm ? leadOf(group) : null,
+      lead: group.isLeader && core.committedInTerm ? leadOf(node, group) : null,
     },
   ];
 }
 
-function leadOf({ core, store }: GroupReplica): LeadReport {
+function leadOf(node: NucleusNode, group: GroupReplica): LeadReport {
+  const { core, store } = group;
   const { config } = core;
   const named = (members: readonly Member[]): LeadReport["voters"] =>
-    members.map(({ replica, node }) => ({ replica, node }));
+    members.map((member) => ({ replica: member.replica, node: member.node }));
   return {
     configVersion: config.version,
     voters: named(config.voters),
     joint: config.outgoing.length > 0,
     learners: named(config.learners),
     slots: slotsOf(store),
-    moves: [],
+    moves: node.managed?.movers.reportsOf(group) ?? [],
   };
 }
 
 /** Ranges by epoch, as the report has them. */
 function slotsOf(store: Store): LeadReport["slots"] {
   const byEpoch = new Map<number, [number, number][]>();
-  for (const [first, last, epoch] of store.slotsServed().ranges) {
+  for (const [first, last, epoch] of store.slotsHeld().ranges) {
     const ranges = byEpoch.get(epoch);
     if (ranges === undefined) byEpoch.set(epoch, [[first, last]]);
     else ranges.push([first, last]);

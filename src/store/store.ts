@@ -165,6 +165,9 @@ export class KeyValueStore implements Store {
   /** Hears of every move entry that is applied: null = done, else why it changed nothing. Not part of the state. */
   onMove: ((index: Index, refusal: string | null) => void) | null = null;
 
+  /** Why the move entry that was applied last changed nothing; null = it did. Not part of the state. */
+  lastMoveRefusal: string | null = null;
+
   /** Moves in the applied state: open ones first, then the closed ones that are remembered, newest first. */
   moves(): MoveView[] {
     return this.#moves.notes().map((note) => viewOf(note, this.#x.keyspace));
@@ -176,6 +179,11 @@ export class KeyValueStore implements Store {
     const open = incoming?.epoch === epoch ? incoming : outgoing?.epoch === epoch ? outgoing : null;
     const note = open ?? closed.get(epoch);
     return note === undefined ? null : viewOf(note, this.#x.keyspace);
+  }
+
+  /** How many keys these slots have now. */
+  keysIn(slots: MoveNote["slots"]): number {
+    return recordsDigest(slots, this.#x.keyspace).keys;
   }
 
   /** Why a chunk of so many bytes cannot be taken, to be asked before it is proposed; null if it can. */
@@ -215,6 +223,7 @@ export class KeyValueStore implements Store {
     const scene = { index, keyspace, sessions: this.#sessions, logTimeMs: this.logTimeMs };
     const refusal = this.#moves.apply(batch.subarray(BATCH_HEADER_BYTES, end), scene);
     this.#x.logTimeMs = this.#x.nowMs = this.logTimeMs = scene.logTimeMs;
+    this.lastMoveRefusal = refusal;
     this.onMove?.(index, refusal);
   }
 

@@ -7,6 +7,7 @@
  */
 import { KiB, MiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX } from "./batch.ts";
+import { moveMessage } from "./move_message.ts";
 import { bytes, choice, flag, hex, integer, list, nullable, record, text, type ValueOf } from "./msgpack.ts";
 import { name, oneOf, slots } from "./shapes.ts";
 
@@ -110,6 +111,8 @@ export const peerNote = oneOf({
   held: { held: list(held, GROUPS_MAX) },
   /** Slots moved. */
   claim: { claim: slotClaim },
+  /** Between the leaders of a move's two shards; on the bulk connection. */
+  move: { move: moveMessage },
 });
 export type PeerNote = ValueOf<typeof peerNote>;
 

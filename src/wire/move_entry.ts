@@ -52,7 +52,7 @@ const U32_MAX = 0xffffffff;
 /** One try to copy: numbered by the source's leader within its term. */
 const attempt = { term: integer(1), n: integer(0, U32_MAX) };
 /** What the target must have when it takes over: counts and hashes of the source's state at its seal. */
-const finalNumbers = {
+export const finalNumbers = {
   /** Chunks of the attempt. */
   chunks: integer(0, U32_MAX),
   keys: integer(0),

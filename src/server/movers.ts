@@ -1,0 +1,283 @@
+/**
+ * The moves in which this node's replicas have a part, as leaders of either side (move_source.ts, move_target.ts): orders
+ * and messages come in here and go to the replica they are for, and what was applied is told to those who route by it.
+ *
+ * Every replica that applies `own` or `release` knows where the slots went; the leader that owns them tells all nodes,
+ * so that commands find their way while nobody hands out maps.
+ */
+import { ENTRY_KIND, type Entry } from "../raft/types.ts";
+import { KeyValueStore } from "../store/store.ts";
+import type { GroupId } from "../wal/types.ts";
+import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import type { SlotClaim } from "../wire/control.ts";
+import type { MoveReport, Order } from "../wire/control_plane.ts";
+import { decodeMoveStep, encodeMoveStep } from "../wire/move_entry.ts";
+import type { MoveMessage } from "../wire/move_message.ts";
+import type { GroupReplica } from "./group.ts";
+import { MoveSource, type MoveTask } from "./move_source.ts";
+import { type MoveSideHost, MoveTarget } from "./move_target.ts";
+
+/** Closed moves that are reported: those that the control plane may not have written down yet. */
+const CLOSED_REPORTED_MAX = 16;
+/** Messages between two replicas on this node that wait for the next turn. */
+const LOCAL_MAX = 1024;
+
+export type MoversHost = {
+  readonly node: string;
+  group(id: GroupId): GroupReplica | null;
+  /** The group of a shard, and the leader of a group, as far as known; 0 and "" = they are not. */
+  groupOf(shard: string): GroupId;
+  leaderOf(group: GroupId): string;
+  send(node: string, message: MoveMessage): boolean;
+  tellAll(claim: SlotClaim): void;
+  claim(claim: SlotClaim): void;
+  /** The control plane should hear of it soon. */
+  noteNews(): void;
+  noteEpoch(epoch: number): void;
+  wake(): void;
+  log(text: string, facts: Readonly<Record<string, string | number>>): void;
+};
+
+type Sides = {
+  readonly group: GroupReplica;
+  readonly store: KeyValueStore;
+  readonly target: MoveTarget;
+  source: MoveSource | null;
+};
+
+export class Movers {
+  readonly #host: MoversHost;
+  readonly #sides = new Map<GroupId, Sides>();
+  readonly #sideHost: MoveSideHost;
+  #tick = 0;
+  #local: MoveMessage[] = [];
+
+  constructor(host: MoversHost) {
+    this.#host = host;
+    this.#sideHost = {
+      tick: () => this.#tick,
+      leaderOf: (group) => host.leaderOf(group),
+      send: (node, message) => this.#send(node, message),
+      log: (text, facts) => host.log(text, facts),
+    };
+  }
+
+  #send(node: string, message: MoveMessage): boolean {
+    if (node !== this.#host.node) return this.#host.send(node, message);
+    if (this.#local.length >= LOCAL_MAX) return false;
+    this.#local.push(message);
+    this.#host.wake();
+    return true;
+  }
+
+  /** What is at work for a replica that is here now; made when it is first needed. */
+  #of(id: GroupId): Sides | null {
+    const group = this.#host.group(id);
+    const known = this.#sides.get(id);
+    if (group !== null && known?.group === group) return known;
+    known?.source?.close();
+    this.#sides.delete(id);
+    if (group === null || !(group.store instanceof KeyValueStore)) return null;
+    const target = new MoveTarget(group, group.store, this.#sideHost);
+    const sides = { group, store: group.store, target, source: null };
+    this.#sides.set(id, sides);
+    return sides;
+  }
+
+  // ------------------------------------------------------------------------------------------- orders
+
+  obey(order: Order): void {
+    switch (order.kind) {
+      case "move":
+        return this.#begin(order);
+      case "abort":
+        return this.#of(this.#host.groupOf(order.to))?.target.abort(order.epoch);
+      case "settle":
+        return this.#settle(order.epoch, order.from, order.to);
+      case "unseal":
+        return this.#of(this.#host.groupOf(order.from))?.group.isLeader === true
+          ? this.#unseal(this.#host.groupOf(order.from), order.epoch)
+          : undefined;
+      default:
+        return;
+    }
+  }
+
+  #begin({ epoch, from, to, slots, hold }: Extract<Order, { kind: "move" }>): void {
+    this.#host.noteEpoch(epoch);
+    const [source, target] = [this.#host.groupOf(from), this.#host.groupOf(to)];
+    if (source === 0 || target === 0) return; // the map that names them is on its way
+    this.#of(target)?.target.begin(epoch, slots, from, source, hold);
+    this.#give(source, { epoch, slots, shard: to, to: target, hold });
+  }
+
+  /** This node's replica of `from`, if it leads, gives the slots away. */
+  #give(from: GroupId, task: MoveTask): void {
+    const sides = this.#of(from);
+    if (sides === null || !sides.group.isLeader || !sides.group.core.committedInTerm) return;
+    const { source, store } = sides;
+    if (source !== null && !source.isOver) {
+      if (source.epoch === task.epoch) source.renew(task);
+      if (source.epoch >= task.epoch) return;
+      const isSealed = store.move(source.epoch)?.phase === "sealed";
+      if (isSealed) return; // it must be closed first
+    }
+    const known = store.move(task.epoch);
+    if (known !== null && known.phase !== "sealed") return;
+    source?.close();
+    sides.source = new MoveSource(sides.group, store, task, this.#sideHost);
+    this.#host.log("giving slots away", { epoch: task.epoch, to: task.shard });
+    this.#host.noteNews();
+  }
+
+  /** The target has decided: a sealed move goes on by itself, and one that was never sealed is closed. */
+  #settle(epoch: number, from: string, to: string): void {
+    const [id, target] = [this.#host.groupOf(from), this.#host.groupOf(to)];
+    const sides = this.#of(id);
+    if (sides === null || !sides.group.isLeader) return;
+    const move = sides.store.move(epoch);
+    if (move === null) this.#unseal(id, epoch);
+    else if (move.phase === "sealed" && target !== 0)
+      this.#give(id, { epoch, slots: move.slots, shard: to, to: target, hold: false });
+  }
+
+  #unseal(id: GroupId, epoch: number): void {
+    const sides = this.#of(id);
+    if (sides === null) return;
+    if (sides.source?.epoch === epoch) {
+      sides.source.close();
+      sides.source = null;
+    }
+    sides.group.proposeMove(encodeMoveStep({ kind: "unseal", epoch }));
+    this.#host.wake();
+  }
+
+  // ------------------------------------------------------------------------------------------- messages
+
+  hear(from: string, message: MoveMessage): void {
+    if (message.kind === "status") {
+      const source = this.#of(message.from)?.source ?? null;
+      if (source?.epoch === message.epoch) source.hear(message);
+    } else if (message.kind === "poke") {
+      const { epoch, slots, shard, to, hold } = message;
+      this.#give(message.from, { epoch, slots, shard, to, hold });
+    } else {
+      this.#of(message.to)?.target.hear(from, message);
+    }
+    this.#host.wake();
+  }
+
+  // ------------------------------------------------------------------------------------------- what happens
+
+  onLeader(group: GroupReplica): void {
+    const sides = this.#of(group.group);
+    sides?.target.onLeaderChange();
+    if (sides === null || !group.isLeader) {
+      sides?.source?.close();
+      if (sides !== null) sides.source = null;
+    }
+  }
+
+  onApplied(group: GroupReplica, entry: Entry): void {
+    if (entry.kind !== ENTRY_KIND.move) return;
+    const sides = this.#of(group.group);
+    if (sides === null) return;
+    const body = entry.bytes.subarray(BATCH_HEADER_BYTES);
+    sides.target.applied(body, sides.store.lastMoveRefusal);
+    sides.source?.applied(body);
+    const step = decodeMoveStep(body);
+    if (step === null) return;
+    this.#host.noteEpoch(step.epoch);
+    this.#host.noteNews();
+    if (step.kind === "own" || step.kind === "release") this.#tellOwner(sides, step.epoch);
+  }
+
+  /** The slots have another owner: who it is, this shard's applied state says. */
+  #tellOwner({ group, store }: Sides, epoch: number): void {
+    const move = store.move(epoch);
+    if (move === null || (move.phase !== "owned" && move.phase !== "released")) return;
+    const isTarget = move.side === "target";
+    const claim = {
+      shard: isTarget ? store.shard : move.shard,
+      group: isTarget ? group.group : move.group,
+      epoch,
+      slots: move.slots,
+    };
+    if (claim.group === 0) return;
+    this.#host.claim(claim);
+    if (isTarget && group.isLeader && !group.isReplaying) this.#host.tellAll(claim);
+  }
+
+  tick(): void {
+    this.#tick++;
+    for (const [id, sides] of this.#sides) {
+      if (this.#of(id) !== sides) continue;
+      sides.target.tick();
+      this.#resume(id, sides);
+      sides.source?.tick();
+      if (sides.source?.isOver === true) {
+        sides.source.close();
+        sides.source = null;
+      }
+    }
+  }
+
+  /** A leader that finds slots sealed brings the move to its end, whoever began it. */
+  #resume(id: GroupId, { group, store, source }: Sides): void {
+    if (source !== null || !group.isLeader || !group.core.committedInTerm) return;
+    const move = store.moves().find(({ phase }) => phase === "sealed");
+    if (move === undefined) return;
+    this.#give(id, { epoch: move.epoch, slots: move.slots, shard: move.shard, to: move.group, hold: false });
+  }
+
+  /** The end of a turn: what was applied is answered, and what can be sent is sent. */
+  endTurn(): void {
+    const local = this.#local;
+    if (local.length > 0) {
+      this.#local = [];
+      for (const message of local) this.hear(this.#host.node, message);
+    }
+    for (const { target, source } of this.#sides.values()) {
+      target.flush();
+      source?.run();
+    }
+  }
+
+  close(): void {
+    for (const { source } of this.#sides.values()) source?.close();
+  }
+
+  // ------------------------------------------------------------------------------------------- reports
+
+  reportsOf(group: GroupReplica): MoveReport[] {
+    const sides = this.#of(group.group);
+    if (sides === null) return [];
+    const { store, source, target } = sides;
+    const reports: MoveReport[] = [];
+    let closed = 0;
+    for (const move of store.moves()) {
+      const isOpen = ["importing", "copying", "sealed"].includes(move.phase);
+      if (!isOpen && ++closed > CLOSED_REPORTED_MAX) continue;
+      const { epoch, side, phase, keys, bytes, final } = move;
+      const record =
+        side === "target" && phase === "owned" && final !== null
+          ? {
+              sourceIndex: final.sourceIndex,
+              targetIndex: move.endIndex,
+              keys: final.keys,
+              bytes: final.bytes,
+              recordsHash: final.recordsHash,
+              sessionsHash: final.sessionsHash,
+              pauseMs: target.pauseMs(epoch),
+            }
+          : null;
+      reports.push({ epoch, side, phase, keys, keysTotal: keys, bytes, record });
+    }
+    if (source !== null && store.move(source.epoch) === null) {
+      const phase = source.isReady ? "ready" : "copying";
+      const { epoch, keysSent: keys, keysTotal, bytesSent: bytes } = source;
+      reports.push({ epoch, side: "source", phase, keys, keysTotal, bytes, record: null });
+    }
+    return reports;
+  }
+}
