@@ -28,7 +28,14 @@ export function nucleus(
 export type UpLine = {
   readonly cluster: string;
   readonly dir: string;
-  readonly nodes: readonly { id: string; pid: number; addr: string; dir: string; log: string }[];
+  readonly nodes: readonly {
+    id: string;
+    pid: number;
+    addr: string;
+    http: string;
+    dir: string;
+    log: string;
+  }[];
   readonly shards: readonly { id: string; leader: string }[];
 };
 

@@ -40,6 +40,24 @@ t.test("up, use, stop, and up again: the data is there", async (t) => {
   t.equal(statSync(`${dir}/data`).mode & 0o077, 0, "nobody else's business");
   t.equal(set(String(base + 1), "hello", "world"), "OK\n");
   for (let i = 1; i <= 3; i++) t.equal(get(String(base + i), "hello"), "world\n", `through n${i}`);
+  for (const [i, { id, http }] of line.nodes.entries()) {
+    t.equal(http, `127.0.0.1:${base + 1001 + i}`);
+    const got = await fetch(`http://${http}/kv/hello`);
+    t.equal(await got.text(), "world", `by HTTP through ${id}`);
+    t.equal(got.headers.get("nucleus-node"), id);
+    const old = await fetch(`http://${http}/kv/hello`, {
+      method: "PUT",
+      body: "no",
+      headers: { "if-match": '"99"' },
+    });
+    t.equal(old.status, 412);
+    await old.text();
+    t.match(await (await fetch(`http://${http}/whoami`)).json(), {
+      node: id,
+      shards: [{ id: "s1", leader: { id: line.shards[0]?.leader, http: /^127\.0\.0\.1:\d+$/ } }],
+    });
+    t.equal((await fetch(`http://${http}/kv/hello?read=follower`)).status, 200);
+  }
 
   const stopped = await up.stop();
   t.equal(stopped, 0);
@@ -70,7 +88,7 @@ t.test("the first screen tells people where everything is, then says ready", asy
     t.match(
       up.stdout,
       new RegExp(
-        `^  n${i} +127\\.0\\.0\\.1:${base + i} +(leader|follower) +\\d+ +\\./my data/n${i}/log$`,
+        `^  n${i} +127\\.0\\.0\\.1:${base + i} +127\\.0\\.0\\.1:${base + 1000 + i} +(leader|follower) +\\d+ +\\./my data/n${i}/log$`,
         "m",
       ),
     );
