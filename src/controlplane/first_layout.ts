@@ -14,8 +14,8 @@ const QUIET_TICKS = 200;
 
 export class FirstLayoutWish {
   readonly #wish: FirstLayout;
-  /** What it waits for; null: nothing any more. For people. */
-  progress: string | null = "nobody has registered yet";
+  /** What it waits for. For people. */
+  progress = "nobody has registered yet";
   #nodes = 0;
   #sinceTick = 0;
 
@@ -23,13 +23,9 @@ export class FirstLayoutWish {
     this.#wish = wish;
   }
 
-  /** The command that brings it, once it can be; null: not now, or it is there. */
+  /** The command that brings it, once it can be; null: not now. Asked while there is no layout. */
   step(tools: PlanningTools, tick: number): BodyOf<"init"> | null {
     const { state } = tools;
-    if (state.layout !== null) {
-      this.progress = null;
-      return null;
-    }
     if (state.nodes.size !== this.#nodes) {
       this.#nodes = state.nodes.size;
       this.#sinceTick = tick;

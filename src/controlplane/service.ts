@@ -152,10 +152,10 @@ export class ControlService {
 
   #makeFirstLayout(reign: Reign): void {
     const first = this.#first;
-    if (first === null || this.#isMakingFirst) return;
+    if (first === null || this.#isMakingFirst || reign.state.layout !== null) return;
     const init = first.step(reign.planning(), this.#tick);
     const { progress } = first;
-    if (progress !== this.#said && progress !== null && init === null) {
+    if (progress !== this.#said && init === null) {
       this.#said = progress;
       this.#host.log.write("info", "the first layout is not made yet", { reason: progress });
     }

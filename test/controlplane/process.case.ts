@@ -97,6 +97,29 @@ t.test("E7: a control process that lost its disk comes back under a new replica 
   t.equal(town.http("POST", "/settings", { movesMax: 5 }).status, 200);
 });
 
+t.test("a node is drained: its replicas go elsewhere, one by one, and then it can be removed", async (t) => {
+  const town = new Town(h64, { seed: 7, controls: 1, nodes: 4, firstLayout });
+  town.startAll(true);
+  town.until("both shards have a leader", () => town.isServed);
+  const loser = [...(town.state?.shards.values() ?? [])][0]?.replicas[0] ?? "";
+  t.equal(town.http("POST", "/node", { node: loser, action: "drain" }).status, 200);
+  const node = town.nodes.find(({ id }) => id === loser);
+  if (node === undefined) throw new Error("a replica is on a node");
+  town.until("it holds nothing", () => node.server?.groups.length === 0, 60_000);
+  town.until("the shards have three voters each, elsewhere", () => {
+    const view = town.leader?.service.reign?.view();
+    return [...(town.state?.shards.values() ?? [])].every(({ group }) => {
+      const { voters = [], joint = true } = view?.groups.get(group)?.leader?.lead ?? {};
+      return !joint && voters.length === 3 && voters.every((voter) => voter.node !== loser);
+    });
+  });
+  t.equal(town.http("POST", "/node", { node: loser, action: "remove" }).status, 409, "it is alive");
+  town.kill(node);
+  town.run(4000);
+  t.equal(town.http("POST", "/node", { node: loser, action: "remove" }).status, 200);
+  t.equal(town.state?.nodes.has(loser), false);
+});
+
 t.test("a blank directory does not begin by itself", async (t) => {
   const town = new Town(h64, { seed: 5, controls: 1, nodes: 0 });
   town.startControl(0);
