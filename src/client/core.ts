@@ -45,6 +45,7 @@ import {
   UnavailableError,
 } from "./errors.ts";
 import type { Outlet } from "./outlet.ts";
+import { Pending } from "./pending.ts";
 import { type Caller, type Kind, lateError, mayTakeEffect, Request } from "./request.ts";
 import { Route, TICK_MS } from "./route.ts";
 import { type Session as ClientSession, Sessions } from "./session.ts";
@@ -90,9 +91,7 @@ export class ClientCore {
   readonly #block: Session = { client: new Uint8Array(16), seq: 0, floor: 0, notAfter: 0, after: 0 };
   readonly #sessions: Sessions;
   readonly #slots = new Slots();
-  /** All requests without an answer, by id: in the order of the calls. */
-  readonly #requests = new Map<number, Request>();
-  #lastId = 0;
+  readonly #requests = new Pending();
   /** What can go nowhere yet lies here. */
   readonly #limboChunks = new Chunks(() => true);
   #limbo: Request[] = [];
@@ -191,8 +190,7 @@ export class ClientCore {
     const request = new Request(kind, caller, slot, this.#tick + 1 + Math.ceil(timeoutMs / TICK_MS));
     request.chunk = (this.#route.outletOf(slot)?.chunks ?? this.#limboChunks).open();
     request.chunk.live++;
-    request.id = ++this.#lastId;
-    this.#requests.set(request.id, request);
+    this.#requests.add(request);
     if (kind === "session") {
       // A slot keeps its client id while it has unanswered writes.
       const before = this.#slots.lastWrite(slot)?.session ?? null;
@@ -214,7 +212,7 @@ export class ClientCore {
 
   /** The block with what is known now; `#stamp` adds the rest when it is sent. */
   #sessionOf({ session, seq }: Request): Session {
-    this.#block.client.set((session as ClientSession).client);
+    this.#block.client = (session as ClientSession).client;
     this.#block.seq = seq;
     return this.#block;
   }
@@ -267,7 +265,7 @@ export class ClientCore {
     this.#stopTicks();
     this.#route.close();
     this.#limbo = [];
-    for (const request of [...this.#requests.values()]) {
+    for (const request of this.#requests.list()) {
       if (request.state === "done") continue;
       if (mayTakeEffect(request)) this.#fail(request, new OutcomeUnknownError("the client was closed"));
       else this.#fail(request, new UnavailableError("CLOSED", "the client was closed"));
@@ -377,7 +375,7 @@ export class ClientCore {
 
   #retry(): void {
     this.#retryTick = Number.POSITIVE_INFINITY;
-    const refused = [...this.#requests.values()].filter(({ state }) => state === "refused");
+    const refused = this.#requests.list(({ state }) => state === "refused");
     for (const request of refused) request.state = "queued";
     this.#dispatchAll(refused);
   }
@@ -386,8 +384,7 @@ export class ClientCore {
   #onLost(lost: Outlet, reason: string): void {
     const again: Request[] = [];
     const once: Request[] = [];
-    for (const request of this.#requests.values()) {
-      if (request.outlet !== lost) continue;
+    for (const request of this.#requests.list(({ outlet }) => outlet === lost)) {
       if (request.state === "sent") {
         request.refusal = reason;
         if (request.kind !== "read") request.maybe = true;
@@ -402,19 +399,19 @@ export class ClientCore {
   }
 
   #isWanted({ node }: Outlet): boolean {
-    const { atlas } = this.#route;
-    for (const { state, outlet, slot } of this.#requests.values()) {
-      if (state !== "sent" || outlet?.node !== node) continue;
-      if (atlas.leaderOf(this.#route.groupOf(slot))?.node === node) return true;
-    }
-    return false;
+    return this.#requests.some(
+      ({ state, outlet, slot }) =>
+        state === "sent" &&
+        outlet?.node === node &&
+        this.#route.atlas.leaderOf(this.#route.groupOf(slot))?.node === node,
+    );
   }
 
   #finish(request: Request): void {
     const held = this.#leave(request);
     request.state = "done";
     this.#bytes -= request.end - request.start;
-    this.#requests.delete(request.id);
+    this.#requests.remove(request);
     const chunk = request.chunk as Chunk;
     chunk.owner.release(chunk);
     request.chunk = null;
@@ -448,7 +445,7 @@ export class ClientCore {
   #expire(): void {
     const due: Request[] = [];
     this.#dueTick = Number.POSITIVE_INFINITY;
-    for (const request of this.#requests.values()) {
+    for (const request of this.#requests.list()) {
       if (request.deadlineTick <= this.#tick) due.push(request);
       else this.#dueTick = Math.min(this.#dueTick, request.deadlineTick);
     }

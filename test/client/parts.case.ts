@@ -5,7 +5,9 @@ import t from "tap";
 import { utf8, Writer } from "../../src/base/bytes.ts";
 import { parseAddress, parseAddresses, showAddress } from "../../src/client/address.ts";
 import { CommandError, ProtocolError } from "../../src/client/errors.ts";
+import { Pending } from "../../src/client/pending.ts";
 import { asBytes, asText, ReplyReader } from "../../src/client/replies.ts";
+import { Request } from "../../src/client/request.ts";
 import { putArgument, slotOfKey } from "../../src/client/text.ts";
 import { verdictOf } from "../../src/client/verdict.ts";
 import { CLIENT_VERSION } from "../../src/client/version.ts";
@@ -75,6 +77,48 @@ t.test("the window is a map of what is unanswered, and its oldest number is the 
     RUNS,
   );
   t.pass();
+});
+
+t.test("what is pending is found by its id, and one slow answer keeps no memory but its own", async (t) => {
+  const nobody = { onReply() {}, onError() {} };
+  fc.assert(
+    fc.property(fc.array(fc.nat(900), { maxLength: 1500 }), (choices) => {
+      const pending = new Pending();
+      const model: Request[] = [];
+      const gone: Request[] = [];
+      for (const choice of choices) {
+        if (choice % 2 === 0 || model.length === 0) {
+          const request = new Request("read", nobody, -1, 0);
+          pending.add(request);
+          if (request.id <= (model.at(-1)?.id ?? 0)) return false;
+          model.push(request);
+        } else {
+          const [request] = model.splice(choice % model.length, 1) as [Request];
+          pending.remove(request);
+          gone.push(request);
+        }
+        if (pending.size !== model.length) return false;
+      }
+      const listed = pending.list();
+      return (
+        listed.length === model.length &&
+        listed.every((request, i) => request === model[i] && pending.get(request.id) === request) &&
+        gone.every(({ id }) => pending.get(id) === null)
+      );
+    }),
+    { ...RUNS, numRuns: 100 },
+  );
+  const pending = new Pending();
+  const slow = new Request("read", nobody, -1, 0);
+  pending.add(slow);
+  let last = slow;
+  for (let i = 0; i < 100_000; i++) {
+    last = new Request("read", nobody, -1, 0);
+    pending.add(last);
+    pending.remove(last);
+  }
+  t.ok(last.id > 100_000 && last.id < 102_000, "its place is left out");
+  t.equal(pending.get(slow.id), slow);
 });
 
 type Value = undefined | string | number | bigint | Uint8Array | Value[];
