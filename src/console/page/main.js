@@ -107,6 +107,7 @@ function showEmpty(live) {
   byIdOf("empty").hidden = !isEmpty;
   byIdOf("ring-card").hidden = isEmpty;
   byIdOf("plan-card").hidden = isEmpty;
+  byIdOf("shards-card").hidden = isEmpty;
   if (!isEmpty) return;
   const { text, command } = nextStep(live);
   setText(byIdOf("empty-text"), text);

@@ -4,9 +4,9 @@ import { formatBytes, formatCount, formatDuration, formatMany, formatRanges } fr
 import { progressOf } from "./model.js";
 import { swatch } from "./tables.js";
 
-/** Rows of moves; those that run come first, then what waits, then the newest records. */
-const MOVES_SHOWN_MAX = 24;
-const RECORDS_SHOWN_MAX = 12;
+/** Rows of moves: first those that run, then what waits, then the newest records. All in all always the same number. */
+const OPEN_SHOWN_MAX = 8;
+const ROWS_SHOWN_MAX = 12;
 
 /** @typedef {import("./types.d.ts").Reshard} Reshard */
 /** @typedef {import("./types.d.ts").Move} Move */
@@ -30,9 +30,10 @@ const RECORDS_SHOWN_MAX = 12;
 function rowsOf({ moves, finished }, rates) {
   const open = [...moves.entries()].filter(([, { state }]) => state !== "done" && state !== "cancelled");
   open.sort(([i, a], [k, b]) => rankOf(a) - rankOf(b) || i - k);
-  const records = finished.slice(-RECORDS_SHOWN_MAX).reverse();
+  open.length = Math.min(open.length, OPEN_SHOWN_MAX);
+  const records = finished.slice(open.length - ROWS_SHOWN_MAX).reverse();
   return [
-    ...open.slice(0, MOVES_SHOWN_MAX).map(([i, move]) => openRow(i, move, rates)),
+    ...open.map(([i, move]) => openRow(i, move, rates)),
     ...records.map(({ epoch, from, to, slotCount, record }) => ({
       key: `done ${epoch}`,
       from,

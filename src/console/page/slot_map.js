@@ -1,4 +1,7 @@
-/** The map of all slots: 128 x 128 squares of whole pixels, row by row. A slot that moves shows both shards in turn. */
+/**
+ * The map of all slots: 128 x 128 squares of whole pixels, row by row. Neighbours of one shard are not parted, so runs of
+ * slots show as bars. A slot that moves shows both shards, cut across.
+ */
 import { rgbOf } from "./colors.js";
 import { styleColor } from "./dom.js";
 import { SLOT_COUNT } from "./slot.js";
@@ -48,11 +51,13 @@ function paint(pixels, size, scene) {
     const here = pixelOf(scene.ownerOf(slot));
     const move = scene.moveOf(slot);
     const there = move === undefined ? here : pixelOf(move.to);
+    const isParted =
+      scene.owners.owner[slot] !== scene.owners.owner[slot + 1] || move !== scene.moveOf(slot + 1);
     const left = (slot % SLOTS_IN_ROW) * size;
     const top = Math.floor(slot / SLOTS_IN_ROW) * size;
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
-        const isEdge = x >= size - line || y >= size - line;
+        const isEdge = y >= size - line || (x >= size - line && isParted);
         pixels[(top + y) * side + left + x] = isEdge ? edge : x + y < size - line ? here : there;
       }
     }

@@ -1,5 +1,10 @@
-/** A line of the last minutes, ending now; its scale begins at 0 and reaches a little beyond the highest value. */
+/**
+ * A line of the last minutes, ending now; its scale begins at 0 and reaches a little beyond the highest value. Until so
+ * much was heard it is of what was heard, but never of less than a minute.
+ */
 import { prepare, styleColor } from "./dom.js";
+
+const SPAN_MS_MIN = 60_000;
 
 /** @param {HTMLCanvasElement} canvas @param {import("./model.js").History} history @param {number} now */
 export function drawSpark(canvas, history, now) {
@@ -12,9 +17,10 @@ export function drawSpark(canvas, history, now) {
   const { samples, spanMs } = history;
   const first = samples[0];
   if (first === undefined) return;
+  const shownMs = Math.min(spanMs, Math.max(SPAN_MS_MIN, now - first.at));
   const top = Math.max(1, history.max) * 1.08;
   /** @param {number} at */
-  const x = (at) => width - 2 - (width * (now - at)) / spanMs;
+  const x = (at) => width - 2 - ((width - 4) * (now - at)) / shownMs;
   /** @param {number} value */
   const y = (value) => height - 2 - ((height - 4) * value) / top;
   draw.beginPath();
