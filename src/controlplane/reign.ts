@@ -15,7 +15,14 @@
 import { assert } from "../base/assert.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import type { ClusterMap } from "../wire/cluster_map.ts";
-import type { Fence, Heartbeat, HeartbeatReply, MapVersion, Order } from "../wire/control_plane.ts";
+import {
+  BEAT_MS_MAX,
+  type Fence,
+  type Heartbeat,
+  type HeartbeatReply,
+  type MapVersion,
+  type Order,
+} from "../wire/control_plane.ts";
 import { tellsNews } from "./beat_news.ts";
 import type { Body } from "./commands.ts";
 import { Liveness, type View } from "./liveness.ts";
@@ -38,6 +45,17 @@ export type ReignTools = {
   readonly h64: Hash64;
   readonly newGroup: () => number;
 };
+
+/** While something is brought about, each step of it waits for a heartbeat: these come sooner then. */
+const BEAT_MS_BUSY = 100;
+/** So that all nodes together beat no more than 500 times a second. */
+const BEAT_MS_EACH = 2;
+
+function beatMsOf({ nodes, shards, plan }: MetaState): number {
+  const isBusy = plan !== null || shards.size === 0 || [...shards.values()].some(({ formed }) => !formed);
+  if (!isBusy) return BEAT_MS_MAX;
+  return Math.min(BEAT_MS_MAX, Math.max(BEAT_MS_BUSY, BEAT_MS_EACH * nodes.size));
+}
 
 /** Orders for a node, and for which of its directories they were made. */
 type Kept = { readonly incarnation: string; readonly orders: readonly Order[] };
@@ -123,7 +141,7 @@ export class Reign {
       this.#reconcileSoon();
     }
     const orders = isKnown ? this.#take(beat) : [];
-    return { fence: this.fence, standing, version: state.version, orders };
+    return { fence: this.fence, standing, version: state.version, beatMs: beatMsOf(state), orders };
   }
 
   /** What was kept for the node; each order is given once, and made again if it shows no effect. */

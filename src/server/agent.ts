@@ -14,6 +14,7 @@ import { runTask } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
 import { type ClusterMap, mapProblem, mergeMaps } from "../wire/cluster_map.ts";
 import {
+  BEAT_MS_MAX,
   compareVersions,
   type Fence,
   type Heard,
@@ -25,10 +26,10 @@ import {
 } from "../wire/control_plane.ts";
 import type { ControlReply } from "../wire/control_request.ts";
 import { ControlLine } from "./control_line.ts";
+import { TICK_MS } from "./hosted.ts";
 import type { NodeAddress } from "./layout.ts";
 import { type KeptMap, saveMap } from "./map_file.ts";
 
-const BEAT_TICKS = 100;
 /** What changed is told this soon. */
 const NEWS_TICKS = 5;
 
@@ -57,6 +58,7 @@ export class Agent {
   #saving = false;
   #unsaved = false;
   #sinceBeat = 0;
+  #beatTicks = BEAT_MS_MAX / TICK_MS;
   #news = false;
   /** Why the last registration was refused: said once. */
   #refused = "";
@@ -101,7 +103,7 @@ export class Agent {
   tick(): void {
     this.#line.tick();
     this.#sinceBeat++;
-    if (this.#sinceBeat < (this.#news ? NEWS_TICKS : BEAT_TICKS)) return;
+    if (this.#sinceBeat < (this.#news ? NEWS_TICKS : this.#beatTicks)) return;
     this.#ask();
   }
 
@@ -159,7 +161,8 @@ export class Agent {
     });
   }
 
-  #onBeat({ standing, fence, version, orders }: HeartbeatReply): void {
+  #onBeat({ standing, fence, version, beatMs, orders }: HeartbeatReply): void {
+    this.#beatTicks = Math.ceil(beatMs / TICK_MS);
     if (standing === "unknown") {
       this.#registered = false;
       return this.#ask();

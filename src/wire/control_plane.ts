@@ -21,6 +21,8 @@ export const REPLICAS_MAX = 15;
 export const MOVE_SLOTS_MAX = 256;
 /** Orders in one reply; what does not fit comes with the next. */
 export const ORDERS_MAX = 256;
+/** The usual time between two heartbeats of a node. */
+export const BEAT_MS_MAX = 1000;
 /** Replicas on one node: a control message (control.ts) of 2 MiB has 128 bytes for each. */
 const GROUPS_MAX = 16_384;
 /** One move gives and one takes at a time; the rest are memories. */
@@ -202,6 +204,8 @@ export const heartbeatReply = record({
   /** "unknown": register first. "stale": this incarnation was replaced, or excluded. */
   standing: choice("known", "unknown", "stale"),
   version: mapVersion,
+  /** When to beat again at the latest: sooner than usual while orders are on their way. */
+  beatMs: integer(10, BEAT_MS_MAX),
   orders: list(order, ORDERS_MAX),
 });
 export type HeartbeatReply = ValueOf<typeof heartbeatReply>;

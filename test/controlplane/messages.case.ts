@@ -88,6 +88,7 @@ const REPLIES: readonly ControlReply[] = [
     reply: {
       fence: { restore: 1, term: 3 },
       standing: "known",
+      beatMs: 100,
       version: { restore: 1, index: 9 },
       orders: ORDERS,
     },
@@ -126,6 +127,7 @@ function samples(): Sample[] {
     const reply = {
       fence: { restore: 1, term: 3 },
       standing: "known" as const,
+      beatMs: 1000,
       version: NOTHING_HEARD.version,
       orders: [order],
     };
