@@ -29,6 +29,8 @@ import type { NodeHolding, Peers } from "./peers.ts";
 const LOOK_TICKS = 10;
 /** An order is repeated until it was obeyed. */
 const ORDER_LOOKS = 10;
+/** Three seconds from the first election on: orders come with heartbeats, one a second. */
+const YOUNG_LOOKS = 30;
 
 export type Orders = {
   /** The first that is possible is proposed: one may have to wait, for a learner to catch up. */
@@ -47,6 +49,8 @@ export type Situation = {
   readonly wishes: ReadonlyMap<string, string>;
   /** The nodes that are to have the votes, and no others; null: nobody said. */
   readonly wanted: readonly string[] | null;
+  /** The group has just begun: a founder that is not there may not have had its order yet. */
+  readonly isYoung: boolean;
   /** Whether a replica id may still be promised to a node as it is now. */
   standing(replica: ReplicaId, incarnation: string): Standing;
 };
@@ -121,10 +125,11 @@ export function holds(holding: NodeHolding, { replica }: Member): boolean {
 }
 
 /** Its node can be reached and does not hold it, and no new one is on its way there. */
-function isLost({ self, config, holdings }: Situation, voter: Member): boolean {
+function isLost({ self, config, holdings, isYoung }: Situation, voter: Member): boolean {
   const holding = holdings.get(voter.node);
   if (holding === undefined || voter.replica === self || holds(holding, voter)) return false;
   if (config.learners.some((learner) => learner.node === voter.node)) return false;
+  if (isYoung && holding.replica === 0) return false;
   return holding.replica < config.nextReplica; // else it was born by hand under an id of the future
 }
 
@@ -223,6 +228,7 @@ export class Replacement {
       holdings: this.#host.peers.holdings(group.group),
       wishes: this.#wishes,
       wanted: this.#wanted,
+      isYoung: config.version === 1 && this.#looks < YOUNG_LOOKS,
       standing: (replica, incarnation) => this.#standing(replica, incarnation),
     });
     orders.changes.some((change) => this.#propose(change));

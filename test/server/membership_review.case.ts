@@ -214,6 +214,7 @@ t.test("a learner whose node is gone for good, and for whom nobody waits, is rem
     config,
     wishes: new Map<string, string>(),
     wanted: null,
+    isYoung: false,
     standing: () => "sound" as const,
   };
   const holdings = new Map([

@@ -43,6 +43,7 @@ function situation(over: Partial<Situation>): Situation {
     holdings,
     wishes: new Map(),
     wanted: null,
+    isYoung: false,
     standing: () => "sound",
     ...over,
   };
@@ -98,6 +99,49 @@ t.test("E7: a replica that was removed and does not know is told; ids of the fut
   t.same(orders({ config, holdings }), [null, [], [{ node: "n3", replica: 3 }]]);
   holdings.set("n3", on(6));
   t.same(orders({ config, holdings }), [null, [], []]);
+  t.end();
+});
+
+t.test("a founder that is not there yet is waited for while its group is young", (t) => {
+  const holdings = holding(on(0));
+  t.same(orders({ holdings, isYoung: true }), [null, [], []]);
+  t.same(orders({ holdings }), [{ version: 5, addLearners: ["n3"] }, [], []]);
+  t.same(orders({ holdings: holding(on(9)), isYoung: true }), [null, [], []], "an id of the future");
+  t.end();
+});
+
+t.test("E2, E4: the voters that are wanted: all learners first, then one joint change", (t) => {
+  const holdings = new Map([...holding(on(3)), ["n4", on(0)] as const, ["n5", on(0)] as const]);
+  const wanted = ["n1", "n2", "n4", "n5"];
+  t.same(orders({ wanted, holdings }), [{ version: 5, addLearners: ["n4", "n5"] }, [], []]);
+  const learners = [
+    { replica: 4, node: "n4" },
+    { replica: 5, node: "n5" },
+  ];
+  const config = { ...THREE, version: 6, learners, nextReplica: 6 };
+  holdings.set("n4", on(4));
+  t.same(orders({ wanted, config, holdings }), [null, [{ node: "n5", replica: 5 }], []], "n5 is not there");
+  holdings.set("n5", on(5));
+  const change = { version: 6, promote: [4, 5], remove: [3] };
+  t.same(orders({ wanted, config, holdings }), [change, [], []]);
+  const away = new Map([...holdings].filter(([node]) => node !== "n4"));
+  t.same(orders({ wanted, config, holdings: away }), [null, [], []], "who is wanted is waited for");
+  t.same(
+    orders({ wanted: ["n1", "n2", "n3"], config, holdings }),
+    [{ version: 6, remove: [4] }, [], []],
+    "who is not wanted any more goes",
+  );
+  t.same(orders({ wanted: ["n1", "n2"], holdings: holding(on(3)) }), [
+    { version: 5, promote: [], remove: [3] },
+    [],
+    [],
+  ]);
+  t.same(orders({ wanted: ["n1", "n2", "n3"], holdings: holding(on(3)) }), [null, [], []], "as wished");
+  t.same(orders({ wanted: ["n1", "n2"], holdings: holding(on(0)) })[0], {
+    version: 5,
+    promote: [],
+    remove: [3],
+  });
   t.end();
 });
 
