@@ -87,8 +87,7 @@ export class CopySource implements ChangeWatch, SessionWatch {
   /** Adds rows to a chunk that was begun, until it has `bytesMax` bytes or nothing is left; at least one if there are. */
   fill(chunk: ChunkWriter, bytesMax: number): void {
     assert(!this.#stale, "a stale copy is not sent");
-    while (this.isWalking && (chunk.rows === 0 || chunk.length < bytesMax)) this.#walk(chunk, bytesMax);
-    if (this.isWalking) return;
+    while (this.isWalking) if (!this.#walk(chunk, bytesMax)) return;
     if (!this.#sessionsBegun) this.#beginSessions();
     this.#sendKeys(chunk, bytesMax);
     this.#sendSessions(chunk, bytesMax);
@@ -162,24 +161,23 @@ export class CopySource implements ChangeWatch, SessionWatch {
     return slot > at || (slot === at && hash >>> 0 >= this.#hash);
   }
 
-  #walk(chunk: ChunkWriter, bytesMax: number): void {
+  /** Sends a slice; false: the chunk is full. */
+  #walk(chunk: ChunkWriter, bytesMax: number): boolean {
     const { index, records } = this.#scene.keyspace;
     const slot = this.#order[this.#slotAt] as number;
     const refs = this.#refs;
     refs.clear();
     index.collect(slot, this.#hash, WALK_RECORDS, refs);
     let next = index.nextHash;
-    for (let i = 0; i < refs.length; i++) {
-      const isFull = chunk.rows > 0 && chunk.length + rowBytes(records, refs.at(i)) > bytesMax;
-      if (!isFull) {
-        this.#send(chunk, refs.at(i));
-        continue;
-      }
-      next = this.#stopAt(i, next);
-      break;
+    let isFull = false;
+    for (let i = 0; i < refs.length && !isFull; i++) {
+      isFull = chunk.rows > 0 && chunk.length + rowBytes(records, refs.at(i)) > bytesMax;
+      if (isFull) next = this.#stopAt(i, next);
+      else this.#send(chunk, refs.at(i));
     }
     this.#hash = Math.max(next, 0);
     if (next < 0) this.#slotAt++;
+    return !isFull;
   }
 
   /**

@@ -10,6 +10,18 @@ import { type Moves, recordsDigest } from "./moves.ts";
 import { SLOT } from "./slots.ts";
 import type { MoveView, SlotFate } from "./types.ts";
 
+/** Notes never change, so each is hashed once. */
+const hashes = new WeakMap<MoveNote, number>();
+
+function hashOf(note: MoveNote): number {
+  let hash = hashes.get(note);
+  if (hash === undefined) {
+    hash = crc32(encodeMoveNotes([note]));
+    hashes.set(note, hash);
+  }
+  return hash;
+}
+
 export function fateOf(slot: number, { slots }: Keyspace, moves: Moves): SlotFate {
   const epoch = slots.epoch(slot);
   const note = slots.state(slot) === SLOT.absent ? moves.closed.get(epoch) : undefined;
@@ -43,7 +55,7 @@ export function ownershipHash(shard: string, { slots }: Keyspace, moves: Moves):
     mix(slots.epoch(slot));
     mix(Math.floor(slots.epoch(slot) / 2 ** 32));
   }
-  for (const note of moves.notes()) mix(crc32(encodeMoveNotes([note])));
+  for (const note of moves.notes()) mix(hashOf(note));
   mix(moves.floor);
   mix(moves.staged.hashA);
   mix(moves.staged.hashB);

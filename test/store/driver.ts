@@ -94,7 +94,11 @@ export class Driver {
   }
 
   applyEntry(kind: number, body: Uint8Array): void {
-    this.store.apply(++this.index, 1, entry(kind, this.timeMs, body), {
+    this.applyRaw(entry(kind, this.timeMs, body));
+  }
+
+  applyRaw(bytes: Uint8Array): void {
+    this.store.apply(++this.index, 1, bytes, {
       begin: () => DISCARD,
       end: () => {},
       notServed: () => {},

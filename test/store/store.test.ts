@@ -3,6 +3,7 @@ import "./golden.case.ts";
 import "./hazard.case.ts";
 import "./memory.case.ts";
 import "./model.case.ts";
+import "./moves.case.ts";
 import "./owned.case.ts";
 import "./sessions.case.ts";
 import "./snapshot.case.ts";
