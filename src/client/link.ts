@@ -3,8 +3,9 @@
  *
  *     dialling -> greeting -> up -> down           `down` is final; a new attempt is a new Link
  *
- * A link that is to ask for the map does so together with its hello, and is up when both are answered. A server that
- * knows no maps closes the connection over it, or says nothing: `knowsNoMap`.
+ * A link that is to ask for the map does so together with its hello, and is up when both are answered, or when whoever
+ * waits goes on without. A server without a map answers when it has one; a server that knows no maps closes the
+ * connection over the question: `knowsNoMap`.
  *
  * Errors: a malformed frame, or one that a server never sends, ends the connection; `onDown` says why.
  */
@@ -62,8 +63,6 @@ export class Link implements ConnectionEvents {
   /** The map was asked for, at least once. */
   mapAsked: boolean;
   #mapTold = false;
-  /** It is not up because the map is not told. */
-  #mapAwaited = false;
 
   constructor(address: Address, host: LinkHost, asksMap: boolean) {
     this.address = address;
@@ -93,8 +92,12 @@ export class Link implements ConnectionEvents {
 
   /** It greeted, and ended because the map was asked for. */
   get knowsNoMap(): boolean {
-    if (!this.mapAsked || this.#mapTold || this.hello === null) return false;
-    return this.#mapAwaited || this.#lastWords.includes("opcode");
+    return this.mapAsked && !this.#mapTold && this.hello !== null && this.#lastWords.includes("opcode");
+  }
+
+  /** The map may come later. */
+  goOnWithoutMap(): void {
+    if (this.hello !== null) this.#greetedBy(true);
   }
 
   ping(): void {
@@ -180,7 +183,6 @@ export class Link implements ConnectionEvents {
   }
 
   #greetedBy(all: boolean): void {
-    this.#mapAwaited = !all;
     if (all && this.state === "greeting") this.state = "up";
     if (this.state === "up") this.#host.onHello(this);
   }

@@ -26,6 +26,8 @@ const PAUSE_MS_MIN = 25;
 const PAUSE_MS_MAX = 500;
 /** A node that has not answered the hello by then is given up. */
 const GREETING_MS_MAX = 1000;
+/** How long the first link waits for the map; it may come later. */
+const MAP_MS_MAX = 200;
 /** Awaiting answers and hearing nothing for so long: ask whether anybody is there; ask somebody else; cut. */
 const PING_MS = 250;
 const PROBE_MS = 500;
@@ -198,8 +200,10 @@ export class Route {
   tick(): void {
     const nowMs = this.#host.clock.monotonicMs();
     for (const outlet of [...this.#outlets]) {
+      const { link } = outlet;
       if (outlet.isUp) this.#watch(outlet, nowMs);
-      else if (nowMs - outlet.link.dialledMs > GREETING_MS_MAX) outlet.link.drop("no answer to the hello");
+      else if (link.hello !== null && nowMs - link.helloMs > MAP_MS_MAX) link.goOnWithoutMap();
+      else if (nowMs - link.dialledMs > GREETING_MS_MAX) link.drop("no answer to the hello");
     }
     if (this.#outlets.length === 0 && nowMs >= this.#redialMs) this.#dialAny();
     if (this.#home === null) return;

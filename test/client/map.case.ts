@@ -369,6 +369,26 @@ for (const maps of ["refuse", "ignore"] as const) {
   });
 }
 
+t.test("a node that gets its map later tells it then, and is followed", async (t) => {
+  const at = new Town(4, 3, 2, { maps: "ignore" });
+  const ends = new Ends();
+  let core: ClientCore | null = null;
+  at.client((made) => {
+    core = made;
+  });
+  at.run(1000);
+  for (const door of at.doors) door.tell(at.map());
+  at.run(10);
+  for (let i = 0; i < 2; i++) {
+    for (const key of [A, B]) append(core as unknown as ClientCore, key, "x", ends.caller(key));
+    at.run(100);
+  }
+  t.same(
+    at.arrivals.slice(-2).map(({ node }) => node),
+    at.arrivals.slice(-2).map(({ slot }) => bornIn(slot, 2)),
+  );
+});
+
 t.test("J1: a map that makes no sense ends the link, and nothing else", async (t) => {
   const { town: at, ends, core } = town();
   const good = at.told[0] as ClusterMap;
