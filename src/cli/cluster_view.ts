@@ -100,7 +100,7 @@ export function merge(reports: Reports, map: ClusterMap | null = null): ClusterV
   const nodes = reports.map(({ id, addr, http, report }) => ({
     id,
     addr,
-    http,
+    http: report?.http ?? http ?? httpOf(map, id),
     pid: report?.pid ?? null,
     alive: report !== null,
     waits: report?.waits ?? null,
@@ -111,6 +111,10 @@ export function merge(reports: Reports, map: ClusterMap | null = null): ClusterV
   const ids = [...new Set([...mapped, ...told.map(({ id }) => id)])].sort(byNumber);
   const shards = ids.map((id) => mergeShard(id, alive) ?? untold(id, map));
   return { epoch: highestEpoch(map), nodes, shards, map };
+}
+
+function httpOf(map: ClusterMap | null, node: string): string | null {
+  return map?.nodes.find(({ id }) => id === node)?.http || null;
 }
 
 /** A shard that is over may have replicas left here and there, which serve nothing. */
@@ -197,9 +201,12 @@ export type Health = "healthy" | "degraded" | "unavailable";
 
 /** Unavailable: some keys cannot be written. Degraded: all can, but fewer failures can be survived. */
 export function healthOf({ nodes, shards }: ClusterView): Health {
-  if (shards.length === 0 || shards.some(({ leader }) => leader === null)) return "unavailable";
+  // A shard that is being made has no slots yet.
+  const serving = shards.filter(({ slots }) => slots > 0);
+  if (serving.length === 0 || serving.some(({ leader }) => leader === null)) return "unavailable";
+  const isLed = shards.every(({ leader }) => leader !== null);
   const isWhole = shards.every(({ replicas }) => replicas.every(({ role }) => role !== "missing"));
-  return isWhole && nodes.every(({ alive }) => alive) ? "healthy" : "degraded";
+  return isLed && isWhole && nodes.every(({ alive }) => alive) ? "healthy" : "degraded";
 }
 
 /** The largest known lag of the replicas on living nodes; null if none is known. */

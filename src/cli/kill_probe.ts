@@ -6,7 +6,8 @@
  *     write write write  KILL  . . . . . . .  write write write  | read all back | delete the probes
  *                    last ack  <-- gap -->  first ack
  *
- * The probes are keys of their own with a time to live, so an interrupted measurement leaves nothing for long.
+ * The probes lie in a slot of the shard whose leader dies: other shards' writes go on, and would hide the gap.
+ * They are keys of their own with a time to live, so an interrupted measurement leaves nothing for long.
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
@@ -38,9 +39,15 @@ export type KillReport = {
 
 type Tally = { acknowledged: number[]; ackTimes: number[]; refused: number; unknown: number };
 
-export async function killAndMeasure(victimPid: number, through: Address): Promise<KillReport> {
+/** `tag`: what the probes' slot is chosen by; null: they lie in any slots. */
+export async function killAndMeasure(
+  victimPid: number,
+  through: Address,
+  tag: string | null,
+): Promise<KillReport> {
   const connection = await RespConnection.open(through);
-  const prefix = `nucleus:kill:${randomBytes(4).toString("hex")}:`;
+  const where = tag === null ? "" : `{${tag}}:`;
+  const prefix = `nucleus:kill:${where}${randomBytes(4).toString("hex")}:`;
   const tally: Tally = { acknowledged: [], ackTimes: [], refused: 0, unknown: 0 };
   try {
     const startMs = performance.now();

@@ -17,8 +17,8 @@ export function commandOf(pid: number): string[] | null {
   }
 }
 
-/** True if `pid` is, for all that can be seen, the process of node `id`. */
-export function isNodeProcess(pid: number, id: string): boolean {
+/** True if `pid` is, for all that can be seen, the process of node (or control process) `id`. */
+export function isOwnProcess(pid: number, id: string, kind: "node" | "control" = "node"): boolean {
   try {
     process.kill(pid, 0);
   } catch {
@@ -27,15 +27,20 @@ export function isNodeProcess(pid: number, id: string): boolean {
   const command = commandOf(pid);
   if (command === null) return !process.platform.startsWith("linux");
   const at = command.indexOf("--id");
-  return command.includes("node") && (at >= 0 ? command[at + 1] === id : command.includes(`--id=${id}`));
+  return command.includes(kind) && (at >= 0 ? command[at + 1] === id : command.includes(`--id=${id}`));
 }
 
-/** Options that a node is given by `up` alone, or at its birth alone. */
+/** Options that a process is given by `up` alone, or at its birth alone. */
 const NOT_FOR_RESTART = ["--init", "--parent-pipe"];
+/** The same, with a value. */
+const PAIRS_NOT_FOR_RESTART = ["--cluster", "--cluster-id"];
 
-/** The command that starts a dead node again, from the one that had started it. */
+/** The command that starts a dead process again, from the one that had started it. */
 export function restartCommand(command: readonly string[]): string[] {
-  return command.filter((word) => !NOT_FOR_RESTART.includes(word));
+  return command.filter((word, i) => {
+    const isValue = PAIRS_NOT_FOR_RESTART.includes(command[i - 1] ?? "");
+    return !isValue && !PAIRS_NOT_FOR_RESTART.includes(word) && !NOT_FOR_RESTART.includes(word);
+  });
 }
 
 /** The process that listens on a TCP port of this machine; null if nobody does or it cannot be seen. */
@@ -72,13 +77,14 @@ function listeningInodes(path: string, port: number): string[] {
   }
 }
 
-/** "redis-server", or "nucleus node n1" for one of ours. */
+/** "redis-server", or "nucleus node n1", "nucleus control c1" for ours. */
 function nameOf(pid: number): string {
   const command = commandOf(pid);
   if (command === null) return "unknown";
   const at = command.indexOf("--id");
   const name = basename(command[0] ?? "").split(" ")[0] ?? "";
-  return at > 0 && command.includes("node") ? `nucleus node ${command[at + 1]}` : name;
+  const verb = ["node", "control"].find((word) => command.includes(word));
+  return at > 0 && verb !== undefined ? `nucleus ${verb} ${command[at + 1]}` : name;
 }
 
 function listDirectory(path: string): string[] {

@@ -107,9 +107,9 @@ export function sentence(text: string): string {
   return full.charAt(0).toUpperCase() + full.slice(1);
 }
 
-/** "1 node", "3 nodes", "1,234 keys". */
+/** "1 node", "3 nodes", "1,234 keys", "2 processes". */
 export function counted(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
+  return `${formatCount(count)} ${noun}${count === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
 }
 
 /** "n1", "n1 and n2", "n1, n2 and n3". */

@@ -29,8 +29,12 @@ export async function runColon(
       if (words.length !== 1) throw new Error("Say which key, for example: :explain hello");
       return explainText(words[0] as Uint8Array, await session.view());
     case ":kill":
-      if (words.length !== 1) throw new Error("Say whom, for example: :kill leader, or :kill n2");
-      return kill(fromUtf8(words[0] as Uint8Array), context);
+      if (words.length < 1 || words.length > 2)
+        throw new Error("Say whom, for example: :kill leader, :kill leader s2, or :kill n2");
+      return kill(
+        words.map((word) => fromUtf8(word)),
+        context,
+      );
     case ":start":
       if (words.length !== 1) throw new Error("Say which node, for example: :start n2");
       return start(fromUtf8(words[0] as Uint8Array), context);
@@ -110,7 +114,7 @@ function hashedPart(key: Uint8Array): Uint8Array {
 /** What may follow a command of this shell, for completion. */
 export function colonArguments(name: string, view: ClusterView | null): readonly string[] {
   const nodes = view?.nodes.map(({ id }) => id) ?? [];
-  if (name === ":kill") return ["leader", ...nodes];
+  if (name === ":kill") return ["leader", ...nodes, ...(view?.shards.map(({ id }) => id) ?? [])];
   if (name === ":start") return nodes;
   if (name === ":help") return [...colonNames(), ...COMMANDS.map((command) => command.name)];
   return [];

@@ -18,7 +18,7 @@ export const COLON_COMMANDS: readonly ColonCommand[] = [
   { name: ":explain", usage: "key", summary: "Where a key lives, and what a read and a write of it take" },
   {
     name: ":kill",
-    usage: "leader | node",
+    usage: "leader [shard] | node",
     summary: "Kill a node's process while writing; measure the gap, check that nothing is lost",
   },
   { name: ":start", usage: "node", summary: "Start a dead node again (in the shell of `up --repl`)" },

@@ -1,11 +1,13 @@
 /** `:kill` and `:start`: a node's process ends, or begins again, while the person watches. */
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
+import { utf8 } from "../base/bytes.ts";
 import { formatDuration } from "../base/units.ts";
+import { slotOf } from "../ring/slot.ts";
 import { readAddress } from "./address.ts";
-import type { ClusterView, NodeView } from "./cluster_view.ts";
+import { type ClusterView, type NodeView, placeOfSlot } from "./cluster_view.ts";
 import { type KillReport, killAndMeasure } from "./kill_probe.ts";
-import { commandOf, isNodeProcess, restartCommand } from "./local_process.ts";
+import { commandOf, isOwnProcess, restartCommand } from "./local_process.ts";
 import { counted, listed, type Paint, shellCommand } from "./output.ts";
 import type { Session } from "./repl_session.ts";
 
@@ -29,9 +31,10 @@ export type ColonContext = {
   readonly local: LocalCluster | null;
 };
 
-export async function kill(whom: string, context: ColonContext): Promise<string> {
+/** `words`: a node; or "leader", and of which shard. */
+export async function kill(words: readonly string[], context: ColonContext): Promise<string> {
   const view = await context.session.view();
-  const victim = findVictim(whom, view);
+  const victim = findVictim(words, view);
   const through = view.nodes.find(({ id, alive }) => alive && id !== victim.id);
   const address = through === undefined ? null : readAddress(through.addr);
   if (through === undefined || address === null) {
@@ -45,9 +48,10 @@ export async function kill(whom: string, context: ColonContext): Promise<string>
     `Killing ${victim.id} (pid ${pid}, ${role}) with SIGKILL, while writing through ${through.id} ..`,
   );
   context.local?.onKill(victim.id);
-  const report = await killAndMeasure(pid, address);
+  const shard = words[0] === "leader" ? (words[1] ?? shards[0]) : shards[0];
+  const report = await killAndMeasure(pid, address, shard === undefined ? null : tagOf(shard, view));
   await context.session.connect();
-  const after = await context.session.view();
+  const after = await settled(context.session, shards);
   return [...reportLines(report, view, after, context.paint), restart].join("\n");
 }
 
@@ -71,9 +75,38 @@ export async function start(id: string, { session, local }: ColonContext): Promi
   throw new Error(`${id} was started but does not answer yet: see :nodes`);
 }
 
-function findVictim(whom: string, view: ClusterView): NodeView {
+/** The shards that lost their leader elect new ones at the same time, but not in the same moment. */
+const SETTLE_MS_MAX = 3000;
+
+async function settled(session: Session, shards: readonly string[]): Promise<ClusterView> {
+  const endMs = performance.now() + SETTLE_MS_MAX;
+  for (;;) {
+    const view = await session.view();
+    const isLed = view.shards.every(({ id, leader }) => leader !== null || !shards.includes(id));
+    if (isLed || performance.now() > endMs) return view;
+    await sleep(50);
+  }
+}
+
+/** Enough to find a slot of a shard that serves one slot of a thousand. */
+const TAGS_MAX = 20_000;
+
+/** A hash tag whose slot the shard serves; null if nobody knows which those are. */
+export function tagOf(shard: string, view: ClusterView): string | null {
+  if (view.map === null) return null;
+  for (let i = 0; i < TAGS_MAX; i++) {
+    const bytes = utf8(`p${i}`);
+    if (placeOfSlot(view, slotOf(bytes, 0, bytes.length))?.shard.id === shard) return `p${i}`;
+  }
+  return null;
+}
+
+function findVictim([whom = "", shard]: readonly string[], view: ClusterView): NodeView {
   const ids = listed(view.nodes.map(({ id }) => id));
-  const id = whom === "leader" ? view.shards[0]?.leader : whom;
+  if (shard !== undefined && (whom !== "leader" || view.shards.every(({ id }) => id !== shard)))
+    throw new Error(`There is no shard ${shard}: see :shards`);
+  const led = view.shards.find(({ id, leader }) => (shard === undefined ? leader !== null : id === shard));
+  const id = whom === "leader" ? led?.leader : whom;
   if (id === null || id === undefined) throw new Error("There is no leader to kill: see :shards");
   const node = view.nodes.find((other) => other.id === id);
   if (node === undefined)
@@ -82,7 +115,7 @@ function findVictim(whom: string, view: ClusterView): NodeView {
     throw new Error(`${id} does not run, as far as can be seen: see :nodes`);
   const host = readAddress(node.addr)?.host ?? "";
   const here = host === "localhost" || host === "::1" || host.startsWith("127.");
-  if (!here || !isNodeProcess(node.pid, node.id)) {
+  if (!here || !isOwnProcess(node.pid, node.id)) {
     throw new Error(
       `${id} is not a process of this machine, or not one of yours: it can only be killed there.`,
     );
@@ -113,17 +146,26 @@ function reportLines(report: KillReport, before: ClusterView, after: ClusterView
       `write gap     ${paint("bold", formatDuration(gapMs))}  (last acknowledgement before it to first after)`,
     );
   }
-  for (const { id, leader, term } of after.shards) {
-    const former = before.shards.find((shard) => shard.id === id)?.leader;
-    if (leader !== null && leader !== former) lines.push(`new leader    ${leader} leads ${id}, term ${term}`);
-    if (leader !== null && leader === former)
-      lines.push(`leader        still ${leader}: nobody had to be elected`);
-  }
+  lines.push(...leaderLines(before, after));
   lines.push(`acknowledged  ${acknowledged} writes; ${lostText(lost, paint)}`);
   if (refused > 0) lines.push(`refused       ${counted(refused, "write")}, not carried out`);
   if (unknown > 0)
     lines.push(`unknown       ${counted(unknown, "write")} without an answer that says how it ended`);
   return lines;
+}
+
+function leaderLines(before: ClusterView, after: ClusterView): string[] {
+  const lines: string[] = [];
+  for (const { id, leader, term } of after.shards) {
+    const former = before.shards.find((shard) => shard.id === id)?.leader;
+    if (leader === null) lines.push(`no leader     ${id} has none`);
+    else if (leader !== former) lines.push(`new leader    ${leader} leads ${id}, term ${term}`);
+  }
+  if (lines.length > 0) return lines;
+  const [only, other] = after.shards;
+  const still =
+    only === undefined || other !== undefined ? "every shard has its own" : `still ${only.leader}`;
+  return [`leader        ${still}: nobody had to be elected`];
 }
 
 function lostText(lost: number | null, paint: Paint): string {

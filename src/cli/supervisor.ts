@@ -1,15 +1,14 @@
 /**
- * The children of `up`: starts a node's process, notices its death, starts it again if told to, stops them all.
+ * The children of `up`: starts a process of the cluster, notices its death, starts it again if told to, stops them all.
  *
- * A child is in a process group of its own, so that Ctrl-C reaches `up` alone, which then stops the nodes cleanly.
- * Its stdin is a pipe that nobody writes to: if `up` is killed, the pipe ends, and so do the nodes (--parent-pipe).
+ * A child is in a process group of its own, so that Ctrl-C reaches `up` alone, which then stops them cleanly.
+ * Its stdin is a pipe that nobody writes to: if `up` is killed, the pipe ends, and so do they (--parent-pipe).
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { performance } from "node:perf_hooks";
-import type { NodeAddress } from "../server/layout.ts";
-import { showAddress } from "./address.ts";
-import { type ClusterTree, httpOf, isUnborn, logPath, nodeDir } from "./cluster_dir.ts";
+import { type ClusterTree, logPath, type Member, memberDir } from "./cluster_dir.ts";
+import { argumentsAtStart, argumentsOf } from "./member_arguments.ts";
 import { shellCommand } from "./output.ts";
 import { ownCommand } from "./own_command.ts";
 
@@ -21,7 +20,7 @@ const INFANT_DEATHS_MAX = 5;
 const LOG_TAIL_BYTES = 8192;
 
 export type Death = {
-  readonly node: NodeAddress;
+  readonly member: Member;
   readonly pid: number;
   /** "was killed by SIGKILL", "ended with exit code 1". */
   readonly how: string;
@@ -31,7 +30,7 @@ export type Death = {
 };
 
 type Child = {
-  readonly node: NodeAddress;
+  readonly member: Member;
   process: ChildProcess | null;
   startedMs: number;
   logStart: number;
@@ -50,8 +49,8 @@ export class Supervisor {
     this.#tree = tree;
     this.#respawn = respawn;
     this.#onDeath = onDeath;
-    this.#children = tree.layout.nodes.map((node) => ({
-      node,
+    this.#children = tree.members.map((member) => ({
+      member,
       process: null,
       startedMs: 0,
       logStart: 0,
@@ -61,23 +60,24 @@ export class Supervisor {
   }
 
   /** Children that run now. */
-  get running(): number {
-    return this.#children.filter((child) => child.process !== null).length;
+  get running(): readonly Member[] {
+    return this.#children.filter((child) => child.process !== null).map(({ member }) => member);
   }
 
   /** Children that run or will be started again. */
-  get expected(): number {
-    return this.#children.filter((child) => child.process !== null || child.respawnTimer !== undefined)
-      .length;
+  get expected(): readonly Member[] {
+    return this.#children
+      .filter((child) => child.process !== null || child.respawnTimer !== undefined)
+      .map(({ member }) => member);
   }
 
   startAll(): void {
     for (const child of this.#children) this.#start(child);
   }
 
-  /** Starts a dead node. False: it runs, or there is no such node. */
+  /** Starts a dead one. False: it runs, or there is none of that name. */
   start(id: string): boolean {
-    const child = this.#children.find(({ node }) => node.id === id);
+    const child = this.#children.find(({ member }) => member.id === id);
     if (child === undefined || child.process !== null || this.#stopping) return false;
     clearTimeout(child.respawnTimer);
     child.respawnTimer = undefined;
@@ -87,13 +87,15 @@ export class Supervisor {
   }
 
   pidOf(id: string): number | null {
-    return this.#children.find(({ node }) => node.id === id)?.process?.pid ?? null;
+    return this.#children.find(({ member }) => member.id === id)?.process?.pid ?? null;
   }
 
   /** To be typed into another terminal, or the same one after `up` has ended. */
   restartText(id: string): string {
-    const child = this.#children.find(({ node }) => node.id === id);
-    return child === undefined ? "" : shellCommand([...ownCommand(), ...this.#arguments(child.node)]);
+    const child = this.#children.find(({ member }) => member.id === id);
+    return child === undefined
+      ? ""
+      : shellCommand([...ownCommand(), ...argumentsOf(this.#tree, child.member)]);
   }
 
   /** Asks all children to end and waits until they have. */
@@ -115,22 +117,15 @@ export class Supervisor {
     for (const { process } of this.#children) process?.kill("SIGKILL");
   }
 
-  #arguments(node: NodeAddress): string[] {
-    const { layoutPath } = this.#tree;
-    const dir = nodeDir(this.#tree, node);
-    const where = ["--listen", showAddress(node), "--http", httpOf(node), "--dir", dir];
-    return ["node", "--id", node.id, ...where, "--layout", layoutPath];
-  }
-
   #start(child: Child): void {
-    const { node } = child;
-    fs.mkdirSync(nodeDir(this.#tree, node), { recursive: true, mode: 0o700 });
-    const log = fs.openSync(logPath(this.#tree, node), "a", 0o600);
+    const { member } = child;
+    fs.mkdirSync(memberDir(this.#tree, member), { recursive: true, mode: 0o700 });
+    const log = fs.openSync(logPath(this.#tree, member), "a", 0o600);
     const [program, ...leading] = ownCommand();
-    const init = isUnborn(this.#tree, node) ? ["--init"] : [];
+    const words = [...leading, ...argumentsAtStart(this.#tree, member), "--parent-pipe"];
     child.logStart = fs.fstatSync(log).size;
     child.startedMs = performance.now();
-    const process = spawn(program, [...leading, ...this.#arguments(node), ...init, "--parent-pipe"], {
+    const process = spawn(program, words, {
       stdio: ["pipe", log, log],
       detached: true,
     });
@@ -156,12 +151,12 @@ export class Supervisor {
         this.#start(child);
       }, RESPAWN_MS);
     }
-    this.#onDeath({ node: child.node, pid, how, why: this.#lastError(child), respawns });
+    this.#onDeath({ member: child.member, pid, how, why: this.#lastError(child), respawns });
   }
 
-  #lastError({ node, logStart }: Child): string {
+  #lastError({ member, logStart }: Child): string {
     try {
-      return lastErrorOf(readTail(logPath(this.#tree, node), logStart));
+      return lastErrorOf(readTail(logPath(this.#tree, member), logStart));
     } catch {
       return "";
     }

@@ -6,16 +6,15 @@ import { createServer } from "node:net";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf } from "../base/errors.ts";
-import type { NodeAddress } from "../server/layout.ts";
 import { readAddress } from "./address.ts";
-import { type ClusterTree, httpOf, makeTree, nodeDir, unusable } from "./cluster_dir.ts";
+import { type ClusterTree, type Member, makeTree, memberDir, nodesOf, unusable } from "./cluster_dir.ts";
 import { EXIT } from "./exit_codes.ts";
-import { isNodeProcess, listenerOf } from "./local_process.ts";
+import { isOwnProcess, listenerOf } from "./local_process.ts";
 import { CliError, listed } from "./output.ts";
 import { ownCommandText, shortPath } from "./own_command.ts";
 import { isAlive, readPid, takePidFile } from "./pid_file.ts";
 
-/** Nodes whose `up` was killed end by themselves; this is how long they get. */
+/** Processes whose `up` was killed end by themselves; this is how long they get. */
 const ORPHANS_MS_MAX = 5000;
 const POLL_MS = 50;
 
@@ -24,21 +23,21 @@ export async function claim(tree: ClusterTree): Promise<void> {
   const watcher = readPid(tree.dir);
   if (watcher !== null && watcher !== process.pid && isAlive(watcher)) throw runsAlready(tree, watcher);
   const deadlineMs = performance.now() + ORPHANS_MS_MAX;
-  let left = livingNodes(tree);
+  let left = livingMembers(tree);
   if (left.length > 0)
     console.error(`Waiting for ${listed(left.map(({ id }) => id))} of an earlier run to end ..`);
   while (left.length > 0 && performance.now() < deadlineMs) {
     await sleep(POLL_MS);
-    left = livingNodes(tree);
+    left = livingMembers(tree);
   }
-  if (left.length > 0) throw nodesRunAlready(tree, left);
-  for (const node of tree.layout.nodes) {
-    await checkPort(tree, node);
-    const http = readAddress(httpOf(node));
-    if (http !== null) await checkPort(tree, { id: node.id, ...http });
+  if (left.length > 0) throw membersRunAlready(tree, left);
+  for (const member of tree.members) {
+    await checkPort(tree, member);
+    const http = member.http === null ? null : readAddress(member.http);
+    if (http !== null) await checkPort(tree, { id: member.id, ...http });
   }
   try {
-    if (tree.isNew) makeTree(tree);
+    if (tree.isNew || tree.isGrown) makeTree(tree);
     takePidFile(tree.dir);
   } catch (error) {
     throw unusable(tree.dir, error);
@@ -47,10 +46,10 @@ export async function claim(tree: ClusterTree): Promise<void> {
 
 type Living = { readonly id: string; readonly pid: number };
 
-function livingNodes(tree: ClusterTree): Living[] {
-  return tree.layout.nodes.flatMap((node) => {
-    const pid = readPid(nodeDir(tree, node));
-    return pid !== null && isNodeProcess(pid, node.id) ? [{ id: node.id, pid }] : [];
+function livingMembers(tree: ClusterTree): Living[] {
+  return tree.members.flatMap((member) => {
+    const pid = readPid(memberDir(tree, member));
+    return pid !== null && isOwnProcess(pid, member.id, member.kind) ? [{ id: member.id, pid }] : [];
   });
 }
 
@@ -63,7 +62,7 @@ function runsAlready(tree: ClusterTree, pid: number): CliError {
   );
 }
 
-function nodesRunAlready(tree: ClusterTree, living: readonly Living[]): CliError {
+function membersRunAlready(tree: ClusterTree, living: readonly Living[]): CliError {
   const names = listed(living.map(({ id, pid }) => `${id} (pid ${pid})`));
   return new CliError(
     EXIT.conflict,
@@ -74,20 +73,22 @@ function nodesRunAlready(tree: ClusterTree, living: readonly Living[]): CliError
 }
 
 function reachText(tree: ClusterTree): string {
-  const port = tree.layout.nodes[0]?.port ?? 0;
+  const port = nodesOf(tree)[0]?.port ?? 0;
   return `Talk to it with: ${ownCommandText()} repl -p ${port}`;
 }
 
+type Place = Pick<Member, "id" | "host" | "port">;
+
 /** Listening there for a moment is the one sure test. */
-function checkPort(tree: ClusterTree, node: NodeAddress): Promise<void> {
+function checkPort(tree: ClusterTree, place: Place): Promise<void> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", (error) => reject(portError(tree, node, error)));
-    server.listen(node.port, node.host, () => server.close(() => resolve()));
+    server.once("error", (error) => reject(portError(tree, place, error)));
+    server.listen(place.port, place.host, () => server.close(() => resolve()));
   });
 }
 
-function portError(tree: ClusterTree, { id, host, port }: NodeAddress, error: Error): CliError {
+function portError(tree: ClusterTree, { id, host, port }: Place, error: Error): CliError {
   const next = tree.isNew
     ? "Stop it, or choose other ports with --base-port."
     : "Stop it: the ports of a cluster are fixed when it is made. For another cluster give another --dir and --base-port.";

@@ -1,10 +1,16 @@
-/** One run of `up`: claims the directory, starts the nodes, waits for leaders, talks, and stops everything. */
+/** One run of `up`: claims the directory, starts the processes, waits for leaders, talks, and stops everything. */
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { NodeAddress } from "../server/layout.ts";
-import { showAddress } from "./address.ts";
-import { type ClusterTree, endBirth, logPath } from "./cluster_dir.ts";
-import { askNode, type ClusterView, merge, type Reports } from "./cluster_view.ts";
+import {
+  type ClusterTree,
+  controlsOf,
+  endBirth,
+  hasStarted,
+  isInBirth,
+  logPath,
+  type Member,
+  nodesOf,
+} from "./cluster_dir.ts";
 import { EXIT } from "./exit_codes.ts";
 import { CliError, counted, listed, type Paint, paintFor, shellWord } from "./output.ts";
 import { ownCommandText, shortPath } from "./own_command.ts";
@@ -17,6 +23,7 @@ import type { LineTerminal } from "./repl_terminal.ts";
 import { type Death, Supervisor } from "./supervisor.ts";
 import { claim } from "./up_claim.ts";
 import { firstScreen, jsonLine } from "./up_screen.ts";
+import { type LocalView, look, readinessOf } from "./up_watch.ts";
 import { waitsText } from "./view_text.ts";
 
 export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; readonly json: boolean };
@@ -59,34 +66,36 @@ export class LocalRun {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#onSignal());
     try {
       this.#supervisor.startAll();
-      const view = await this.#untilReady();
-      if (view !== null) await this.#serve(view);
+      const local = await this.#untilReady();
+      if (local !== null) await this.#serve(local);
     } finally {
       await this.#stop();
     }
   }
 
   /** Null: a stop was asked for meanwhile. */
-  async #untilReady(): Promise<ClusterView | null> {
+  async #untilReady(): Promise<LocalView | null> {
     const startMs = performance.now();
     let ledSinceMs: number | null = null;
-    let told = false;
+    let told = "";
     while (!this.#stopping) {
-      const view = merge(await this.#askAll());
+      const local = await look(this.#tree);
+      const { view } = local;
       const nowMs = performance.now();
-      const led = view.shards.length > 0 && view.shards.every(({ leader }) => leader !== null);
-      ledSinceMs = led ? (ledSinceMs ?? nowMs) : null;
-      this.#noticeBirth(view);
-      const answered = view.nodes.filter(({ alive }) => alive).length;
-      const complete = answered >= this.#supervisor.expected;
-      if (ledSinceMs !== null && (complete || nowMs - ledSinceMs > STRAGGLER_MS_MAX)) return view;
-      if (this.#supervisor.expected <= view.nodes.length / 2) throw this.#noMajority();
-      if (nowMs - startMs > READY_MS_MAX) throw this.#notReady(view);
-      if (!told && nowMs - startMs > SLOW_START_MS) {
-        told = true;
-        console.error(
-          `Waiting: ${answered} of ${counted(view.nodes.length, "node")} answer${led ? "" : ", no leader yet"} ..`,
-        );
+      const expected = this.#supervisor.expected;
+      const ready = readinessOf(
+        this.#tree,
+        local,
+        expected.map(({ id }) => id),
+      );
+      ledSinceMs = ready.isLed ? (ledSinceMs ?? nowMs) : null;
+      this.#noticeBirth(local);
+      if (ledSinceMs !== null && (ready.isComplete || nowMs - ledSinceMs > STRAGGLER_MS_MAX)) return local;
+      if (!this.#isMajority(expected)) throw this.#noMajority();
+      if (nowMs - startMs > READY_MS_MAX) throw this.#notReady(local);
+      if (nowMs - startMs > SLOW_START_MS && told === "") {
+        told = ready.text;
+        console.error(`Waiting: ${told} ..`);
         const waits = waitsText(view);
         if (waits !== "") console.error(waits);
       }
@@ -95,62 +104,63 @@ export class LocalRun {
     return null;
   }
 
-  /** Every node has started at least once: none may ever be begun anew. */
-  #noticeBirth({ nodes }: ClusterView): void {
-    if (this.#isBorn || nodes.some(({ alive }) => !alive)) return;
+  /** Everything has started at least once: nothing may ever be begun anew. */
+  #noticeBirth({ view }: LocalView): void {
+    if (this.#isBorn || view.nodes.some(({ alive }) => !alive)) return;
+    if (!controlsOf(this.#tree).every((control) => hasStarted(this.#tree, control))) return;
+    if (view.shards.length < (this.#tree.first?.shards ?? 1)) return;
     endBirth(this.#tree);
     this.#isBorn = true;
   }
 
-  /** A node that was too late for `ready` is waited for as long as this runs. */
+  /** A process that was too late for `ready` is waited for as long as this runs. */
   async #watchBirth(): Promise<void> {
     while (!this.#isBorn && !this.#stopping) {
       await sleep(BIRTH_POLL_MS, undefined, { ref: false });
-      this.#noticeBirth(merge(await this.#askAll()));
+      this.#noticeBirth(await look(this.#tree));
     }
   }
 
-  async #askAll(): Promise<Reports> {
-    const { cluster, nodes } = this.#tree.layout;
-    return Promise.all(
-      nodes.map(async (node) => {
-        const report = await askNode(node, 500).catch(() => null);
-        const own = report !== null && report.cluster === cluster && report.node === node.id;
-        return { id: node.id, addr: showAddress(node), http: null, report: own ? report : null };
-      }),
-    );
+  /** Of the nodes; and as long as the cluster is being born, of the control processes too. */
+  #isMajority(expected: readonly Member[]): boolean {
+    const isMost = (of: readonly Member[]): boolean =>
+      of.length === 0 || of.filter((member) => expected.includes(member)).length > of.length / 2;
+    const controls = isInBirth(this.#tree) ? controlsOf(this.#tree) : [];
+    return isMost(nodesOf(this.#tree)) && isMost(controls);
   }
 
   #noMajority(): CliError {
-    const { nodes } = this.#tree.layout;
-    const left = this.#supervisor.expected;
+    const { members } = this.#tree;
+    const left = this.#supervisor.expected.length;
+    const all = counted(members.length, this.#tree.fixed === null ? "process" : "node");
     return new CliError(
       EXIT.unavailable,
-      `Only ${left} of ${counted(nodes.length, "node")} could be started.`,
+      `Only ${left} of ${all} could be started.`,
       "That is no majority, so nothing can be written.",
       "The reasons are above; mend them and give the same command again.",
     );
   }
 
-  #notReady(view: ClusterView): CliError {
+  #notReady({ view }: LocalView): CliError {
     const without = view.shards.filter(({ leader }) => leader === null).map(({ id }) => id);
-    const what = without.length === 0 ? "No node answers" : `${listed(without)} has no leader`;
-    const logs = this.#tree.layout.nodes.map((node) => shortPath(logPath(this.#tree, node)));
+    const none = view.nodes.some(({ alive }) => alive) ? "There are no shards yet" : "No node answers";
+    const what = without.length === 0 ? none : `No leader: ${listed(without)},`;
+    const logs = this.#tree.members.map((member) => shortPath(logPath(this.#tree, member)));
     return new CliError(
       EXIT.unavailable,
       `${what} after ${READY_MS_MAX / 1000} s.`,
-      waitsText(view) || "The nodes run, but do not agree on a leader.",
+      waitsText(view) || "The processes run, but do not agree on leaders.",
       `Their logs tell more: ${logs.join(" ")}`,
     );
   }
 
-  async #serve(view: ClusterView): Promise<void> {
+  async #serve(local: LocalView): Promise<void> {
     const pidOf = (id: string): number | null => this.#supervisor.pidOf(id);
     if (this.#options.json) {
-      console.log(jsonLine(this.#tree, view, pidOf));
+      console.log(jsonLine(this.#tree, local, pidOf));
     } else {
       const paint = paintFor(process.stdout, process.env);
-      console.log(`${firstScreen(this.#tree, view, pidOf, this.#options.repl, paint)}\n\nready`);
+      console.log(`${firstScreen(this.#tree, local, pidOf, this.#options.repl, paint)}\n\nready`);
     }
     void this.#watchBirth();
     if (this.#options.repl) await Promise.race([this.#repl(), this.#stopAsked]);
@@ -158,7 +168,7 @@ export class LocalRun {
   }
 
   async #repl(): Promise<void> {
-    const first = this.#tree.layout.nodes[0] as NodeAddress;
+    const first = nodesOf(this.#tree)[0] as Member;
     const session = new Session({ host: first.host, port: first.port });
     const local: LocalCluster = {
       respawns: this.#options.respawn,
@@ -181,14 +191,15 @@ export class LocalRun {
     }
   }
 
-  #onDeath({ node, pid, how, why, respawns }: Death): void {
-    if (this.#doomed.delete(node.id)) return;
+  #onDeath({ member, pid, how, why, respawns }: Death): void {
+    const { id } = member;
+    if (this.#doomed.delete(id)) return;
     const reason = why === "" ? "" : `\n  It said: ${why}`;
-    const here = this.#terminal === null ? "" : `  :start ${node.id}  or, elsewhere, with`;
+    const here = this.#terminal === null ? "" : `  :start ${id}  or, elsewhere, with`;
     const next = respawns
       ? "It is started again in a second."
-      : `Start it again with${here}:\n  ${this.#supervisor.restartText(node.id)}`;
-    this.#notice(`${this.#talk("yellow", `${node.id} (pid ${pid}) ${how}.`)}${reason}\n  ${next}`);
+      : `Start it again with${here}:\n  ${this.#supervisor.restartText(id)}`;
+    this.#notice(`${this.#talk("yellow", `${id} (pid ${pid}) ${how}.`)}${reason}\n  ${next}`);
   }
 
   #notice(text: string): void {
@@ -198,7 +209,7 @@ export class LocalRun {
 
   #onSignal(): void {
     if (this.#stopping) {
-      console.error("Killing the nodes; they recover from their logs at the next start.");
+      console.error("Killing all processes; they recover from their logs at the next start.");
       this.#supervisor.killAll();
       return;
     }
@@ -210,8 +221,11 @@ export class LocalRun {
   async #stop(): Promise<void> {
     this.#stopping = true;
     this.#terminal = null;
-    const count = this.#supervisor.running;
-    if (count > 0) console.error(`Stopping ${counted(count, "node")} ..`);
+    const { running } = this.#supervisor;
+    const count = running.length;
+    const nodes = running.filter(({ kind }) => kind === "node").length;
+    const controls = count > nodes ? `, ${counted(count - nodes, "control process")}` : "";
+    if (count > 0) console.error(`Stopping ${counted(nodes, "node")}${controls} ..`);
     const slow = setTimeout(() => console.error("Still stopping; Ctrl-C again kills them."), SLOW_STOP_MS);
     await this.#supervisor.stop();
     clearTimeout(slow);

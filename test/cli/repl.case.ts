@@ -50,7 +50,7 @@ t.test("completion keeps the letters that were begun with", async (t) => {
   t.same(complete("ECH", null), [["ECHO "], "ECH"]);
   t.same(complete("ech", null), [["echo "], "ech"]);
   t.same(complete(":sh", null), [[":shards "], ":sh"]);
-  t.same(complete(":kill ", VIEW)[0], ["leader ", "n1 ", "n2 ", "n3 "]);
+  t.same(complete(":kill ", VIEW)[0], ["leader ", "n1 ", "n2 ", "n3 ", "s1 "]);
   t.same(complete(":kill n2", VIEW), [["n2 "], "n2"]);
   t.same(complete(":help :e", VIEW)[0], [":explain "]);
   t.same(complete("GET k", VIEW)[0], []);
@@ -118,7 +118,7 @@ t.test("the exit code tells what kind of failure an error reply is", async (t) =
 
 t.test(":help knows every command; a wrong name gets its neighbours", async (t) => {
   for (const { name } of [...COMMANDS, ...COLON_COMMANDS]) t.match(helpText(name, plain).toLowerCase(), name);
-  t.match(helpText("", plain), ":kill leader | node");
+  t.match(helpText("", plain), ":kill leader [shard] | node");
   t.match(helpText("KILL", plain), "Kill a node's process");
   t.throws(() => helpText("incrbyx", plain), /no command INCRBYX here. There is: incr incrby incrbyfloat/);
   t.throws(() => helpText("zadd", plain), { message: "There is no command ZADD here." });

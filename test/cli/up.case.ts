@@ -3,35 +3,52 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import t from "tap";
-import { endBirth, isUnborn, makeTree, openTree } from "../../src/cli/cluster_dir.ts";
-import { commandOf, isNodeProcess, listenerOf, restartCommand } from "../../src/cli/local_process.ts";
+import {
+  endBirth,
+  isUnborn,
+  type Member,
+  makeTree,
+  openTree,
+  type TreeWish,
+} from "../../src/cli/cluster_dir.ts";
+import { commandOf, isOwnProcess, listenerOf, restartCommand } from "../../src/cli/local_process.ts";
+import { argumentsAtStart, argumentsOf } from "../../src/cli/member_arguments.ts";
 import { lastErrorOf } from "../../src/cli/supervisor.ts";
+import { parseFirstLayout } from "../../src/controlplane/requests.ts";
 import { parseLayout } from "../../src/server/layout.ts";
 import { thrownBy } from "./script.ts";
 
 const ANY = { nodes: undefined, basePort: undefined };
+/** Without a control plane. */
+const FIXED = { ...ANY, control: 0 };
 
 t.test("a cluster's directory is planned first and written later", async (t) => {
   const dir = `${t.testdir()}/data`;
-  const tree = openTree(dir, { nodes: 2, basePort: 7400 });
+  const tree = openTree(dir, { ...FIXED, nodes: 2, basePort: 7400 });
   t.notOk(existsSync(dir));
   t.ok(tree.isNew);
   makeTree(tree);
-  t.same(parseLayout(readFileSync(`${dir}/layout.json`, "utf8")), tree.layout);
+  t.same(parseLayout(readFileSync(`${dir}/layout.json`, "utf8")), tree.fixed);
   t.same(
-    tree.layout.nodes,
-    [1, 2].map((i) => ({ id: `n${i}`, host: "127.0.0.1", port: 7400 + i, http: `127.0.0.1:${8400 + i}` })),
+    tree.members,
+    [1, 2].map((i) => ({
+      id: `n${i}`,
+      kind: "node",
+      host: "127.0.0.1",
+      port: 7400 + i,
+      http: `127.0.0.1:${8400 + i}`,
+    })),
   );
   const again = openTree(dir, ANY);
   t.notOk(again.isNew);
-  t.same(again.layout, tree.layout);
-  t.not(openTree(`${dir}2`, ANY).layout.cluster, openTree(`${dir}2`, ANY).layout.cluster, "ids are random");
+  t.same(again.members, tree.members);
+  t.not(openTree(`${dir}2`, ANY).cluster, openTree(`${dir}2`, ANY).cluster, "ids are random");
 });
 
 t.test("A12: a node is begun anew only until all have started once", async (t) => {
-  const tree = openTree(`${t.testdir()}/data`, ANY);
+  const tree = openTree(`${t.testdir()}/data`, FIXED);
   makeTree(tree);
-  const [n1, n2] = tree.layout.nodes;
+  const [n1, n2] = tree.members;
   if (n1 === undefined || n2 === undefined) return t.fail("three nodes");
   t.ok(isUnborn(tree, n1));
   mkdirSync(`${tree.dir}/n1`);
@@ -47,7 +64,7 @@ t.test("a directory with something else in it is left alone", async (t) => {
   const dir = t.testdir({ "report.doc": "" });
   t.match(
     thrownBy(() => openTree(dir, ANY)),
-    { exitCode: 2, why: /holds "report.doc", but no layout.json/ },
+    { exitCode: 2, why: /holds "report.doc", but no up.json or layout.json/ },
   );
   const file = `${dir}/report.doc`;
   t.match(
@@ -63,7 +80,7 @@ t.test("a directory with something else in it is left alone", async (t) => {
 });
 
 t.test("a cluster that exists is what its layout says", async (t) => {
-  const tree = openTree(`${t.testdir()}/data`, { nodes: 3, basePort: 7400 });
+  const tree = openTree(`${t.testdir()}/data`, { ...FIXED, nodes: 3, basePort: 7400 });
   makeTree(tree);
   t.doesNotThrow(() => openTree(tree.dir, { nodes: 3, basePort: 7400 }));
   t.throws(() => openTree(tree.dir, { nodes: 5, basePort: undefined }), {
@@ -83,6 +100,113 @@ t.test("a cluster that exists is what its layout says", async (t) => {
     thrownBy(() => openTree(elsewhere, ANY)),
     { exitCode: 2, message: /a is at 10\.0\.0\.1:7001/ },
   );
+});
+
+const MANAGED = { ...ANY, control: 3, nodes: 4 };
+
+t.test("a cluster with a control plane: its processes, their ports, the first layout", async (t) => {
+  const dir = `${t.testdir()}/data`;
+  const tree = openTree(dir, { ...MANAGED, basePort: 7400, shards: 5, replicas: 2 });
+  t.same(
+    tree.members.map(({ id, kind, port, http }) => [id, kind, port, http]),
+    [
+      ...[1, 2, 3, 4].map((i) => [`n${i}`, "node", 7400 + i, `127.0.0.1:${8400 + i}`]),
+      ...[1, 2, 3].map((i) => [`c${i}`, "control", 7500 + i, `127.0.0.1:${8500 + i}`]),
+    ],
+  );
+  makeTree(tree);
+  const { shards, replicas } = parseFirstLayout(readFileSync(`${dir}/cluster.json`, "utf8"));
+  t.equal(replicas, 2);
+  t.same(
+    shards.map(({ id, nodes }) => `${id} ${nodes?.join(" ")}`),
+    ["s1 n1 n2", "s2 n2 n3", "s3 n3 n4", "s4 n4 n1", "s5 n1 n2"],
+  );
+  const again = openTree(dir, ANY);
+  t.same(again.members, tree.members);
+  t.equal(again.cluster, tree.cluster);
+  t.notOk(again.isNew || again.isGrown);
+  t.same(openTree(`${dir}2`, { ...ANY, control: 1, nodes: 1 }).first, { shards: 4, replicas: 1 });
+});
+
+t.test("what its processes are started with: more at the birth, and only then", async (t) => {
+  const tree = openTree(`${t.testdir()}/data`, { ...MANAGED, basePort: 7400 });
+  const [node, control] = [tree.members[0] as Member, tree.members[4] as Member];
+  makeTree(tree);
+  const words = (from: string[]): string =>
+    from.join(" ").replaceAll(tree.dir, "D").replace(tree.cluster, "ID");
+  const ofNode =
+    "node --id n1 --listen 127.0.0.1:7401 --http 127.0.0.1:8401 --dir D/n1" +
+    " --control 127.0.0.1:7501,127.0.0.1:7502,127.0.0.1:7503";
+  const ofControl =
+    "control --id c1 --listen 127.0.0.1:7501 --http 127.0.0.1:8501 --dir D/c1" +
+    " --peers c1=127.0.0.1:7501,c2=127.0.0.1:7502,c3=127.0.0.1:7503";
+  t.equal(words(argumentsAtStart(tree, node)), ofNode, "a node is made one by the control plane's orders");
+  t.equal(
+    words(argumentsAtStart(tree, control)),
+    `${ofControl} --cluster D/cluster.json --init --cluster-id ID`,
+  );
+  mkdirSync(`${tree.dir}/c1`);
+  writeFileSync(`${tree.dir}/c1/node.json`, "{}");
+  t.equal(words(argumentsAtStart(tree, control)), `${ofControl} --cluster D/cluster.json`, "it was born");
+  endBirth(tree);
+  t.equal(words(argumentsAtStart(tree, control)), ofControl);
+  t.equal(words(argumentsOf(tree, node)), ofNode);
+  const alone = openTree(`${tree.dir}2`, { ...ANY, control: 1 });
+  t.notMatch(words(argumentsOf(alone, alone.members.at(-1) as Member)), "--peers");
+  t.same(
+    restartCommand([
+      "x",
+      ...argumentsAtStart(tree, control),
+      "--cluster",
+      "f",
+      "--init",
+      "--cluster-id",
+      "i",
+    ]),
+    ["x", ...argumentsOf(tree, control)],
+  );
+});
+
+t.test("a cluster with a control plane may be given more nodes, and nothing else by `up`", async (t) => {
+  const dir = `${t.testdir()}/data`;
+  makeTree(openTree(dir, { ...MANAGED, basePort: 7400, shards: 5, replicas: 2 }));
+  t.doesNotThrow(() => openTree(dir, { ...MANAGED, basePort: 7400, shards: 5, replicas: 2 }), "said again");
+  const grown = openTree(dir, { ...ANY, nodes: 6 });
+  t.ok(grown.isGrown);
+  t.same(
+    grown.members.map(({ id, port }) => `${id} ${port}`),
+    ["n1 7401", "n2 7402", "n3 7403", "n4 7404", "n5 7405", "n6 7406", "c1 7501", "c2 7502", "c3 7503"],
+  );
+  makeTree(grown);
+  t.same(openTree(dir, ANY).members, grown.members);
+  const wrong: [Partial<TreeWish>, RegExp][] = [
+    [{ nodes: 3 }, /has 6/],
+    [{ control: 1 }, /has 3/],
+    [{ control: 0 }, /has 3/],
+    [{ shards: 4 }, /was made with 5/],
+    [{ replicas: 3 }, /was made with 2/],
+    [{ basePort: 7000 }, /own ports/],
+  ];
+  for (const [wish, message] of wrong) {
+    const error = thrownBy(() => openTree(dir, { ...ANY, ...wish }));
+    t.match(error, { exitCode: 2, message }, JSON.stringify(wish));
+  }
+  const few = thrownBy(() => openTree(`${dir}2`, { ...ANY, control: 1, nodes: 2, replicas: 3 }));
+  t.match(few, { exitCode: 2, message: /--replicas 3 need as many nodes, and there are 2/ });
+  const fixed = openTree(`${dir}3`, { ...ANY, control: 0 });
+  makeTree(fixed);
+  for (const wish of [{ control: 1 }, { shards: 4 }, { replicas: 2 }])
+    t.match(
+      thrownBy(() => openTree(`${dir}3`, { ...ANY, ...wish })),
+      { exitCode: 2, message: /does not fit/ },
+    );
+  for (const text of ["{", `{"cluster":"${"0".repeat(32)}","nodes":[],"control":[]}`, `{"cluster":"x"}`]) {
+    const torn = t.testdir({ "up.json": text });
+    t.match(
+      thrownBy(() => openTree(torn, ANY)),
+      { exitCode: 1, why: /up\.json cannot be used/ },
+    );
+  }
 });
 
 const skip = existsSync("/proc/self/cmdline") ? false : "there is no /proc on this system";
@@ -112,9 +236,9 @@ t.test("a process is taken for a node only if it was started as that node", { sk
   ]);
   const pid = child.pid ?? 0;
   await new Promise((resolve) => child.once("spawn", resolve));
-  t.ok(isNodeProcess(pid, "n2"));
-  t.notOk(isNodeProcess(pid, "n1"));
-  t.notOk(isNodeProcess(process.pid, "n2"));
+  t.ok(isOwnProcess(pid, "n2"));
+  t.notOk(isOwnProcess(pid, "n1"));
+  t.notOk(isOwnProcess(process.pid, "n2"));
   t.same(
     restartCommand(commandOf(pid) ?? []).slice(3),
     ["node", "--id", "n2", "--dir", "d"],
@@ -123,7 +247,7 @@ t.test("a process is taken for a node only if it was started as that node", { sk
   const gone = new Promise((resolve) => child.once("exit", resolve));
   child.kill();
   await gone;
-  t.notOk(isNodeProcess(pid, "n2"));
+  t.notOk(isOwnProcess(pid, "n2"));
 });
 
 t.test("why a child died is read from its log", async (t) => {

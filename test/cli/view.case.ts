@@ -1,11 +1,20 @@
 /** What nodes say of themselves, merged into one picture and printed. */
 import t from "tap";
 import { utf8 } from "../../src/base/bytes.ts";
-import { type ClusterView, healthOf, merge, placeOfSlot, worstLag } from "../../src/cli/cluster_view.ts";
+import {
+  type ClusterView,
+  healthOf,
+  merge,
+  placeOfSlot,
+  type ShardView,
+  worstLag,
+} from "../../src/cli/cluster_view.ts";
 import { type NodeReport, parseReport, readReport, type ShardReport } from "../../src/cli/node_report.ts";
 import { plain } from "../../src/cli/output.ts";
 import { explainText } from "../../src/cli/repl_colon.ts";
+import { tagOf } from "../../src/cli/repl_kill.ts";
 import { namesText, nodesText, shardsText, verdictText } from "../../src/cli/view_text.ts";
+import { slotOf } from "../../src/ring/slot.ts";
 import type { ClusterMap } from "../../src/wire/cluster_map.ts";
 import { report, reports, VIEW } from "./views.ts";
 
@@ -190,10 +199,10 @@ t.test(
     t.equal(
       nodesText(view, plain),
       [
-        "NODE  ADDRESS         STATE  PID  REPLICAS  LEADS",
-        "n1    127.0.0.1:7001  up     101         1  s1",
-        "n2    127.0.0.1:7002  up     102         2  -",
-        "n3    127.0.0.1:7003  up     103         2  s2",
+        "NODE  ADDRESS         HTTP            STATE  PID  REPLICAS  LEADS",
+        "n1    127.0.0.1:7001  127.0.0.1:8001  up     101         1  s1",
+        "n2    127.0.0.1:7002  127.0.0.1:8002  up     102         2  -",
+        "n3    127.0.0.1:7003  127.0.0.1:8003  up     103         2  s2",
       ].join("\n"),
     );
   },
@@ -210,6 +219,26 @@ t.test("several shards, a node is silent: what only it led has no leader", async
     ],
   );
   t.equal(healthOf(view), "unavailable");
+});
+
+t.test("a shard that is being made has no slots, and nobody misses its leader", async (t) => {
+  const [s1, s2] = [
+    { id: "s1", leader: "n1", slots: 16_384 },
+    { id: "s2", leader: null, slots: 0 },
+  ].map((shard) => ({ ...VIEW.shards[0], ...shard })) as unknown as readonly [ShardView, ShardView];
+  t.equal(healthOf({ ...VIEW, shards: [s1, s2] }), "degraded");
+  t.equal(healthOf({ ...VIEW, shards: [s1] }), "healthy");
+  t.equal(healthOf({ ...VIEW, shards: [s2] }), "unavailable");
+});
+
+t.test("what is written to measure a kill lies in the shard that loses its leader", async (t) => {
+  const view = manyShards(true);
+  for (const shard of ["s1", "s2", "s10"]) {
+    const bytes = utf8(tagOf(shard, view) ?? "");
+    t.equal(placeOfSlot(view, slotOf(bytes, 0, bytes.length))?.shard.id, shard);
+  }
+  t.equal(tagOf("s9", view), null);
+  t.equal(tagOf("s1", VIEW), null, "without a map");
 });
 
 t.test("whose a slot is comes from the map, with its epoch", async (t) => {
