@@ -120,6 +120,55 @@ t.test("a node is drained: its replicas go elsewhere, one by one, and then it ca
   t.equal(town.state?.nodes.has(loser), false);
 });
 
+t.test(
+  "F3: slots move to a new shard and from one that goes, while the control plane loses its leader",
+  async (t) => {
+    const town = new Town(h64, { seed: 9, controls: 3, nodes: 4, firstLayout, cluster: CLUSTER });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    const client = town.client("n1");
+    const keys = Array.from({ length: 200 }, (_, i) => `key ${i}`);
+    const answers = (count: number): void => town.until("answers", () => client.replies.length >= count);
+    client.pipeline(...keys.map((key) => ["SET", key, `value of ${key}`]));
+    answers(200);
+    t.ok(client.replies.every((reply) => reply === "OK"));
+
+    const isOver = (number: number): boolean =>
+      town.state?.plan === null && town.state.planEnd?.number === number;
+    const added = JSON.parse(town.http("POST", "/shard/add", { weight: 0.2 }).text);
+    t.equal(added.epoch, 2);
+    town.until("some moves are done", () => (town.state?.finished.length ?? 0) >= 2, 60_000);
+    const at = town.controls.findIndex(({ server }) => server === town.leader);
+    const one = town.controls[at];
+    if (one === undefined) throw new Error("somebody leads");
+    town.kill(one);
+    town.until("the plan is carried out by the next leader", () => isOver(2), 120_000);
+    town.startControl(at);
+    t.same(town.state?.planEnd, { number: 2, cancelled: false, done: added.moves, moves: added.moves });
+
+    t.equal(town.http("POST", "/shard/remove", { id: added.shard }).status, 200);
+    town.until(
+      "the shard gave all away and is gone",
+      () => isOver(3) && !town.state?.shards.has(added.shard),
+      240_000,
+    );
+    town.until("its replicas are closed", () =>
+      town.nodes.every(
+        ({ server }) => server?.groups.every(({ store }) => store.shard !== added.shard) === true,
+      ),
+    );
+    t.equal(town.state?.assignment.counts().has(added.shard), false);
+    client.replies.length = 0;
+    client.pipeline(...keys.map((key) => ["GET", key]), ["DBSIZE"]);
+    answers(201);
+    t.same(
+      client.replies,
+      [...keys.map((key) => `value of ${key}`), "200"],
+      "nothing is lost, nothing is twice",
+    );
+  },
+);
+
 t.test("a blank directory does not begin by itself", async (t) => {
   const town = new Town(h64, { seed: 5, controls: 1, nodes: 0 });
   town.startControl(0);

@@ -10,6 +10,7 @@ import { Network } from "../../src/sim/net.ts";
 import { Machine } from "../../src/sim/platform.ts";
 import { World } from "../../src/sim/world.ts";
 import type { ControlReply, ControlRequest } from "../../src/wire/control_request.ts";
+import { SimClient } from "../server/client.ts";
 
 const MS = 1000;
 const PORT = 7000;
@@ -31,6 +32,7 @@ export class Town {
   readonly #h64: Hash64;
   readonly #firstLayout: FirstLayout | null;
   cluster: string | null;
+  #clients = 0;
 
   constructor(
     h64: Hash64,
@@ -107,6 +109,12 @@ export class Town {
 
   #fail<T>(one: Inhabitant<T>, error: Error): void {
     one.error ??= error;
+  }
+
+  /** A RESP connection to a node. */
+  client(host: string): SimClient {
+    const number = 100 + this.#clients++;
+    return new SimClient(new Machine(this.world, this.net, number, `client${number}`), host, PORT);
   }
 
   kill(one: Inhabitant<unknown>): void {
