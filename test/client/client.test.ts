@@ -4,3 +4,4 @@ import "./fates.case.ts";
 import "./map.case.ts";
 import "./moves.case.ts";
 import "./parts.case.ts";
+import "./several.case.ts";

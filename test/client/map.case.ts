@@ -1,71 +1,12 @@
 /** The client and the map of a cluster of several shards: where its commands go, and what happens when that changes. */
 import t from "tap";
-import { fromUtf8, utf8 } from "../../src/base/bytes.ts";
-import { NucleusClient } from "../../src/client/client.ts";
-import type { Caller, ClientCore } from "../../src/client/core.ts";
-import type { ClientError } from "../../src/client/errors.ts";
-import { asText } from "../../src/client/replies.ts";
+import type { ClientCore } from "../../src/client/core.ts";
 import { WINDOW_MAX } from "../../src/client/session.ts";
 import { type ClusterMap, clusterMap } from "../../src/wire/cluster_map.ts";
-import { OP } from "../../src/wire/command.ts";
 import { encodeShape } from "../../src/wire/msgpack.ts";
 import { OPCODE } from "../../src/wire/native.ts";
-import { errorOf } from "./doors.ts";
-import { bornIn, slotOfText, Town, type TownRules } from "./town.ts";
-
-/** Keys whose slots belong to shard `shard` of two at first. */
-function keysOf(shard: number, count: number): string[] {
-  const keys: string[] = [];
-  for (let i = 0; keys.length < count; i++) if (bornIn(slotOfText(`k${i}`), 2) === shard) keys.push(`k${i}`);
-  return keys;
-}
-
-const [A = "", A2 = ""] = keysOf(0, 2);
-const [B = ""] = keysOf(1, 1);
-
-class Ends {
-  readonly said: string[] = [];
-
-  caller(name: string): Caller {
-    return {
-      onReply: (bytes, start, end) => {
-        const isBlob = bytes[start] === 4;
-        const text = isBlob ? fromUtf8(bytes.subarray(start + 5, end)) : (errorOf(bytes, start) ?? "ok");
-        this.said.push(`${name}: ${text}`);
-      },
-      onError: (error: ClientError) => this.said.push(`${name}: ${error.code} ${error.message}`),
-    };
-  }
-}
-
-function append(core: ClientCore, key: string, token: string, caller: Caller, timeoutMs?: number): void {
-  const to = core.begin(OP.append, slotOfText(key), caller, timeoutMs);
-  to.arg(utf8(key));
-  to.arg(utf8(token));
-  core.end();
-}
-
-function get(core: ClientCore, key: string, caller: Caller): void {
-  core.begin(OP.get, slotOfText(key), caller).arg(utf8(key));
-  core.end();
-}
-
-/** Two shards, led by n1 and n2 of three nodes, and a client that has asked for both once. */
-function town(rules: TownRules = {}, nodes = 3) {
-  const town = new Town(1, nodes, 2, rules);
-  const ends = new Ends();
-  let core: ClientCore | null = null;
-  town.client((made) => {
-    core = made;
-    append(made, A, "", ends.caller(""));
-    append(made, B, "", ends.caller(""));
-  });
-  town.run(200);
-  t.same(ends.said, [": ok", ": ok"]);
-  ends.said.length = 0;
-  town.arrivals.length = 0;
-  return { town, ends, core: core as unknown as ClientCore };
-}
+import { bornIn, slotOfText, Town } from "./town.ts";
+import { A, A2, append, B, Ends, get, keysOf, town } from "./town_client.ts";
 
 t.test("each command goes straight to the leader of its slot's shard", async (t) => {
   const { town: at, ends, core } = town();
@@ -447,61 +388,3 @@ t.test(
     t.same([...ends.said].sort(), ["a: ok", "b: ok"]);
   },
 );
-
-/** Lets the world go on until `promise` is settled. */
-async function settled<T>(at: Town, promise: Promise<T>): Promise<T> {
-  let isOpen = true;
-  const close = (): void => {
-    isOpen = false;
-  };
-  promise.then(close, close);
-  for (let i = 0; isOpen && i < 10_000; i++) {
-    at.run(1);
-    await null;
-  }
-  return promise;
-}
-
-t.test(
-  "calls over several slots: one command to each shard or slot, and the answer in the caller's order",
-  async (t) => {
-    const { town: at, core } = town();
-    const db = new NucleusClient(core, asText);
-    const keys = [...keysOf(0, 5), ...keysOf(1, 5)].sort();
-    await settled(at, db.mset(keys.map((key) => [key, `v${key}`] as const)));
-    t.equal(at.arrivals.length, 10, "a session write to each slot");
-    t.ok(at.arrivals.every(({ node, slot, seq }) => node === bornIn(slot, 2) && seq > 0));
-    at.arrivals.length = 0;
-    const asked = ["none", ...keys, keys[0] as string];
-    t.same(await settled(at, db.mget(asked)), [undefined, ...keys.map((key) => `v${key}`), `v${keys[0]}`]);
-    t.equal(at.arrivals.length, 2, "a read to each shard");
-    t.equal(await settled(at, db.exists(asked)), 11);
-    t.equal(await settled(at, db.del(asked)), 10);
-    t.equal(await settled(at, db.exists(asked)), 0);
-    t.same(await settled(at, db.mget([])), []);
-  },
-);
-
-t.test("C7: a write in parts: unknown if a part is, or if some were executed and some not", async (t) => {
-  const { town: at, core } = town();
-  const db = new NucleusClient(core, asText);
-  const entries: [string, string][] = [
-    [A, "1"],
-    [B, "2"],
-  ];
-  at.rules.fate = () => "again";
-  await t.rejects(settled(at, db.mset(entries, { timeoutMs: 300 })), { code: "UNAVAILABLE" });
-  at.rules.fate = ({ keys }) => (keys[0] === A ? "again" : "ok");
-  await t.rejects(settled(at, db.mset(entries, { timeoutMs: 300 })), {
-    code: "OUTCOME_UNKNOWN",
-    message: /1 of 2 parts were executed/,
-  });
-  await t.rejects(settled(at, db.mget([A, B], { timeoutMs: 300 })), { code: "UNAVAILABLE" });
-  at.rules.fate = ({ keys }) => (keys[0] === A ? "lost" : "again");
-  await t.rejects(settled(at, db.del([A, B], { timeoutMs: 300 })), { code: "OUTCOME_UNKNOWN" });
-  at.rules.fate = () => "lost";
-  const aborted = new AbortController();
-  const call = db.mget([A, B], { signal: aborted.signal });
-  aborted.abort("enough");
-  await t.rejects(settled(at, call), { code: "ABORTED" });
-});

@@ -63,20 +63,8 @@ function ask(core: ClientCore, call: Call): void {
   core.end();
 }
 
-/** One client, three nodes, two shards. `faultPercent` of the commands meet with something. */
-function run(seed: number, faultPercent: number): Run {
-  const random = Prng.fromSeed(seed);
-  let faults = 0;
-  let isHealed = false;
-  const town = new Town(seed, 3, 2, {
-    fate: () => {
-      if (isHealed || !random.chance(faultPercent, 100)) return "ok";
-      faults++;
-      return random.pick(FATES);
-    },
-    delayUs: () => random.between(50, 4000),
-  });
-  const calls: Call[] = [];
+/** The calls come at drawn times. */
+function askAtRandom(town: Town, random: Prng, calls: Call[]): void {
   town.client((core) => {
     for (let i = 0; i < CALLS; i++) {
       town.world.after(random.between(0, SPAN_US), town.app.process, () => {
@@ -98,6 +86,23 @@ function run(seed: number, faultPercent: number): Run {
       });
     }
   }, TIMEOUT_MS);
+}
+
+/** One client, three nodes, two shards. `faultPercent` of the commands meet with something. */
+function run(seed: number, faultPercent: number): Run {
+  const random = Prng.fromSeed(seed);
+  let faults = 0;
+  let isHealed = false;
+  const town = new Town(seed, 3, 2, {
+    fate: () => {
+      if (isHealed || !random.chance(faultPercent, 100)) return "ok";
+      faults++;
+      return random.pick(FATES);
+    },
+    delayUs: () => random.between(50, 4000),
+  });
+  const calls: Call[] = [];
+  askAtRandom(town, random, calls);
   const change = (): void => {
     if (random.chance(2, 3)) town.move([slotOfText(random.pick(KEYS))], random.below(2));
     else town.lead(random.below(2), random.below(3));
