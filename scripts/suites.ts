@@ -41,6 +41,8 @@ export const SUITES: readonly Suite[] = [
         command: [bin("biome"), "ci", "--error-on-warnings", "--colors=off"],
       },
       { name: "types", output: "exit", command: [bin("tsc"), "--noEmit", "--pretty", "false"] },
+      // JavaScript for browsers, with its types in comments.
+      { name: "types of the console", output: "exit", command: [bin("tsc"), "-p", "src/console/page"] },
       { name: "unit", output: "tap", command: tap() },
     ],
   },
@@ -52,6 +54,12 @@ export const SUITES: readonly Suite[] = [
       { name: "compile", output: "exit", command: ["./compile.sh", "--fast", "--if-stale"] },
       { name: "binary", output: "tap", command: tap(...filesIn("test/binary", ".test.ts")) },
     ],
+  },
+  // With other people's programs: what they need is installed by `npm ci --prefix test/clients`.
+  {
+    name: "test:clients",
+    ciOnly: true,
+    steps: () => [{ name: "clients", output: "tap", command: tap(...filesIn("test/clients", ".test.ts")) }],
   },
   // Other seeds than those of everyone's run.
   { name: "sim500", ciOnly: true, steps: () => [simStep("500 seeds", 500, 850, 1000)] },

@@ -59,6 +59,9 @@ function isLeft({ state }: { readonly state: string }): boolean {
   return state !== "done" && state !== "cancelled";
 }
 
+/** Finished moves in each event: more do not end in a second, and some are there to be shown. */
+const EVENT_RECORDS_MAX = 64;
+
 /** One server-sent event: what /cluster/live and /reshard/status say, of one moment. */
 export function eventText(service: ControlService): HttpAnswer {
   const { reign } = service;
@@ -67,7 +70,10 @@ export function eventText(service: ControlService): HttpAnswer {
 }
 
 function snapshotOf(service: ControlService, reign: Reign): object {
-  return { live: liveOf(service, reign, reign.state), reshard: reshardJson(reign.state, reign.view()) };
+  return {
+    live: liveOf(service, reign, reign.state),
+    reshard: reshardJson(reign.state, reign.view(), EVENT_RECORDS_MAX),
+  };
 }
 
 export function liveOf(service: ControlService, reign: Reign, state: MetaState): object {

@@ -11,7 +11,14 @@ import type { ClusterMap, MapRange, MapShard } from "../wire/cluster_map.ts";
 import type { Hint, Liveness, View } from "./liveness.ts";
 import { wantProblem } from "./membership.ts";
 import { reportOf } from "./observe.ts";
-import { type MetaState, type NodeRecord, ordered, type PlannedMove, type ShardRecord } from "./state.ts";
+import {
+  type MetaState,
+  type NodeRecord,
+  ordered,
+  type PlannedMove,
+  RECORDS_MAX,
+  type ShardRecord,
+} from "./state.ts";
 
 export function mapOf(state: MetaState, hintOf: (group: number) => Hint | null): ClusterMap {
   const nodes = ordered(state.nodes).filter(({ excluded }) => !excluded);
@@ -158,8 +165,11 @@ function heldJson(view: View, group: number): object {
   };
 }
 
-/** `epoch` is the number of the plan under way, or of the last one: the next one takes one more. */
-export function reshardJson(state: MetaState, view: View): object {
+/**
+ * `epoch` is the number of the plan under way, or of the last one: the next one takes one more. Of the finished moves, the
+ * newest `recordsMax`.
+ */
+export function reshardJson(state: MetaState, view: View, recordsMax = RECORDS_MAX): object {
   const { plan, planEnd, planNumber } = state;
   const moves = (plan?.moves ?? []).map((move) => moveJson(state, view, move));
   const sum = (pick: (move: MoveJson) => number): number =>
@@ -174,7 +184,7 @@ export function reshardJson(state: MetaState, view: View): object {
     keysTotal: sum(({ keysTotal }) => keysTotal),
     moves,
     last: planEnd,
-    finished: state.finished,
+    finished: state.finished.slice(-recordsMax),
   };
 }
 

@@ -24,6 +24,7 @@ export class Feed {
     /** When the last snapshot came; 0: none yet. */
     this.heardAt = 0;
     this.openedAt = 0;
+    this.askedAt = 0;
     this.failures = 0;
     this.reason = "";
     this.version = "";
@@ -78,6 +79,7 @@ export class Feed {
 
   /** An event stream does not say why it was refused; the same question without a stream is answered in words. */
   async findReason() {
+    this.askedAt = Date.now();
     try {
       await fetchJson("/cluster/live");
     } catch (error) {
@@ -90,6 +92,7 @@ export class Feed {
   look(now) {
     const last = Math.max(this.heardAt, this.openedAt);
     if (this.source !== null && now - last > 2 * SILENT_MS) this.open();
+    if (now - last > SILENT_MS && now - this.askedAt > SILENT_MS) void this.findReason();
     if (now - this.heardAt <= SILENT_MS) return { state: "live", text: "live" };
     if (this.heardAt === 0 && this.failures === 0 && this.reason === "")
       return { state: "connecting", text: "connecting" };

@@ -244,7 +244,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && scene.chosen !== null) choose(scene.chosen);
 });
 window.addEventListener("resize", draw);
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  if (latest !== null) show(latest, Date.now());
+});
 findKey();
 showEvents();
 showLink();
