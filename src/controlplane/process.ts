@@ -16,8 +16,10 @@ import type { Hash64 } from "../ring/circle.ts";
 import type { OpenOptions } from "../server/birth.ts";
 import { foundingConfig, sealBootstrap } from "../server/bootstrap.ts";
 import { Engine } from "../server/engine.ts";
+import type { GroupReplica } from "../server/group.ts";
 import { loadIdentity } from "../server/identity.ts";
 import { addressText, type NodeAddress } from "../server/layout.ts";
+import type { NodeObserver } from "../server/node.ts";
 import type { GroupId } from "../wal/types.ts";
 import { encodeShape } from "../wire/msgpack.ts";
 import { AdminDoor } from "./admin_door.ts";
@@ -56,7 +58,13 @@ export class ControlProcess {
   readonly #http: HttpDesk | null;
 
   /** `fatal` ends the process: after it, nothing it says or writes can be trusted. */
-  constructor(platform: Platform, config: ControlConfig, h64: Hash64, fatal: (error: Error) => void) {
+  constructor(
+    platform: Platform,
+    config: ControlConfig,
+    h64: Hash64,
+    fatal: (error: Error) => void,
+    observer: NodeObserver = {},
+  ) {
     this.#platform = platform;
     const cluster = config.cluster ?? (config.init ? newCluster(platform) : null);
     this.config = { ...config, cluster };
@@ -69,7 +77,11 @@ export class ControlProcess {
         onConnection: (connection) => this.#door.accept(connection),
         onTick: () => this.#tick(),
         afterTurn: () => this.#door.flush(),
-        onLeader: () => this.service.onLeaderChange(),
+        onLeader: (group) => {
+          this.service.onLeaderChange();
+          observer.onLeader?.(group);
+        },
+        onApplied: (group, entry) => observer.onApplied?.(group, entry),
         ...OF_SHARDS,
         fatal,
       },
@@ -88,6 +100,10 @@ export class ControlProcess {
 
   get httpPort(): number {
     return this.#http?.port ?? 0;
+  }
+
+  get groups(): readonly GroupReplica[] {
+    return this.engine.groups;
   }
 
   /** "" before the directory is open. */
@@ -145,7 +161,7 @@ export class ControlProcess {
 }
 
 /** What an engine tells of replicas that hold slots: there are none here. */
-const OF_SHARDS = { onApplied: () => {}, onClaim: () => {}, onMove: () => {} };
+const OF_SHARDS = { onClaim: () => {}, onMove: () => {} };
 
 function newCluster({ random }: Platform): string {
   const bytes = new Uint8Array(16);
@@ -194,6 +210,6 @@ function founding(
 
 function blankText({ dir, peers }: ControlConfig): string {
   if (peers.length > 1)
-    return `${dir} belongs to no cluster yet: give --cluster-id as the other control processes have it (see nucleus status), and their leader gives it a replica`;
+    return `${dir} belongs to no cluster yet: give --cluster-id as the other control processes have it (GET /health says it), and their leader gives it a replica`;
   return `${dir} is empty: if no control process of this cluster ever ran before, start it once with --init`;
 }

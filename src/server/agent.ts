@@ -51,8 +51,8 @@ export class Agent {
   readonly #host: AgentHost;
   readonly #line: ControlLine;
   #kept: KeptMap;
-  /** The highest fence that this disk knows. */
-  #lasting: Fence;
+  /** What this disk knows. */
+  #lasting: KeptMap;
   #registered = false;
   #asking = false;
   #saving = false;
@@ -67,7 +67,7 @@ export class Agent {
   constructor(kept: KeptMap, host: AgentHost) {
     this.#host = host;
     this.#kept = kept;
-    this.#lasting = kept.fence;
+    this.#lasting = kept;
     const { net, random } = host.platform;
     this.#line = new ControlLine(host.addresses, { net, random, onUp: () => this.#ask() });
   }
@@ -79,6 +79,11 @@ export class Agent {
   get heard(): Heard {
     const { map, epoch, plan } = this.#kept;
     return { version: map?.version ?? { restore: 0, index: 0 }, epoch, plan };
+  }
+
+  /** What a start would find: for checkers. */
+  get lasting(): KeptMap {
+    return this.#lasting;
   }
 
   /** Something that the control plane should know soon: a leader, a step of a move. */
@@ -219,10 +224,10 @@ export class Agent {
       if (error !== null) {
         platform.log.write("error", "the map cannot be written", { reason: messageOf(error) });
         this.#waiting = null; // the orders come again, and with them the disk is tried again
-        this.#kept = { ...this.#kept, fence: this.#lasting };
+        this.#kept = { ...this.#kept, fence: this.#lasting.fence };
         return;
       }
-      this.#lasting = saved.fence;
+      this.#lasting = saved;
       if (this.#unsaved) this.#save();
       else this.#obeyWaiting();
     });
