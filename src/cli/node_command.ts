@@ -36,6 +36,7 @@ type NodeArgs = {
   zone: string;
   "election-ms": number;
   "segment-bytes": number;
+  "redis-mode": "proxy" | "cluster";
   init: boolean;
   "log-level": string;
   "parent-pipe": boolean;
@@ -68,6 +69,12 @@ export const nodeCommand = (createPlatform: (log: Log) => Platform) => ({
         global: false,
         default: SETTINGS_DEFAULT.segmentBytes,
         describe: "Size of the log's files, the same on all nodes (with --control)",
+      })
+      .option("redis-mode", {
+        global: false,
+        choices: ["proxy", "cluster"],
+        default: "proxy",
+        describe: "Redis clients: proxy takes any command here, cluster sends them to the leader (MOVED)",
       })
       .option("init", {
         type: "boolean",
@@ -107,6 +114,7 @@ function runNode(args: NodeArgs, createPlatform: (log: Log) => Platform): void {
       cluster,
       version: VERSION,
       pid: process.pid,
+      redisMode: args["redis-mode"],
       ...(http === undefined ? {} : { http: hostPort(http, "--http") }),
     };
     node = new NucleusNode(createPlatform(log), config, (error) => {

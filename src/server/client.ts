@@ -2,6 +2,7 @@
 import type { Clock, Connection, ConnectionEvents, Random } from "../platform/platform.ts";
 import type { CommandView } from "../wire/command.ts";
 import type { Origin } from "./bundle.ts";
+import type { ClusterDoor } from "./cluster_commands.ts";
 import type { NodeInfo } from "./info.ts";
 import type { Lane } from "./lane.ts";
 
@@ -21,12 +22,19 @@ export interface Client extends ConnectionEvents {
   flush(): void;
   /** Tries again what was held back. */
   retry(): void;
+  /** The map is another one: who has asked for it once hears of it. */
+  onTopology?(): void;
 }
 
 export type ControlCall = { readonly method: string; readonly path: string; readonly body: Uint8Array };
 export type ControlAnswer = { readonly status: number; readonly type: string; readonly body: Uint8Array };
 
+/** `proxy`: any node takes any command. `cluster`: it sends clients to the leader's node, as Redis Cluster does. */
+export type RedisMode = "proxy" | "cluster";
+
 export type ClientHost = {
+  readonly redisMode: RedisMode;
+  readonly cluster: ClusterDoor;
   readonly clock: Clock;
   readonly random: Random;
   readonly info: NodeInfo;

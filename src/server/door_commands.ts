@@ -30,7 +30,9 @@ const DOORS: Readonly<Record<string, Door>> = {
   },
   echo: (args, _client, reply) => word(args, 1, reply),
   hello,
+  asking: (_args, _client, reply) => reply.simple("OK"),
   client: clientCommand,
+  cluster: (args, _client, reply, host) => host.cluster.run(args, reply),
   command,
   config,
   info: (args, _client, reply, host) => {
@@ -50,9 +52,10 @@ const DOORS: Readonly<Record<string, Door>> = {
     reply.protocol = 2;
     reply.simple("RESET");
   },
-  select: (args, _client, reply) => {
+  select: (args, _client, reply, host) => {
     const index = argText(args, 1);
     if (index === "0") reply.simple("OK");
+    else if (host.redisMode === "cluster") reply.error("ERR SELECT is not allowed in cluster mode");
     else if (/^-?\d+$/.test(index)) reply.error("ERR DB index is out of range");
     else reply.error("ERR value is not an integer or out of range");
   },
@@ -135,7 +138,7 @@ function hello(args: Args, client: DoorClient, reply: RespEncoder, host: ClientH
   reply.integer(protocol);
   reply.text("id");
   reply.integer(client.id);
-  pairText(reply, "mode", "standalone");
+  pairText(reply, "mode", host.redisMode === "cluster" ? "cluster" : "standalone");
   pairText(reply, "role", host.info.isLeader() ? "master" : "replica");
   reply.text("modules");
   reply.array(0);

@@ -6,8 +6,10 @@
  * LEAVING_TICKS_MAX. Who waits for room in a router is asked again after each turn; who waits for a slow reader,
  * once a tick, so that ten thousand of them cost next to nothing.
  */
+import { bytesEqual } from "../base/bytes.ts";
 import type { Connection } from "../platform/platform.ts";
 import type { Client, ClientHost } from "./client.ts";
+import type { ClusterDoor } from "./cluster_commands.ts";
 import { Openings } from "./opening.ts";
 
 /** Redis's default too. */
@@ -15,10 +17,12 @@ const CLIENTS_MAX = 10_000;
 /** Ten seconds. */
 const LEAVING_TICKS_MAX = 1000;
 const LEAVING_EVERY_TICKS = 100;
+/** Clients that asked for the map hear of a new one within 100 ms, and no more often. */
+const TOPOLOGY_EVERY_TICKS = 10;
 
 export type DoorsHost = Pick<
   ClientHost,
-  "clock" | "random" | "info" | "moveLeader" | "replaceNode" | "control" | "admit"
+  "clock" | "random" | "info" | "redisMode" | "cluster" | "moveLeader" | "replaceNode" | "control" | "admit"
 > & {
   /** The connection is another node's; `bytes` came behind the preamble. */
   onPeer(connection: Connection, bytes: Uint8Array): void;
@@ -36,13 +40,20 @@ export class Doors {
   /** Clients that are to close, and the tick at which that was seen. */
   readonly #leaving = new Map<Client, number>();
   #ticks = 0;
+  readonly #cluster: ClusterDoor;
+  /** Of what clients were told last. */
+  #topology = -1;
+  #mapTold: Uint8Array | null = null;
 
   constructor(host: DoorsHost) {
-    const { clock, random, info } = host;
+    const { clock, random, info, redisMode, cluster } = host;
+    this.#cluster = cluster;
     const clientHost: ClientHost = {
       clock,
       random,
       info,
+      redisMode,
+      cluster,
       clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => host.admit(view, at, lane, origin, tag),
       moveLeader: (node, shard) => host.moveLeader(node, shard),
@@ -108,6 +119,17 @@ export class Doors {
     this.#draining = new Set();
     for (const client of draining) client.retry();
     if (this.#ticks % LEAVING_EVERY_TICKS === 0) this.#cutLeaving();
+    if (this.#ticks % TOPOLOGY_EVERY_TICKS === 0) this.#tellTopology();
+  }
+
+  #tellTopology(): void {
+    const { topology } = this.#cluster.view;
+    if (topology === this.#topology) return;
+    this.#topology = topology;
+    const map = this.#cluster.view.mapBytes;
+    if (map === null || (this.#mapTold !== null && bytesEqual(map, this.#mapTold))) return;
+    this.#mapTold = map;
+    for (const client of this.#clients.values()) client.onTopology?.();
   }
 
   close(): void {

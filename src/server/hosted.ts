@@ -6,7 +6,7 @@ import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Platform } from "../platform/platform.ts";
-import type { Entry, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
+import type { Entry, GroupConfig, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
 import { type GroupHost, GroupReplica } from "./group.ts";
@@ -47,6 +47,8 @@ export class HostedReplica {
   readonly hashes: StateHashes;
   readonly #host: HostedHost;
   #ended = false;
+  /** A config that was applied, and that has this replica in it. */
+  #configSeen: GroupConfig | null = null;
 
   constructor(id: GroupId, host: HostedHost, born: BornReplica) {
     this.#host = host;
@@ -116,6 +118,7 @@ export class HostedReplica {
   /** There is work for this replica in another turn. */
   #wake(): void {
     this.#host.touch(this);
+    this.router?.touch(); // none yet while it is made
     this.#host.wake();
   }
 
@@ -145,8 +148,12 @@ export class HostedReplica {
   get isRemoved(): boolean {
     const { core, replica, store } = this.group;
     const { config, configIndex } = core;
-    if (configIndex > store.appliedIndex || replica >= config.nextReplica) return false;
-    return !membersOf(config).some((member) => member.replica === replica);
+    if (config === this.#configSeen || configIndex > store.appliedIndex) return false;
+    this.#configSeen = config; // with this one in force it is a member for good
+    if (replica >= config.nextReplica || membersOf(config).some((member) => member.replica === replica))
+      return false;
+    this.#configSeen = null;
+    return true;
   }
 
   /** The replica to hand leadership to: the voter whose log reaches furthest; 0 if there is no other. */

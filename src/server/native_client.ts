@@ -59,6 +59,8 @@ export class NativeClient implements Client, Origin {
   #held: Uint8Array | null = null;
   #heldRequest = 0;
   #paused = false;
+  /** It has asked for the map once: it is told of new ones. */
+  #wantsMap = false;
   #gone = false;
   #cut = false;
 
@@ -123,6 +125,9 @@ export class NativeClient implements Client, Origin {
         return writeNative(this.#output.writer, OPCODE.pong, frame.requestId, frame.body());
       case OPCODE.hello:
         return this.#hello();
+      case OPCODE.map:
+        this.#wantsMap = true;
+        return this.#tellMap(frame.requestId);
       case OPCODE.admin:
         return this.#admin();
       default:
@@ -191,6 +196,18 @@ export class NativeClient implements Client, Origin {
 
   #admin(): void {
     writeNative(this.#output.writer, OPCODE.adminReply, this.#frame.requestId, utf8(this.#host.info.json()));
+  }
+
+  /** Without a map, the answer is the push that comes with the first one. */
+  #tellMap(requestId: number): void {
+    const bytes = this.#host.cluster.view.mapBytes;
+    if (bytes === null) return;
+    writeNative(this.#output.writer, OPCODE.mapReply, requestId, bytes);
+    this.#host.touch(this);
+  }
+
+  onTopology(): void {
+    if (this.#wantsMap && !this.#gone && !this.closing) this.#tellMap(0);
   }
 
   #answerError(requestId: number, text: string): void {

@@ -16,7 +16,9 @@ import type { Recovered, Wal } from "../wal/types.ts";
 import type { CommandView } from "../wire/command.ts";
 import type { OpenOptions } from "./birth.ts";
 import type { Origin } from "./bundle.ts";
-import type { ControlAnswer, ControlCall } from "./client.ts";
+import type { ControlAnswer, ControlCall, RedisMode } from "./client.ts";
+import { ClusterDoor } from "./cluster_commands.ts";
+import { ClusterView } from "./cluster_view.ts";
 import { ControlProxy } from "./control_proxy.ts";
 import { Doors } from "./doors.ts";
 import { Engine } from "./engine.ts";
@@ -57,6 +59,8 @@ export type NodeConfig = {
   readonly port: number;
   /** Where HTTP is served, if it is. */
   readonly http?: HttpAddress;
+  /** Whether Redis clients are sent to the leader's node; "proxy" if not given. */
+  readonly redisMode?: RedisMode;
   readonly cluster: FixedCluster | ManagedCluster;
 };
 
@@ -130,7 +134,10 @@ export class NucleusNode {
     this.#proxy = new ControlProxy((call, answer) => this.#control(call, answer));
     if (cluster.kind === "managed")
       this.http.extra = (request, answer) => this.#proxy.handle(request, answer);
+    const view = new ClusterView(this.routing);
     this.#doors = new Doors({
+      redisMode: this.redisMode,
+      cluster: new ClusterDoor(view, config.id, () => this.cluster),
       clock: platform.clock,
       random: platform.random,
       info: this.#status,
@@ -144,6 +151,10 @@ export class NucleusNode {
   }
 
   // ------------------------------------------------------------------------------------------- what is here
+
+  get redisMode(): RedisMode {
+    return this.config.redisMode ?? "proxy";
+  }
 
   get routing(): Routing {
     return this.engine.routing;

@@ -41,7 +41,7 @@ export class NodeStatus implements NodeInfo {
       ["Memory", this.#memory()],
       ["Persistence", this.#persistence()],
       ["Replication", this.#replication()],
-      ["Cluster", [["cluster_enabled", 0]]],
+      ["Cluster", [["cluster_enabled", this.#node.redisMode === "cluster" ? 1 : 0]]],
       ["Keyspace", this.#keyspace()],
     ];
   }
@@ -56,7 +56,7 @@ export class NodeStatus implements NodeInfo {
       ["redis_version", "7.4.0"],
       ["server_name", "nucleus"],
       ["nucleus_version", config.version],
-      ["redis_mode", "standalone"],
+      ["redis_mode", this.#node.redisMode === "cluster" ? "cluster" : "standalone"],
       ["node_id", config.id],
       ["process_id", config.pid],
       ["tcp_port", Number(this.address.split(":").at(-1))],

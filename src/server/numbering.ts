@@ -6,6 +6,8 @@ const REQUEST_MAX = 2 ** 37 - 1;
 export class Numbering {
   /** Since the start; deadlines are counted in it. */
   tick = 0;
+  /** Rises when something of who leads or serves what may have changed: what was made of it is made anew. */
+  topology = 0;
   #order = 0;
   #route = 0;
   #request = 0;

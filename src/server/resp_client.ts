@@ -14,6 +14,7 @@ import { KiB, MiB } from "../base/units.ts";
 import type { Connection } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
+import { keyCount } from "../wire/command_keys.ts";
 import { type CommandInfo, resolveCommand } from "../wire/command_table.ts";
 import { translate } from "../wire/command_translate.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
@@ -21,7 +22,10 @@ import { HTTP_REFUSED, RespParser } from "../wire/resp_parse.ts";
 import { RespEncoder } from "../wire/resp_reply.ts";
 import type { Origin } from "./bundle.ts";
 import type { Client, ClientHost, ControlAnswer } from "./client.ts";
+import { translateClusterData } from "./cluster_commands.ts";
 import { controlCall, runDoorCommand } from "./door_commands.ts";
+import { CROSS_SLOT } from "./fate.ts";
+import { slotOfCommand } from "./keys.ts";
 import { Lane } from "./lane.ts";
 import { OrderedReplies } from "./ordered_replies.ts";
 import { Output } from "./output.ts";
@@ -127,14 +131,32 @@ export class RespClient implements Client, Origin {
     const spec = resolveCommand(parser);
     if (typeof spec === "string") return this.#answerError(spec);
     this.lastCommand = spec.name;
-    if (spec.op === null) return this.#doorCommand(spec);
     this.#frame.clear();
-    const error = translate(spec, parser, this.#frameEncoder, this.#host.random);
-    if (error !== null) return this.#answerError(error);
+    if (spec.op === null) {
+      const isData = spec.name === "cluster" && translateClusterData(parser, this.#frameEncoder);
+      if (isData === false) return this.#doorCommand(spec);
+      if (typeof isData === "string") return this.#answerError(isData);
+    } else {
+      const error = translate(spec, parser, this.#frameEncoder, this.#host.random);
+      if (error !== null) return this.#answerError(error);
+    }
     const bad = this.#view.read(this.#frame.bytes, 0, this.#frame.length);
     assert(bad === null, "translate writes good frames");
+    const elsewhere = this.#host.redisMode === "cluster" ? this.#elsewhere() : null;
+    if (elsewhere !== null) return this.#answerError(elsewhere);
     this.#heldRequest = this.#replies.assign();
     this.#admit();
+  }
+
+  /** In cluster mode: where the client is sent, as an error text; null: the command is taken here. */
+  #elsewhere(): string | null {
+    const view = this.#view;
+    const slot = slotOfCommand(view);
+    if (slot < 0) return keyCount(view) > 0 ? CROSS_SLOT : null;
+    const { cluster } = this.#host;
+    const leader = cluster.view.leaderOf(slot);
+    if (leader === null || cluster.isSelf(leader)) return null; // without a leader it waits here for one
+    return `MOVED ${slot} ${leader.host}:${leader.port}`;
   }
 
   /** What changes how replies are written waits until all before it were. */

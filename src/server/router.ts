@@ -52,6 +52,8 @@ export type RouterHost = {
   isHeld(slot: number): boolean;
   /** Holds commands that `group` does not take because it does not serve their slot, or sends them to who does. */
   turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void;
+  /** Flushes the router in the next turn. */
+  touch(router: Router): void;
   wake(): void;
 };
 
@@ -77,6 +79,8 @@ export class Router {
    */
   #behind: Bundle[] = [];
   #waitingBytes = 0;
+  /** It will be flushed in the next turn. */
+  #touched = false;
   #noRoomSince = -1;
   #ended = false;
   readonly #view = new CommandView();
@@ -107,12 +111,22 @@ export class Router {
     return { node: node ?? "", term: replica.core.term };
   }
 
+  /** Who led when somebody was last known to; "" = nobody ever was. */
+  lastLeader = "";
+
   /** Nobody waits for anything, and nothing is here that could answer. */
   get isIdle(): boolean {
     return this.#replica === null && this.#waitingBytes === 0 && this.forwarder.isIdle;
   }
 
   // ------------------------------------------------------------------------------------------- where to
+
+  /** There may be work for it in this turn. */
+  touch(): void {
+    if (this.#touched) return;
+    this.#touched = true;
+    this.#host.touch(this);
+  }
 
   /** This node serves a replica of the group from now on. */
   attach(replica: GroupReplica): void {
@@ -128,6 +142,7 @@ export class Router {
     this.#replica = null;
     this.#asked = "";
     replica.end();
+    this.#host.numbering.topology++;
     this.#writes = this.#dropForwarded(this.#writes);
     this.#reads = this.#dropForwarded(this.#reads);
     this.#release();
@@ -143,6 +158,8 @@ export class Router {
   hear(node: string, term: number): void {
     if (node === "" || term <= this.#hint.term) return;
     this.#hint = { node, term };
+    this.lastLeader = node;
+    this.#host.numbering.topology++;
     if (this.#replica === null && node !== this.#host.node) this.#ask(node);
   }
 
@@ -276,6 +293,7 @@ export class Router {
   }
 
   #open(list: Bundle[], size: number): Bundle {
+    this.touch();
     let bundle = list.at(-1);
     if (bundle === undefined || bundle.given || !bundle.fits(size)) {
       bundle = new Bundle(list === this.#writes ? 2 * (this.#replica?.bundleBytesExpected ?? 0) : 0);
@@ -295,12 +313,14 @@ export class Router {
 
   /** Sends on what has come in. Once a turn. */
   flush(): void {
+    this.#touched = false;
     if (this.#ended) return;
     const replica = this.#replica;
     replica?.noticeLeader(); // before anything goes to a former one, or past what a former one left open
     if (this.#behind.length > 0 && replica?.hasOrphans !== true) this.#release();
     if (replica?.isLeader === true) this.#flushHere(replica);
     else if (this.#waitingBytes > 0) this.#flushThere();
+    if (this.#waitingBytes > 0) this.touch();
   }
 
   #flushHere(group: GroupReplica): void {
@@ -405,6 +425,7 @@ export class Router {
     own.given = true;
     this.#waitingBytes += sizeOf(own);
     insert(rides ? this.#writes : this.#reads, inBatches(own));
+    this.touch();
     this.#host.wake();
   }
 
@@ -423,6 +444,7 @@ export class Router {
     if (this.#ended) return bundle.endAll(false);
     this.#waitingBytes += sizeOf(bundle);
     insert(rides ? this.#writes : this.#reads, [bundle]);
+    this.touch();
   }
 
   /** The replica here knows another leader, or none. */
@@ -437,7 +459,11 @@ export class Router {
         this.#writes = [];
       }
     }
-    this.#redirect(replica.isLeader ? null : this.#destination());
+    this.#host.numbering.topology++;
+    const leader = replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
+    if (leader !== null) this.lastLeader = leader;
+    this.#redirect(replica.isLeader ? null : leader);
+    this.touch();
     this.#host.wake();
   }
 
@@ -469,6 +495,7 @@ export class Router {
     this.forwarder.tick();
     this.forwarder.giveUpBefore(before);
     this.#giveUpParked(before);
+    if (this.leads) this.touch(); // log time may have to move
   }
 
   /** Never proposed anywhere: it is certain that nothing happened. */

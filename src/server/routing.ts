@@ -33,7 +33,7 @@ import { isSplit, KeyScatter, type ScatterHost, SpaceScatter } from "./scatter.t
 /** Routers that nobody needs any more are looked for this often. */
 const SWEEP_TICKS = 100;
 
-export type RoutingHost = Omit<RouterHost, "numbering" | "isHeld" | "turnAway"> & {
+export type RoutingHost = Omit<RouterHost, "numbering" | "isHeld" | "turnAway" | "touch"> & {
   readonly random: Random;
   /** This node's wall clock. */
   wallMs(): number;
@@ -64,6 +64,8 @@ export class Routing {
   readonly #scatterHost: ScatterHost;
   /** Commands on the key space, parts of which were refused. */
   #scattered: SpaceScatter[] = [];
+  /** Routers with work for the next turn: hundreds of idle ones cost none of it anything. */
+  #touched: Router[] = [];
   #map: ClusterMap | null = null;
 
   constructor(host: RoutingHost) {
@@ -76,6 +78,21 @@ export class Routing {
       now: () => this.#numbering.tick,
       random: (bound) => host.random.u32() % bound,
     };
+  }
+
+  /** Rises when something of who leads or serves what may have changed. */
+  get topology(): number {
+    return this.#numbering.topology;
+  }
+
+  /** Since when `routerAt` is so. */
+  epochAt(slot: number): number {
+    return this.#epochs[slot] as number;
+  }
+
+  /** Who leads the group, as far as known; "" = nobody. */
+  leadOf(group: GroupId): { readonly node: string; readonly term: number } {
+    return this.#routers.get(group)?.leader ?? { node: "", term: 0 };
   }
 
   /** Who serves the slot, as far as known. */
@@ -99,6 +116,7 @@ export class Routing {
   setMap(heard: ClusterMap): void {
     const map = this.#map === null ? heard : mergeMaps(this.#map, heard);
     this.#map = map;
+    this.#numbering.topology++;
     const nameOf = (place: number): string => (map.nodes[place] as MapNode).id;
     for (const { group, replicas, leader } of map.shards) {
       const router = this.#router(group);
@@ -130,6 +148,7 @@ export class Routing {
         this.#epochs[slot] = epoch;
         if (this.#bySlot[slot] === router) continue;
         this.#bySlot[slot] = router;
+        this.#numbering.topology++;
         this.#parking.news(slot);
       }
     }
@@ -166,6 +185,7 @@ export class Routing {
       leaderNode: (replica) => host.leaderNode(replica),
       isHeld: (slot) => this.#parking.holds(slot),
       turnAway: (bundle, rides, owner, refusal) => this.#turnAway(bundle, rides, owner, refusal),
+      touch: (touched) => void this.#touched.push(touched),
       wake: () => host.wake(),
     });
     this.#routers.set(group, router);
@@ -281,7 +301,10 @@ export class Routing {
       this.#scattered = [];
       for (const scatter of scattered) if (scatter.retry()) this.#scattered.push(scatter);
     }
-    for (const router of this.#routers.values()) router.flush();
+    const touched = this.#touched;
+    if (touched.length === 0) return;
+    this.#touched = [];
+    for (const router of touched) router.flush();
   }
 
   tick(): void {

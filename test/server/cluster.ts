@@ -5,6 +5,7 @@
 import { codeOf } from "../../src/base/errors.ts";
 import { runTask, type Task } from "../../src/base/task.ts";
 import type { Disk, Platform } from "../../src/platform/platform.ts";
+import type { RedisMode } from "../../src/server/client.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
 import type { Layout } from "../../src/server/layout.ts";
 import { type NodeObserver, NucleusNode } from "../../src/server/node.ts";
@@ -57,6 +58,7 @@ export class Cluster {
   readonly net: Network;
   readonly nodes: TestNode[] = [];
   layout: Layout;
+  redisMode: RedisMode = "proxy";
   observer: NodeObserver = {};
   #clients = 0;
 
@@ -100,6 +102,7 @@ export class Cluster {
         host: node.id,
         port: PORT,
         cluster: { kind: "fixed", layout: this.layout, init } as const,
+        redisMode: this.redisMode,
         version: "test",
         pid: i + 1,
       };

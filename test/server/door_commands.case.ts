@@ -30,7 +30,7 @@ function played(script: string): string {
     connection.sent.length = 0;
     client.onData(resp(line.slice(2).split(" ")));
     host.turn();
-    for (const part of connection.text.split("\r\n").slice(0, -1)) lines.push(`  ${part}`);
+    for (const part of connection.text.split(/\r?\n/).slice(0, -1)) lines.push(`  ${part}`);
     if (connection.closed) lines.push("  (closed)");
   }
   return lines.join("\n");

@@ -240,6 +240,8 @@ t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
     clock,
     random,
     info: host.info,
+    redisMode: host.redisMode,
+    cluster: host.cluster,
     admit: () => true,
     moveLeader: () => null,
     replaceNode: () => null,

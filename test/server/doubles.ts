@@ -2,12 +2,17 @@
 import { fromUtf8, utf8 } from "../../src/base/bytes.ts";
 import type { Clock, Connection, ConnectionEvents, Random } from "../../src/platform/platform.ts";
 import type { Bundle, Origin } from "../../src/server/bundle.ts";
-import type { Client, ClientHost } from "../../src/server/client.ts";
+import type { Client, ClientHost, RedisMode } from "../../src/server/client.ts";
+import { ClusterDoor } from "../../src/server/cluster_commands.ts";
+import { ClusterView } from "../../src/server/cluster_view.ts";
 import type { NodeInfo } from "../../src/server/info.ts";
 import type { Lane } from "../../src/server/lane.ts";
+import { Routing } from "../../src/server/routing.ts";
+import type { ClusterMap } from "../../src/wire/cluster_map.ts";
 import { CommandView } from "../../src/wire/command.ts";
 import type { NotServed } from "../../src/wire/peer_encode.ts";
 import type { ReplySink } from "../../src/wire/reply.ts";
+import { mapOf } from "./maps.ts";
 
 /** A connection whose other side reads when the test says so. */
 export class FakeConnection implements Connection {
@@ -78,6 +83,31 @@ const info: NodeInfo = {
   sections: () => [],
 };
 
+/** Of n1 among three nodes; the shards' leaders are n2 and n3 (routing_world.ts). */
+export function fakeCluster(map: ClusterMap | null = mapOf()): FakeCluster {
+  const routing = new Routing({
+    random,
+    node: "n1",
+    wallMs: () => 0,
+    syncing: () => false,
+    canForward: () => false,
+    sendForward: () => {},
+    leaderNode: () => null,
+    wake: () => {},
+  });
+  if (map !== null) routing.setMap(map);
+  return new FakeCluster(routing, new ClusterView(routing), map?.cluster ?? "");
+}
+
+class FakeCluster extends ClusterDoor {
+  readonly routing: Routing;
+
+  constructor(routing: Routing, view: ClusterView, cluster: string) {
+    super(view, "n1", () => cluster);
+    this.routing = routing;
+  }
+}
+
 export type Admitted = {
   readonly op: number;
   readonly words: readonly string[];
@@ -88,6 +118,8 @@ export type Admitted = {
 
 /** A door's host that takes commands, or does not, and remembers those it took. */
 export class FakeHost implements ClientHost {
+  redisMode: RedisMode = "proxy";
+  cluster = fakeCluster();
   readonly clock = clock;
   readonly random = random;
   readonly info = info;

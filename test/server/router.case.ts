@@ -101,6 +101,7 @@ function hostOf(state: State & { down?: ReadonlySet<string> }): RouterHost {
     canForward: (node) => state.down?.has(node) !== true,
     leaderNode: () => `n${state.leader}`,
     isHeld: () => false,
+    touch: () => {},
     turnAway: (bundle, rides, group, refusal) =>
       void state.turnedAway.push({ tags: [...bundle.tags], rides, group, refusal }),
     wake: () => {},

@@ -1,6 +1,7 @@
 /** The node, room by itself: its parts with small doubles of their hosts, and whole clusters in a simulated world. */
 import "./append_sender.case.ts";
 import "./birth.case.ts";
+import "./cluster_surface.case.ts";
 import "./door_commands.case.ts";
 import "./doors.case.ts";
 import "./entry_cache.case.ts";
