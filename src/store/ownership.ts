@@ -44,12 +44,7 @@ export function ownershipHash(shard: string, { slots }: Keyspace, moves: Moves):
   };
   for (let i = 0; i < shard.length; i++) mix(shard.charCodeAt(i));
   for (let slot = 0; slot < SLOT_COUNT; slot++) {
-    if (
-      slot > 0 &&
-      slots.state(slot) === slots.state(slot - 1) &&
-      slots.epoch(slot) === slots.epoch(slot - 1)
-    )
-      continue;
+    if (slot > 0 && slots.isAsBefore(slot)) continue;
     mix(slot);
     mix(slots.state(slot));
     mix(slots.epoch(slot));

@@ -32,6 +32,7 @@ const NAMES: readonly SlotState[] = ["absent", "importing", "sealed", "absent", 
 const STATE_SHIFT = 29;
 const GENERATION_SHIFT = 24;
 export const GENERATIONS = 32;
+const GENERATION_MASK = (GENERATIONS - 1) << GENERATION_SHIFT;
 const EPOCH_HIGH_MASK = 0x1fffff;
 const TWO_32 = 2 ** 32;
 
@@ -102,6 +103,14 @@ export class SlotTable {
     const at = (slot << SLOT_WORDS_SHIFT) + 6;
     const otherAt = (otherSlot << SLOT_WORDS_SHIFT) + 6;
     return this.words[at] === other.words[otherAt] && this.words[at + 1] === other.words[otherAt + 1];
+  }
+
+  /** Whether the slot has state and epoch of the one before it. */
+  isAsBefore(slot: number): boolean {
+    const words = this.words;
+    const at = (slot << SLOT_WORDS_SHIFT) + 6;
+    const differs = ((words[at] as number) ^ (words[at - 8] as number)) & ~GENERATION_MASK;
+    return differs === 0 && words[at + 1] === words[at - 7];
   }
 
   /** Takes states, epochs and generations over from `other`. */

@@ -7,6 +7,7 @@ import { encodeSettings } from "../../src/store/settings.ts";
 import { OP, SLOT_SET_BYTES } from "../../src/wire/command.ts";
 import { Driver, SETTINGS } from "./driver.ts";
 import { bytesOf, joined } from "./frames.ts";
+import { IMAGE_V1 } from "./image_v1.ts";
 import { reload } from "./images.ts";
 
 export function born(birth: Birth): Driver {
@@ -148,4 +149,20 @@ t.test("what is served comes with the image", async (t) => {
   const copy = reload(driver);
   t.same(copy.store.slotsServed(), driver.store.slotsServed());
   t.equal(copy.store.shard, "s7");
+});
+
+t.test("D19: an image of the version before is of a shard that serves everything at epoch 1", async (t) => {
+  const driver = new Driver();
+  const sink = driver.store.beginRestore();
+  t.equal(sink.write(IMAGE_V1), null);
+  t.equal(sink.finish(), null);
+  driver.index = driver.store.appliedIndex;
+  t.equal(driver.store.shard, "s1");
+  t.same(driver.store.slotsServed(), { count: 16384, ranges: [[0, 16383, 1]] });
+  t.equal(driver.run(OP.get, "b"), "two");
+  const session = { client: 5, seq: 1, floor: 1, notAfter: driver.timeMs + 30_000, after: 0 };
+  t.same(driver.apply([OP.incrBy, ["n", 7], session]), [7], "and remembers its sessions");
+  t.equal(driver.run(OP.get, "n"), "7");
+  t.same(driver.store.moves(), []);
+  t.equal(reload(driver).store.stateHash(), driver.store.stateHash());
 });

@@ -4,6 +4,7 @@ import "./hazard.case.ts";
 import "./memory.case.ts";
 import "./model.case.ts";
 import "./moves.case.ts";
+import "./moves_model.case.ts";
 import "./owned.case.ts";
 import "./sessions.case.ts";
 import "./snapshot.case.ts";

@@ -3,6 +3,7 @@ import "./batch.case.ts";
 import "./command.case.ts";
 import "./control.case.ts";
 import "./decimal.case.ts";
+import "./move_entry.case.ts";
 import "./native.case.ts";
 import "./peer.case.ts";
 import "./redis.case.ts";
