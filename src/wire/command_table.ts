@@ -135,7 +135,7 @@ const GENERIC: readonly Row[] = [
 // biome-ignore format: a table is read by its columns
 const CONNECTION: readonly Row[] = [
   ["auth", -2, "flts", "none", null, "1.0.0", "[username] password", "Logs in; this version knows no users and takes no password"],
-  ["asking", 1, "flt", "none", null, "3.0.0", "", "Does nothing: a slot has one owner at any time, and nobody is sent to another one for once"],
+  ["asking", 1, "f", "none", null, "3.0.0", "", "Does nothing: a slot has one owner at any time, and nobody is sent to another one for once"],
   ["client", -2, "", "none", null, "2.4.0", "subcommand [argument ...]", "Looks at and manages client connections"],
   ["echo", 2, "flt", "none", null, "1.0.0", "message", "Gives the message back"],
   ["hello", -1, "flts", "none", null, "6.0.0", "[protover [AUTH username password] [SETNAME name]]", "Greets the server and chooses the protocol"],
@@ -149,7 +149,7 @@ const CONNECTION: readonly Row[] = [
 
 // biome-ignore format: a table is read by its columns
 const SERVER: readonly Row[] = [
-  ["cluster", -2, "lt", "none", null, "3.0.0", "SLOTS | SHARDS | NODES | INFO | MYID | KEYSLOT key | ...", "Describes the cluster as cluster clients read it"],
+  ["cluster", -2, "", "none", null, "3.0.0", "SLOTS | SHARDS | NODES | INFO | MYID | KEYSLOT key | ...", "Describes the cluster as cluster clients read it"],
   ["command", -1, "lt", "none", null, "2.8.13", "[COUNT | INFO | DOCS | LIST | GETKEYS ...]", "Describes the commands of this server"],
   ["config", -2, "", "none", null, "2.0.0", "GET pattern [pattern ...] | SET name value | ...", "Reads and changes settings"],
   ["dbsize", 1, "rf", "none", OP.dbSize, "1.0.0", "", "Counts all keys"],
