@@ -112,7 +112,7 @@ async function runControl(args: ControlArgs, createPlatform: (log: Log) => Platf
   stopOnSignals(control, args.dir, args["parent-pipe"]);
 }
 
-function configOf(args: ControlArgs): ControlConfig {
+export function configOf(args: ControlArgs): ControlConfig {
   const { id, init } = args;
   if (!isName(id)) throw usage(`--id must be ${NAME_RULE}, not "${id}"`);
   const listen = hostPort(args.listen, "--listen");

@@ -6,9 +6,8 @@ import type { ControlService } from "./service.ts";
 import { type MetaState, ordered } from "./state.ts";
 
 export function health(service: ControlService): HttpAnswer {
-  const { reign, leaderAddress } = service;
-  const role = reign === null ? "follower" : "leader";
-  return json({ ok: true, role, term: reign?.term ?? 0, leader: leaderAddress });
+  const { reign, cluster, term, leaderAddress: leader } = service;
+  return json({ ok: true, cluster, role: reign === null ? "follower" : "leader", term, leader });
 }
 
 /** It leads, or knows who does. */

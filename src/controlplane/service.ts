@@ -136,13 +136,18 @@ export class ControlService {
     return this.#reign !== null;
   }
 
+  get term(): number {
+    return this.#host.group.term;
+  }
+
+  /** As of what is applied here. */
+  get cluster(): string {
+    return this.#host.group.state.cluster;
+  }
+
   /** Who leads, as far as known here; null also while this process leads and cannot speak yet. */
   get leaderAddress(): string | null {
     return this.#host.group.isLeader ? null : this.#host.group.leaderAddress();
-  }
-
-  get tickCount(): number {
-    return this.#tick;
   }
 
   /** What the first layout waits for; null: nothing, or nobody wished one here. */

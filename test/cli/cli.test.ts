@@ -1,6 +1,7 @@
 /** The command line: what it reads and prints, without a cluster. test/binary has the whole program. */
 import "./connection.case.ts";
 import "./control.case.ts";
+import "./control_start.case.ts";
 import "./output.case.ts";
 import "./repl.case.ts";
 import "./reply.case.ts";
