@@ -362,6 +362,13 @@ export class RaftCore {
     for (const progress of s.progress.values()) progress.contactTick = s.ticks;
   }
 
+  /** A tick or a step left something to be sent, logged or told: `takeReady` has it. */
+  get hasWork(): boolean {
+    const s = this.#s;
+    const isAsked = s.reads.length > 0 || s.readsLost.length > 0 || s.snapshotsWanted.length > 0;
+    return s.messages.length > 0 || s.entries.length > 0 || isAsked || s.commit !== this.#handedCommit;
+  }
+
   /** Work for the driver, or null if there is none. */
   takeReady(): Ready | null {
     const s = this.#s;

@@ -390,7 +390,6 @@ export class Engine {
     for (const seat of this.#seats.values()) {
       if (wasStalled) seat.hosted?.group.core.holdElection();
       seat.tick();
-      if (seat.hosted !== null) this.#touched.add(seat.hosted);
     }
     this.routing.tick();
     this.#peers?.tick();

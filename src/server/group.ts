@@ -196,9 +196,12 @@ export class GroupReplica {
     return this.#proposals.open;
   }
 
+  /** An idle replica is not touched by it: a turn has nothing to do for that one. */
   tick(): void {
-    this.core.tick();
-    if (this.#gate.release()) this.advance(); // space may have come back
+    const { core } = this;
+    core.tick();
+    if (core.hasWork || core.leader !== this.#leaderSeen || core.term !== this.#termSeen) this.#host.touch();
+    if (this.#gate.isWaiting && this.#gate.release()) this.advance(); // space may have come back
     this.store.tidy(); // a piece of what FLUSHALL left behind
     this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {

@@ -49,6 +49,9 @@ export type SnapshotsHost = {
   wake(): void;
 };
 
+/** Whether one is due is looked at this often: what it hangs on grows by seconds, and there may be a thousand groups. */
+const DUE_TICKS = 16;
+
 export class Snapshots {
   readonly #host: SnapshotsHost;
   readonly #dir: string;
@@ -116,7 +119,7 @@ export class Snapshots {
   tick(): void {
     this.#ticks++;
     if (this.#retryIn > 0) this.#retryIn--;
-    else if (this.#isDue()) this.take();
+    else if (this.#ticks % DUE_TICKS === 0 && this.#isDue()) this.take();
   }
 
   #isDue(): boolean {
