@@ -8,7 +8,7 @@ import { bodyText, type HttpAnswer, type HttpCall, json, problem, queryHas, refu
 import { liveOf } from "./http_status.ts";
 import { mapJson, reshardJson } from "./map.ts";
 import { wantProblem } from "./membership.ts";
-import { heldBy, planReport } from "./plan_report.ts";
+import { heldBy, planReport, takenReport } from "./plan_report.ts";
 import { type Planned, planFirst, planNext } from "./planner.ts";
 import type { Reign } from "./reign.ts";
 import {
@@ -69,6 +69,36 @@ export const WRITES: ReadonlyMap<string, Route> = new Map([
   ["/register", register],
   ["/heartbeat", hear],
 ]);
+
+type Again = (context: Context, number: number) => object;
+
+/**
+ * What was carried out before, under the same request id, in the words of the first answer, which got lost. Other routes
+ * than these just run again: their commands are answered from memory.
+ */
+export const AGAIN: ReadonlyMap<string, Again> = new Map<string, Again>([
+  [
+    "/cluster/init",
+    ({ state }, epoch) => {
+      const shards = ordered(state.shards).map(({ id, replicas }) => ({ id, nodes: replicas }));
+      return { epoch, shards };
+    },
+  ],
+  ["/reshard/plan", planAgain],
+  ["/shard/add", (context, number) => shardAgain(context, number, parseShardAdd(bodyText(context.call)).id)],
+  [
+    "/shard/remove",
+    (context, number) => shardAgain(context, number, parseShardRemove(bodyText(context.call)).id),
+  ],
+]);
+
+function planAgain({ state, reign }: Context, number: number): object {
+  return { dryRun: false, ...takenReport(state, reign.view(), number) };
+}
+
+function shardAgain(context: Context, number: number, id: string | null): object {
+  return { shard: id ?? context.state.plan?.added[0] ?? "", ...planAgain(context, number) };
+}
 
 /** Proposes, and answers an outcome that is none by itself. */
 function propose({ service, request, reply }: Context, body: Body, done: (number: number) => void): void {

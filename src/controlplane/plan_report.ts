@@ -5,20 +5,39 @@
  * leader last reported. The time is what the rate limit allows when moves run side by side as they may; what the moves do
  * besides copying comes on top of it.
  */
+import { figuresOf } from "../ring/figures.ts";
+import { countSlots } from "../ring/range.ts";
 import type { View } from "./liveness.ts";
 import type { Planned } from "./planner.ts";
 import type { MetaState } from "./state.ts";
 
 type Held = { readonly keys: number; readonly bytes: number };
 
-export function planReport(state: MetaState, view: View, { plan, figures }: Planned): object {
+type Reported = {
+  readonly plan: Pick<Planned["plan"], "number" | "manual" | "moves" | "shards">;
+  readonly figures: Planned["figures"];
+};
+
+/** Of the plan that was taken under this number, as far as the state still has it. */
+export function takenReport(state: MetaState, view: View, number: number): object {
+  const plan = state.plan?.number === number ? state.plan : null;
+  const moves = (plan?.moves ?? []).map((move) => ({ ...move, slotCount: countSlots(move.slots) }));
+  const layout = state.layout ?? { number, vnodes: 1, shards: [] };
+  const figures = figuresOf({ layout: number, moves, unowned: [] }, state.assignment, layout);
+  return planReport(state, view, {
+    plan: { number, manual: plan?.manual ?? false, moves, shards: [] },
+    figures,
+  });
+}
+
+export function planReport(state: MetaState, view: View, { plan, figures }: Reported): object {
   const before = state.assignment.counts();
   const gives = new Map<string, number>();
   const takes = new Map<string, number>();
   let keys = 0;
   let bytes = 0;
   for (const { from, to, slots } of plan.moves) {
-    const count = slots.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+    const count = countSlots(slots);
     const held = heldBy(state, view, from);
     const share = count / Math.max(1, before.get(from) ?? 0);
     keys += held.keys * share;
@@ -43,7 +62,7 @@ export function planReport(state: MetaState, view: View, { plan, figures }: Plan
   };
 }
 
-function nodesOf(state: MetaState, plan: Planned["plan"], id: string): readonly string[] {
+function nodesOf(state: MetaState, plan: Reported["plan"], id: string): readonly string[] {
   const newborn = plan.shards.find((shard) => shard.id === id)?.newborn ?? null;
   return newborn?.founders.map(({ node }) => node) ?? state.shards.get(id)?.replicas ?? [];
 }

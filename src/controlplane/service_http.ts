@@ -12,7 +12,7 @@
  */
 import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
 import { elsewhere, type HttpAnswer, type HttpCall, json, problem, refusal } from "./http_answer.ts";
-import { type Context, READS, type Route, WRITES } from "./http_routes.ts";
+import { AGAIN, type Context, READS, type Route, WRITES } from "./http_routes.ts";
 import { eventText, health, metrics, ready } from "./http_status.ts";
 import type { ControlService } from "./service.ts";
 
@@ -59,11 +59,12 @@ function run(service: ControlService, call: HttpCall, route: Route, reply: Answe
   const request = REQUEST.exec(call.query)?.[1] ?? null;
   const { state } = reign;
   const known = request === null ? undefined : state.requests.get(request);
-  if (known !== undefined)
-    return reply(known.ok ? json({ again: true, number: known.number }) : refusal(known.error));
+  if (known?.ok === false) return reply(refusal(known.error));
   const context: Context = { service, reign, state, call, request, reply };
   try {
-    route(context);
+    const again = known === undefined ? undefined : AGAIN.get(call.path);
+    if (known?.ok === true && again !== undefined) reply(json(again(context, known.number)));
+    else route(context);
   } catch (error) {
     if (!(error instanceof NucleusError)) throw error;
     reply(problem(400, codeOf(error) === "EREQUEST" ? "request" : "invalid", messageOf(error)));

@@ -5,7 +5,7 @@ import { type ControlConfig, ControlProcess } from "../../src/controlplane/proce
 import type { FirstLayout } from "../../src/controlplane/requests.ts";
 import type { MetaState } from "../../src/controlplane/state.ts";
 import type { Hash64 } from "../../src/ring/circle.ts";
-import { NucleusNode } from "../../src/server/node.ts";
+import { type NodeObserver, NucleusNode } from "../../src/server/node.ts";
 import { Network } from "../../src/sim/net.ts";
 import { Machine } from "../../src/sim/platform.ts";
 import { World } from "../../src/sim/world.ts";
@@ -32,6 +32,8 @@ export class Town {
   readonly #h64: Hash64;
   readonly #firstLayout: FirstLayout | null;
   cluster: string | null;
+  /** Of the nodes that are started from now on. */
+  observer: NodeObserver = {};
   #clients = 0;
 
   constructor(
@@ -94,7 +96,7 @@ export class Town {
           segmentBytes: SEGMENT_BYTES,
         } as const,
       };
-      const server = new NucleusNode(platform, config, (error) => this.#fail(one, error));
+      const server = new NucleusNode(platform, config, (error) => this.#fail(one, error), this.observer);
       one.server = server;
       server.start((error) => {
         if (error !== null) one.error ??= error;

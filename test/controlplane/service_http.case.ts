@@ -146,17 +146,38 @@ t.test("plans: a dry run in figures, a compare-and-set on the number, cancel", a
     /n9/,
   );
   const path = `/reshard/plan?request=${id("r")}`;
-  t.match(desk.http("POST", path, { epoch: 2, shards }).json, { epoch: 2, dryRun: false });
-  t.same(
-    desk.http("POST", path, { epoch: 2, shards }).json,
-    { again: true, number: 2 },
-    "sent twice, done once",
-  );
+  const first = desk.http("POST", path, { epoch: 2, shards }).json;
+  t.match(first, { epoch: 2, dryRun: false });
+  const second = desk.http("POST", path, { epoch: 2, shards }).json;
+  const { moves, slots, balanceAfter } = first;
+  t.match(second, { epoch: 2, moves, slots, balanceAfter }, "sent twice, done once, told twice");
   is(t, desk.http("POST", "/reshard/plan", { epoch: 3, shards }), 409, "conflict", /plan 2 is under way/);
   t.match(desk.http("GET", "/reshard/status").json, { active: true, epoch: 2 });
   is(t, desk.http("POST", "/reshard/cutover", { epoch: 7 }), 409, "conflict", /plan 7 is not under way/);
   t.same(desk.http("POST", "/reshard/cutover", { epoch: 2 }).json, { epoch: 2 });
   t.same(desk.http("POST", "/reshard/cancel", { epoch: 2 }).json, { epoch: 2 });
+});
+
+t.test("what is sent twice is told twice, and done once", async (t) => {
+  const desk = new Desk(h64);
+  desk.lead();
+  desk.join("n1");
+  const init = { shards: 1, replicas: 1 };
+  const made = desk.http("POST", `/cluster/init?request=${id("i")}`, init).json;
+  t.same(desk.http("POST", `/cluster/init?request=${id("i")}`, init).json, made);
+  const added = desk.http("POST", `/shard/add?request=${id("a")}`, { weight: 2 }).json;
+  const again = desk.http("POST", `/shard/add?request=${id("a")}`, { weight: 2 }).json;
+  t.match(again, { shard: added.shard, epoch: 2, moves: added.moves, slots: added.slots });
+  t.equal(desk.state.shards.size, 2);
+  for (const [path, body] of [
+    ["/settings", { movesMax: 3 }],
+    ["/node", { node: "n1", action: "drain" }],
+    ["/reshard/cancel", { epoch: 2 }],
+  ] as const) {
+    const answer = desk.http("POST", `${path}?request=${id(path)}`, body);
+    t.equal(answer.status, 200, answer.text);
+    t.same(desk.http("POST", `${path}?request=${id(path)}`, body).json, answer.json, path);
+  }
 });
 
 t.test("shards: added under an id that balances, removed, and never by mistake", async (t) => {
