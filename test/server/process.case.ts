@@ -37,7 +37,12 @@ t.test("a node's process", (t) => {
         const addr = `127.0.0.1:${await freePort()}`;
         const layout = join(dir, "layout.json");
         writeFileSync(layout, JSON.stringify({ cluster: "ab".repeat(16), nodes: [{ id: "n1", addr }] }));
-        const bug = `data:text/javascript,setTimeout(() => { ${code} }, 3000)`;
+        // When the node has said that it listens, however long it takes to start.
+        const bug =
+          "data:text/javascript,const write = process.stderr.write.bind(process.stderr);" +
+          "process.stderr.write = (text, ...more) => {" +
+          ` if (String(text).includes("listening")) setTimeout(() => { ${code} }, 0);` +
+          " return write(text, ...more); }";
         const args = ["--import=tsx", `--import=${bug}`, "src/cli/main.ts", "node", "--id", "n1", "--init"];
         const more = ["--listen", addr, "--dir", join(dir, "n1"), "--layout", layout];
         const { status, stderr } = await run([...args, ...more]);
