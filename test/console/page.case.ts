@@ -13,7 +13,7 @@ t.test("the page is made from its sources as they are", async (t) => {
 
 t.test("the page asks nobody else for anything, and runs nothing but its own", async (t) => {
   const inside = (tag: string): string[] =>
-    [...CONSOLE_HTML.matchAll(new RegExp(`<${tag}[^>]*>([^]*?)</${tag}>`, "g"))].map(
+    [...CONSOLE_HTML.matchAll(new RegExp(`<${tag}[^>]*>([\\s\\S]*?)</${tag}>`, "g"))].map(
       (match) => match[1] ?? "",
     );
   const hash = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
