@@ -16,7 +16,7 @@ export const SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served; nothing was do
 export const SLOT_MOVING = "TRYAGAIN The slot is being moved; nothing was done";
 /** Of a write over several slots. */
 export const PARTLY =
-  "UNCERTAIN the write took effect on some of its keys and not on others; read them before repeating it";
+  "UNCERTAIN some of the keys were written, and others were not; read them before repeating it";
 /** Two shards serve the slots of a command that must take effect as one. */
 export const CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
 /** Of a door whose node had a replica: it was removed, or its log is damaged. */

@@ -17,10 +17,9 @@ export function slotOfCommand(view: CommandView): number {
 }
 
 /** The slot of each key that the command names. */
-export function eachSlot(view: CommandView, visit: (slot: number) => void): void {
-  const keys = keyCount(view);
-  for (let n = 0; n < keys; n++) {
+export function slotsOf(view: CommandView): number[] {
+  return Array.from({ length: keyCount(view) }, (_, n) => {
     const i = keyArgument(view.op, n);
-    visit(slotOf(view.bytes, view.argStart(i), view.argEnd(i)));
-  }
+    return slotOf(view.bytes, view.argStart(i), view.argEnd(i));
+  });
 }

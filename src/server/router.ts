@@ -6,8 +6,7 @@
  *                                                                       --> forwarder                   (leader there)
  *                                                                       --> stay parked                 (no leader)
  *
- * With a replica here, its consensus core says who leads. Without one the map's hint does, then what the nodes that are
- * asked say, of hints the one of the highest term; as long as nobody knows, those that hold a replica are asked in turn.
+ * With a replica here, its consensus core says who leads; without one, others do (leader_search.ts).
  *
  * What the caller is told is true of the command, not of one attempt: "CLUSTERDOWN", "TRYAGAIN", "MISCONF" only
  * if no attempt can have taken effect; otherwise the reply, or "UNCERTAIN" when time is up.
@@ -19,11 +18,13 @@ import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { CommandView } from "../wire/command.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
 import { Bundle, type Origin } from "./bundle.ts";
+import { inBatches, insert, sizeOf } from "./bundle_list.ts";
 import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { eachSlot, slotOfCommand } from "./keys.ts";
+import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
+import { LeaderSearch, type SearchHost } from "./leader_search.ts";
 import type { Numbering } from "./numbering.ts";
 
 /**
@@ -38,14 +39,10 @@ const ROOM_TICKS_MAX = 100;
 /** While a sync is under way the next batch grows, up to this; then it is sent without waiting. */
 const BATCH_BYTES_EARLY = 64 * 1024;
 
-export type RouterHost = {
+export type RouterHost = SearchHost & {
   readonly numbering: Numbering;
-  /** This node. */
-  readonly node: string;
   /** True while the log has a sync under way. */
   syncing(): boolean;
-  /** A connection to that node stands and has room. */
-  canForward(node: string): boolean;
   /** The node of the replica that leads here, as far as known. */
   leaderNode(group: GroupReplica): string | null;
   /** Commands on this slot wait for its next owner: what comes now goes behind them. */
@@ -63,12 +60,8 @@ export class Router {
   readonly #host: RouterHost;
   /** This node's replica; null: it has none, or not yet. */
   #replica: GroupReplica | null = null;
-  /** Nodes that hold a replica, by the map, but for this one. */
-  #holders: readonly string[] = [];
-  /** Who leads, as told; `node` "" = nobody is known to. */
-  #hint = { node: "", term: 0 };
-  /** Without a replica: who is asked now; "" = nobody yet. */
-  #asked = "";
+  /** Used while there is none. */
+  readonly #search: LeaderSearch;
   /** Bundles that ride in the log, oldest first; the last one is open. */
   #writes: Bundle[] = [];
   /** Bundles of plain reads, oldest first; the last one is open. */
@@ -91,6 +84,7 @@ export class Router {
     this.group = group;
     this.forwarder = forwarder;
     this.#host = host;
+    this.#search = new LeaderSearch(host);
     this.#route = host.numbering.nextRoute();
   }
 
@@ -106,7 +100,7 @@ export class Router {
   /** Who leads, as far as this node knows; "" = nobody. */
   get leader(): { readonly node: string; readonly term: number } {
     const replica = this.#replica;
-    if (replica === null) return this.#hint;
+    if (replica === null) return this.#search.hint;
     const node = replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
     return { node: node ?? "", term: replica.core.term };
   }
@@ -140,7 +134,7 @@ export class Router {
     const replica = this.#replica;
     if (replica === null) return;
     this.#replica = null;
-    this.#asked = "";
+    this.#search.reset();
     replica.end();
     this.#host.numbering.topology++;
     this.#writes = this.#dropForwarded(this.#writes);
@@ -151,30 +145,32 @@ export class Router {
 
   /** The nodes that hold a replica, by the map. */
   setHolders(nodes: readonly string[]): void {
-    this.#holders = nodes.filter((node) => node !== this.#host.node);
+    this.#search.holders = nodes;
   }
 
-  /** `node` leads in `term`, it is said; a hint of an older term is worth nothing (hazard F9). */
+  /** `node` leads in `term`, it is said. */
   hear(node: string, term: number): void {
-    if (node === "" || term <= this.#hint.term) return;
-    this.#hint = { node, term };
+    const before = this.#search.asked;
+    if (!this.#search.hear(node, term)) return;
     this.lastLeader = node;
     this.#host.numbering.topology++;
-    if (this.#replica === null && node !== this.#host.node) this.#ask(node);
+    this.#follow(before);
   }
 
   /** A node that was asked does not lead. */
   onNotLeader(from: string, term: number, leader: string): void {
     this.hear(leader, term);
-    if (this.#replica !== null || this.#asked !== from) return;
-    const knows = leader !== "" && leader !== this.#host.node && leader !== from && term >= this.#hint.term;
-    this.#ask(knows ? leader : this.#nextHolder(from));
+    if (this.#replica !== null) return;
+    const before = this.#search.asked;
+    this.#search.refused(from, term, leader);
+    this.#follow(before);
   }
 
-  #ask(node: string): void {
-    if (node === this.#asked) return;
-    this.#asked = node;
-    this.#redirect(node === "" ? null : node);
+  /** Perhaps another one than before is asked from now on. */
+  #follow(before: string): void {
+    const { asked } = this.#search;
+    if (this.#replica !== null || asked === before) return;
+    this.#redirect(asked === "" ? null : asked);
     this.#host.wake();
   }
 
@@ -184,28 +180,14 @@ export class Router {
     this.forwarder.retarget(node);
   }
 
-  /** The first node behind this one, in turn, that can be reached; "" if none can. */
-  #nextHolder(node: string): string {
-    const holders = this.#holders;
-    const from = holders.indexOf(node) + 1;
-    for (let i = 0; i < holders.length; i++) {
-      const next = holders[(from + i) % holders.length] as string;
-      if (next !== node && this.#host.canForward(next)) return next;
-    }
-    return "";
-  }
-
   /** Whom to send commands to; null: nobody now. */
   #destination(): string | null {
     const replica = this.#replica;
     if (replica !== null) return replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
-    if (this.#asked === "" || !this.#host.canForward(this.#asked)) {
-      const { node } = this.#hint;
-      const isGood = node !== "" && node !== this.#asked && node !== this.#host.node;
-      const next = isGood && this.#host.canForward(node) ? node : this.#nextHolder(this.#asked);
-      if (next !== "") this.#ask(next);
-    }
-    return this.#asked === "" ? null : this.#asked;
+    const before = this.#search.asked;
+    this.#search.look();
+    this.#follow(before);
+    return this.#search.asked === "" ? null : this.#search.asked;
   }
 
   // ------------------------------------------------------------------------------------------- taking in
@@ -258,21 +240,13 @@ export class Router {
   #unserved(view: CommandView, slot: number): number {
     const { store } = this.#replica as GroupReplica;
     if (slot >= 0) return store.isServed(slot) ? -1 : slot;
-    let refused = -1;
-    eachSlot(view, (one) => {
-      if (refused < 0 && !store.isServed(one)) refused = one;
-    });
-    return refused;
+    return slotsOf(view).find((one) => !store.isServed(one)) ?? -1;
   }
 
   #refusalOf(slot: number): NotServed {
     const fate = this.#replica?.store.slotFate(slot);
-    return {
-      slot,
-      epoch: fate?.epoch ?? 0,
-      group: fate?.movedTo?.group ?? 0,
-      shard: fate?.movedTo?.shard ?? "",
-    };
+    const to = fate?.movedTo;
+    return { slot, epoch: fate?.epoch ?? 0, group: to?.group ?? 0, shard: to?.shard ?? "" };
   }
 
   #alone(size: number): Bundle {
@@ -522,27 +496,4 @@ export class Router {
     this.#waitingBytes = 0;
     this.#host.wake();
   }
-}
-
-/** Puts bundles of one order where they belong: behind what is older, before what came later. */
-function insert(list: Bundle[], bundles: readonly Bundle[]): void {
-  const order = bundles[0]?.order ?? 0;
-  const place = list.findIndex((other) => other.order > order);
-  list.splice(place < 0 ? list.length : place, 0, ...bundles);
-}
-
-/** Session numbers made the commands longer: what was one batch may be two by now. */
-function inBatches(bundle: Bundle): Bundle[] {
-  const parts: Bundle[] = [];
-  let rest = bundle;
-  for (let count = rest.batchCount; count < rest.count; count = rest.batchCount) {
-    const [first, others] = rest.split(count);
-    parts.push(first);
-    rest = others;
-  }
-  return [...parts, rest];
-}
-
-function sizeOf(bundle: Bundle): number {
-  return bundle.bytes - BATCH_HEADER_BYTES;
 }

@@ -23,7 +23,7 @@ import type { Bundle, Origin } from "./bundle.ts";
 import { CROSS_SLOT, NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
 import { Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { eachSlot, slotOfCommand } from "./keys.ts";
+import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { Numbering } from "./numbering.ts";
 import { Parking } from "./parking.ts";
@@ -241,10 +241,9 @@ export class Routing {
 
   /** It must take effect as one: one shard has to serve all its slots. */
   #admitWhole(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const slot = slotNamed(view);
-    const routers = new Set<Router | null>();
-    if (slot >= 0) routers.add(this.routerAt(slot));
-    else eachSlot(view, (one) => routers.add(this.routerAt(one)));
+    const named = slotNamed(view);
+    const slots = named >= 0 ? [named] : slotsOf(view);
+    const routers = new Set(slots.map((slot) => this.routerAt(slot)));
     if (routers.size > 1) return refuse(view, lane, origin, tag, CROSS_SLOT);
     const [router = null] = routers;
     if (router === null) return refuse(view, lane, origin, tag, SLOT_NOT_SERVED);
