@@ -32,7 +32,8 @@ import {
 import { VALUE_BYTES_MAX } from "./execution.ts";
 import { Probe } from "./hash.ts";
 import type { Keyspace } from "./keyspace.ts";
-import { REPLY_KEPT_BYTES_MAX, REPLY_NOT_KEPT, Sessions } from "./sessions.ts";
+import { REPLY_KEPT_BYTES_MAX, REPLY_NOT_KEPT } from "./session_cells.ts";
+import { Sessions } from "./sessions.ts";
 import { SLOT, type SlotCode } from "./slots.ts";
 
 /** Notes of closed moves: at most 1.5 KiB each, if all their slots lie apart. */

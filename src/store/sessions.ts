@@ -20,45 +20,31 @@
  */
 import { assert } from "../base/assert.ts";
 import { getU64 } from "../base/bytes.ts";
+import { ClientTable } from "./client_table.ts";
 import { DeadlineQueue } from "./deadlines.ts";
 import { finish, MIX_A, MIX_B } from "./hash.ts";
 import { RefList } from "./ref_list.ts";
 import { SeqMap } from "./seq_map.ts";
+import {
+  CLIENT_BYTES,
+  CLIENT_TAG,
+  CLIENTS_MAX,
+  KEPT,
+  NOT_AFTER_AHEAD_MS,
+  NUMBER_SHIFT,
+  REPLY_HEAD_BYTES,
+  REPLY_KEPT_BYTES_MAX,
+  REPLY_NOT_KEPT,
+  REPLY_TAG,
+  replySize,
+  type SessionDigest,
+  SIZE_SHIFT,
+  setU53,
+  u53,
+  VERDICT,
+  type Verdict,
+} from "./session_cells.ts";
 import { byteAt, Slab, wordAt } from "./slab.ts";
-
-/** Longer replies are not kept: a retry learns that the write took effect, and no more. */
-export const REPLY_KEPT_BYTES_MAX = 1024;
-/** In place of a size: the reply is longer. */
-export const REPLY_NOT_KEPT = -1;
-/** How far ahead of log time a notAfter may lie: 50 s by the client, and what clocks differ. */
-const NOT_AFTER_AHEAD_MS = 60_000;
-
-export const CLIENT_TAG = 1;
-export const REPLY_TAG = 2;
-export const CLIENT_BYTES = 48;
-export const REPLY_HEAD_BYTES = 20;
-const TAG_MASK = 0xff;
-const SIZE_SHIFT = 8;
-const SIZE_MASK = 0xffff;
-const KEPT = 1 << 24;
-const NUMBER_SHIFT = 8;
-/** Numbers of clients that exist at one time; 24 bits. */
-const CLIENTS_MAX = 1 << 24;
-const TWO_32 = 2 ** 32;
-
-/** What `judge` says of a write. */
-export const VERDICT = { execute: 0, late: 1, ahead: 2, belowFloor: 3, known: 4, outOfOrder: 5 } as const;
-export type Verdict = (typeof VERDICT)[keyof typeof VERDICT];
-
-export const SESSION_ERROR = {
-  late: "STALE not executed now: the write's time limit has passed, its outcome must be read",
-  ahead: "STALE not executed now: the write's time limit lies more than 60 seconds ahead",
-  belowFloor: "STALE not executed now: its client has acknowledged this sequence number already",
-  outOfOrder: "TRYAGAIN not executed: an earlier write of this connection has not arrived, send it first",
-  readNotKept:
-    "CLUSTERDOWN The read was answered by a former leader, and its answer was lost; nothing was done",
-  replyNotKept: "DONE the write took effect, but its reply was too long to be kept for a retry",
-} as const;
 
 /** Who follows the changes of clients and replies, by their refs: a copy (copy_source.ts). */
 export interface SessionWatch {
@@ -67,13 +53,6 @@ export interface SessionWatch {
   reply(ref: number): void;
   replyGone(ref: number): void;
 }
-
-export type SessionDigest = {
-  readonly clients: number;
-  readonly replies: number;
-  readonly hashA: number;
-  readonly hashB: number;
-};
 
 export class Sessions {
   readonly clients = new Slab();
@@ -88,8 +67,7 @@ export class Sessions {
   hashA = 0;
   hashB = 0;
 
-  /** Refs of clients by their ids, open addressing. */
-  #table = new Int32Array(64);
+  readonly #table = new ClientTable(this.clients);
   /** By client number: its replies. */
   readonly #maps: (SeqMap | null)[] = [];
   readonly #freeNumbers: number[] = [];
@@ -103,7 +81,7 @@ export class Sessions {
 
   get allocatedBytes(): number {
     const pages = this.clients.allocatedBytes + this.replies.allocatedBytes;
-    return pages + this.#expiry.allocatedBytes + this.#table.length * 4 + this.replyCount * 16;
+    return pages + this.#expiry.allocatedBytes + this.#table.allocatedBytes + this.replyCount * 16;
   }
 
   get usedBytes(): number {
@@ -118,7 +96,7 @@ export class Sessions {
 
   /** Replies kept for the client of the session block at `at`. */
   repliesOf(bytes: Uint8Array, at: number): number {
-    const client = this.#find(bytes, at);
+    const client = this.#table.find(bytes, at);
     return client === 0 ? 0 : this.#mapOf(client).length;
   }
 
@@ -127,7 +105,7 @@ export class Sessions {
    * that its client has heard of older ones, which go.
    */
   addsNothing(bytes: Uint8Array, at: number): boolean {
-    const client = this.#find(bytes, at);
+    const client = this.#table.find(bytes, at);
     if (client === 0) return false;
     const floor = u53(this.clients.wordsOf(client), wordAt(client) + 8);
     return getU64(bytes, at + 24) > floor || this.knows(bytes, at);
@@ -135,7 +113,7 @@ export class Sessions {
 
   /** Whether the reply of the write at `at` is kept: it would be given again, and nothing else would happen. */
   knows(bytes: Uint8Array, at: number): boolean {
-    const client = this.#find(bytes, at);
+    const client = this.#table.find(bytes, at);
     return client !== 0 && this.#mapOf(client).get(getU64(bytes, at + 16)) !== 0;
   }
 
@@ -144,7 +122,7 @@ export class Sessions {
     const seq = getU64(bytes, at + 16);
     const notAfter = getU64(bytes, at + 32);
     const after = getU64(bytes, at + 40);
-    this.#client = this.#find(bytes, at);
+    this.#client = this.#table.find(bytes, at);
     this.#reply = 0;
     if (logTimeMs > notAfter) return VERDICT.late;
     if (notAfter > logTimeMs + NOT_AFTER_AHEAD_MS) return VERDICT.ahead;
@@ -191,13 +169,13 @@ export class Sessions {
 
   /** There is a client of this id (16 bytes at `at`) with at least this floor and notAfter. */
   takeClient(bytes: Uint8Array, at: number, floor: number, notAfter: number): void {
-    this.#client = this.#find(bytes, at);
+    this.#client = this.#table.find(bytes, at);
     this.#raiseTo(bytes, at, floor, notAfter);
   }
 
   /** The client of this id goes, if there is one, and its replies. */
   dropClient(bytes: Uint8Array, at: number): void {
-    const client = this.#find(bytes, at);
+    const client = this.#table.find(bytes, at);
     if (client !== 0) this.#removeClient(client);
   }
 
@@ -211,7 +189,7 @@ export class Sessions {
     start: number,
     size: number,
   ): boolean {
-    this.#client = this.#find(id, at);
+    this.#client = this.#table.find(id, at);
     if (this.#client === 0) return false;
     const floor = u53(this.clients.wordsOf(this.#client), wordAt(this.#client) + 8);
     if (seq >= floor && this.#mapOf(this.#client).get(seq) === 0) this.#keep(seq, slot, reply, start, size);
@@ -250,7 +228,7 @@ export class Sessions {
     this.hashB = 0;
     let clients = 0;
     let replies = 0;
-    for (const client of this.#table) {
+    for (const client of this.#table.refs) {
       if (client === 0) continue;
       const words = this.clients.wordsOf(client);
       if (u53(words, wordAt(client) + 10) < timeMs) continue;
@@ -272,7 +250,7 @@ export class Sessions {
 
   /** Every client and every reply, by ref. */
   each(client: (ref: number) => void, reply: (ref: number) => void): void {
-    for (const ref of this.#table) {
+    for (const ref of this.#table.refs) {
       if (ref === 0) continue;
       client(ref);
       this.#mapOf(ref).each((_, at) => reply(at));
@@ -303,7 +281,7 @@ export class Sessions {
   }
 
   #byBirth(): number[] {
-    const all = [...this.#table].filter((ref) => ref !== 0);
+    const all = [...this.#table.refs].filter((ref) => ref !== 0);
     const born = (ref: number): number => u53(this.clients.wordsOf(ref), wordAt(ref) + 2);
     return all.sort((a, b) => born(a) - born(b));
   }
@@ -347,7 +325,7 @@ export class Sessions {
     const words = this.clients.wordsOf(ref);
     const at = wordAt(ref);
     const id = new Uint8Array(words.buffer, words.byteOffset + 4 * (at + 4), 16);
-    if (this.#find(id, 0) !== 0) return false;
+    if (this.#table.find(id, 0) !== 0) return false;
     this.#enter(ref, u53(words, at + 10), u53(words, at + 2));
     this.#countClient(ref, 1);
     return true;
@@ -432,8 +410,7 @@ export class Sessions {
     words[word] = CLIENT_TAG | (number << NUMBER_SHIFT);
     words[word + 1] = this.#expiry.add(notAfter, born, ref);
     this.clientCount++;
-    if (this.clientCount * 2 > this.#table.length) this.#growTable();
-    this.#seat(ref);
+    this.#table.add(ref, this.clientCount);
   }
 
   /** Gives how many replies went with it. */
@@ -445,7 +422,7 @@ export class Sessions {
     const replies = this.#releaseDropped();
     this.#countClient(ref, -1);
     this.#expiry.remove(words[word + 1] as number);
-    this.#unseat(ref);
+    this.#table.remove(ref);
     this.#maps[number] = null;
     this.#freeNumbers.push(number);
     this.clientCount--;
@@ -470,54 +447,6 @@ export class Sessions {
   #mapOf(client: number): SeqMap {
     const number = (this.clients.wordsOf(client)[wordAt(client)] as number) >>> NUMBER_SHIFT;
     return this.#maps[number] as SeqMap;
-  }
-
-  // ---- the table of clients -----------------------------------------------------------------------------------
-
-  /** The client whose id stands at `bytes[at, at + 16)`, or 0. */
-  #find(bytes: Uint8Array, at: number): number {
-    const mask = this.#table.length - 1;
-    for (let i = homeOf(bytes, at) & mask; ; i = (i + 1) & mask) {
-      const ref = this.#table[i] as number;
-      if (ref === 0 || this.#idIs(ref, bytes, at)) return ref;
-    }
-  }
-
-  #idIs(ref: number, bytes: Uint8Array, at: number): boolean {
-    const own = this.clients.bytesOf(ref);
-    const ownAt = byteAt(ref) + 16;
-    for (let i = 0; i < 16; i++) if (own[ownAt + i] !== bytes[at + i]) return false;
-    return true;
-  }
-
-  #homeOfClient(ref: number): number {
-    return homeOf(this.clients.bytesOf(ref), byteAt(ref) + 16);
-  }
-
-  #seat(ref: number): void {
-    const mask = this.#table.length - 1;
-    let i = this.#homeOfClient(ref) & mask;
-    while (this.#table[i] !== 0) i = (i + 1) & mask;
-    this.#table[i] = ref;
-  }
-
-  #unseat(ref: number): void {
-    const mask = this.#table.length - 1;
-    let hole = this.#homeOfClient(ref) & mask;
-    while (this.#table[hole] !== ref) hole = (hole + 1) & mask;
-    for (let i = (hole + 1) & mask; this.#table[i] !== 0; i = (i + 1) & mask) {
-      const home = this.#homeOfClient(this.#table[i] as number) & mask;
-      if (((i - home) & mask) < ((i - hole) & mask)) continue;
-      this.#table[hole] = this.#table[i] as number;
-      hole = i;
-    }
-    this.#table[hole] = 0;
-  }
-
-  #growTable(): void {
-    const before = this.#table;
-    this.#table = new Int32Array(2 * before.length);
-    for (const ref of before) if (ref !== 0) this.#seat(ref);
   }
 
   // ---- hashes -------------------------------------------------------------------------------------------------
@@ -565,46 +494,4 @@ export class Sessions {
     this.hashA = (this.hashA + Math.imul(times, finish(this.#a))) | 0;
     this.hashB = (this.hashB + Math.imul(times, finish(this.#b | 0))) | 0;
   }
-}
-
-/** Bytes kept of the reply whose cell begins with `head`. */
-export function replySize(head: number): number {
-  return (head >>> SIZE_SHIFT) & SIZE_MASK;
-}
-
-/** What is wrong with a client cell that came from elsewhere, or null. */
-export function checkClientCell(words: Int32Array, at: number, cellBytes: number): string | null {
-  if (((words[at] as number) & TAG_MASK) !== CLIENT_TAG || cellBytes < CLIENT_BYTES)
-    return "a session client has an unknown form";
-  const inRange = u53(words, at + 2) >= 0 && u53(words, at + 8) >= 0 && u53(words, at + 10) >= 0;
-  return inRange ? null : "a number of a session client is out of range";
-}
-
-/** What is wrong with a reply cell that came from elsewhere, or null. */
-export function checkReplyCell(words: Int32Array, at: number, cellBytes: number): string | null {
-  const head = words[at] as number;
-  const size = replySize(head);
-  const known = REPLY_TAG | KEPT | (SIZE_MASK << SIZE_SHIFT);
-  if ((head & TAG_MASK) !== REPLY_TAG || (head & ~known) !== 0) return "a session reply has an unknown form";
-  if ((head & KEPT) === 0 && size !== 0) return "a session reply has an unknown form";
-  if (size > REPLY_KEPT_BYTES_MAX || REPLY_HEAD_BYTES + size > cellBytes)
-    return "a session reply overruns its cell";
-  return u53(words, at + 2) >= 0 ? null : "a number of a session reply is out of range";
-}
-
-function homeOf(bytes: Uint8Array, at: number): number {
-  let hash = 0;
-  for (let i = at; i < at + 16; i++) hash = Math.imul(hash ^ (bytes[i] as number), MIX_A);
-  return finish(hash);
-}
-
-/** A number of 53 bits in two words; -1 if it has more. */
-function u53(words: Int32Array, at: number): number {
-  const high = (words[at + 1] as number) >>> 0;
-  return high > 0x1fffff ? -1 : high * TWO_32 + ((words[at] as number) >>> 0);
-}
-
-function setU53(words: Int32Array, at: number, value: number): void {
-  words[at] = value;
-  words[at + 1] = Math.floor(value / TWO_32);
 }

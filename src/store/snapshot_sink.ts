@@ -26,7 +26,8 @@ import {
 import { Keyspace } from "./keyspace.ts";
 import { Moves, slotSet } from "./moves.ts";
 import { checkRecordCell, REVISION_MAX, VALUE_SIZE_LIMIT } from "./records.ts";
-import { CLIENT_TAG, checkClientCell, checkReplyCell, Sessions } from "./sessions.ts";
+import { CLIENT_TAG, checkClientCell, checkReplyCell } from "./session_cells.ts";
+import { Sessions } from "./sessions.ts";
 import { pageOf, refOn, type Slab, wordAt } from "./slab.ts";
 import { GENERATIONS, isSlotCode, SLOT, type SlotCode, SlotTable } from "./slots.ts";
 import { type SnapshotSink, STATE_VERSION } from "./types.ts";

@@ -15,7 +15,7 @@ import { Window } from "../../src/client/window.ts";
 import { slotOf } from "../../src/ring/slot.ts";
 import * as fate from "../../src/server/fate.ts";
 import { STORE_ERROR } from "../../src/store/errors.ts";
-import { SESSION_ERROR } from "../../src/store/sessions.ts";
+import { SESSION_ERROR } from "../../src/store/session_cells.ts";
 import { CommandView, OP } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { ReplyEncoder } from "../../src/wire/native_reply.ts";

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import * as fate from "../../src/server/fate.ts";
 import { STORE_ERROR } from "../../src/store/errors.ts";
-import { SESSION_ERROR } from "../../src/store/sessions.ts";
+import { SESSION_ERROR } from "../../src/store/session_cells.ts";
 import { upToDate } from "./lag.ts";
 import { Page } from "./markdown.ts";
 
