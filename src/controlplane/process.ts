@@ -12,6 +12,7 @@ import { toHex } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { Entry } from "../raft/types.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import type { OpenOptions } from "../server/birth.ts";
 import { foundingConfig, sealBootstrap } from "../server/bootstrap.ts";
@@ -19,7 +20,6 @@ import { Engine } from "../server/engine.ts";
 import type { GroupReplica } from "../server/group.ts";
 import { loadIdentity } from "../server/identity.ts";
 import { addressText, type NodeAddress } from "../server/layout.ts";
-import type { NodeObserver } from "../server/node.ts";
 import type { GroupId } from "../wal/types.ts";
 import { encodeShape } from "../wire/msgpack.ts";
 import { AdminDoor } from "./admin_door.ts";
@@ -48,6 +48,12 @@ export type ControlConfig = {
   readonly segmentBytes: number;
 };
 
+/** For checkers: what its replica did, as it happened. */
+export type ControlObserver = {
+  onLeader?(group: GroupReplica): void;
+  onApplied?(group: GroupReplica, entry: Entry): void;
+};
+
 export class ControlProcess {
   readonly config: ControlConfig;
   readonly engine: Engine;
@@ -63,7 +69,7 @@ export class ControlProcess {
     config: ControlConfig,
     h64: Hash64,
     fatal: (error: Error) => void,
-    observer: NodeObserver = {},
+    observer: ControlObserver = {},
   ) {
     this.#platform = platform;
     const cluster = config.cluster ?? (config.init ? newCluster(platform) : null);
