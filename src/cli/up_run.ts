@@ -23,7 +23,7 @@ import type { LineTerminal } from "./repl_terminal.ts";
 import { type Death, Supervisor } from "./supervisor.ts";
 import { claim } from "./up_claim.ts";
 import { firstScreen, jsonLine } from "./up_screen.ts";
-import { type LocalView, look, readinessOf } from "./up_watch.ts";
+import { type LocalView, look, readinessOf, servingOf } from "./up_watch.ts";
 import { waitsText } from "./view_text.ts";
 
 export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; readonly json: boolean };
@@ -48,6 +48,8 @@ export class LocalRun {
   readonly #stopAsked: Promise<void>;
   #stopping = false;
   #isBorn = false;
+  /** As it was when this run began. */
+  #isBirth = false;
   #terminal: LineTerminal | null = null;
   /** Nodes whose death is somebody's wish and reported by them. */
   readonly #doomed = new Set<string>();
@@ -63,6 +65,7 @@ export class LocalRun {
 
   async run(): Promise<void> {
     await claim(this.#tree);
+    this.#isBirth = isInBirth(this.#tree);
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => this.#onSignal());
     try {
       this.#supervisor.startAll();
@@ -86,6 +89,7 @@ export class LocalRun {
       const ready = readinessOf(
         this.#tree,
         local,
+        this.#isBirth,
         expected.map(({ id }) => id),
       );
       ledSinceMs = ready.isLed ? (ledSinceMs ?? nowMs) : null;
@@ -105,10 +109,10 @@ export class LocalRun {
   }
 
   /** Everything has started at least once: nothing may ever be begun anew. */
-  #noticeBirth({ view }: LocalView): void {
-    if (this.#isBorn || view.nodes.some(({ alive }) => !alive)) return;
+  #noticeBirth(local: LocalView): void {
+    if (this.#isBorn || local.view.nodes.some(({ alive }) => !alive)) return;
     if (!controlsOf(this.#tree).every((control) => hasStarted(this.#tree, control))) return;
-    if (view.shards.length < (this.#tree.first?.shards ?? 1)) return;
+    if (this.#isBirth && servingOf(local) < (this.#tree.first?.shards ?? 0)) return;
     endBirth(this.#tree);
     this.#isBorn = true;
   }
@@ -125,7 +129,7 @@ export class LocalRun {
   #isMajority(expected: readonly Member[]): boolean {
     const isMost = (of: readonly Member[]): boolean =>
       of.length === 0 || of.filter((member) => expected.includes(member)).length > of.length / 2;
-    const controls = isInBirth(this.#tree) ? controlsOf(this.#tree) : [];
+    const controls = this.#isBirth ? controlsOf(this.#tree) : [];
     return isMost(nodesOf(this.#tree)) && isMost(controls);
   }
 

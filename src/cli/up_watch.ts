@@ -1,6 +1,6 @@
 /** How far a local cluster is, asked of all its processes: who answers, which shards have leaders. */
 import { showAddress } from "./address.ts";
-import { type ClusterTree, controlsOf, isInBirth, nodesOf } from "./cluster_dir.ts";
+import { type ClusterTree, controlsOf, nodesOf } from "./cluster_dir.ts";
 import { askNode, type ClusterView, merge, type Reports } from "./cluster_view.ts";
 import { fetchMap } from "./map_call.ts";
 import { counted } from "./output.ts";
@@ -50,6 +50,11 @@ async function fetchJson(url: string): Promise<Readonly<Record<string, unknown>>
   }
 }
 
+/** Shards that have a leader, and slots. */
+export function servingOf({ view }: LocalView): number {
+  return view.shards.filter(({ leader, slots }) => leader !== null && slots > 0).length;
+}
+
 export type Readiness = {
   /** Every shard has a leader, and at the birth as many as are wished are there. */
   readonly isLed: boolean;
@@ -59,12 +64,19 @@ export type Readiness = {
   readonly text: string;
 };
 
-export function readinessOf(tree: ClusterTree, local: LocalView, expected: readonly string[]): Readiness {
+/** `isBirth`: the cluster is being made; `expected`: who should answer. */
+export function readinessOf(
+  tree: ClusterTree,
+  local: LocalView,
+  isBirth: boolean,
+  expected: readonly string[],
+): Readiness {
   const { view, roles } = local;
-  const wanted = isInBirth(tree) ? (tree.first?.shards ?? 1) : 1;
-  const led = view.shards.filter(({ leader }) => leader !== null).length;
+  const wanted = isBirth ? (tree.first?.shards ?? 1) : 1;
+  // At the birth every shard gets slots; later one may have none, because it is new, or to go.
+  const led = isBirth ? servingOf(local) : view.shards.filter(({ leader }) => leader !== null).length;
   const isControlled = tree.fixed !== null || [...roles.values()].includes("leader");
-  const isLed = led === view.shards.length && led >= wanted && (isControlled || !isInBirth(tree));
+  const isLed = led === view.shards.length && led >= wanted && (isControlled || !isBirth);
   const answering = [
     ...view.nodes.filter(({ alive }) => alive).map(({ id }) => id),
     ...[...roles].filter(([, role]) => role !== null).map(([id]) => id),

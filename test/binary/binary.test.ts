@@ -3,6 +3,7 @@ import "./disk.case.ts";
 import "./fuzz.case.ts";
 import "./kill.case.ts";
 import "./leader.case.ts";
+import "./managed.case.ts";
 import "./refusals.case.ts";
 import "./repl.case.ts";
 import "./replacement.case.ts";

@@ -25,17 +25,21 @@ export function nucleus(
   return { status, stdout, stderr };
 }
 
+export type UpProcess = {
+  readonly id: string;
+  readonly pid: number;
+  readonly addr: string;
+  readonly http: string;
+  readonly dir: string;
+  readonly log: string;
+};
+
 export type UpLine = {
   readonly cluster: string;
   readonly dir: string;
-  readonly nodes: readonly {
-    id: string;
-    pid: number;
-    addr: string;
-    http: string;
-    dir: string;
-    log: string;
-  }[];
+  readonly nodes: readonly UpProcess[];
+  readonly control: readonly UpProcess[];
+  readonly console: string | null;
   readonly shards: readonly { id: string; leader: string }[];
 };
 
@@ -75,6 +79,9 @@ export class Up {
     );
   }
 }
+
+/** Options for one fixed shard on all nodes, without a control plane. */
+export const FIXED: readonly string[] = ["--control", "0"];
 
 export type Cluster = { readonly up: Up; readonly line: UpLine; readonly port: string };
 
@@ -141,14 +148,16 @@ export async function until<T>(
 
 let nextBase = 20_000 + (process.pid % 100) * 100;
 
-/** A base port with `count` free ports above it, below those that the system hands out by itself. */
+/** Where a cluster of that many nodes listens, above its base port: nodes, control processes, and HTTP of both. */
+const ABOVE = [0, 100, 1000, 1100];
+
+/** A base port with `count` free ports above it, for each kind of process, below those that the system hands out by itself. */
 export async function freeBasePort(count: number): Promise<number> {
   for (;;) {
     const base = nextBase;
     nextBase += count + 1;
     let free = true;
-    for (let i = 1; i <= count && free; i++)
-      free = (await isFree(base + i)) && (await isFree(base + 1000 + i));
+    for (const above of ABOVE) for (let i = 1; i <= count && free; i++) free = await isFree(base + above + i);
     if (free) return base;
   }
 }

@@ -1,12 +1,12 @@
 /** `leader move`: leadership goes where it is told, writes go on, and what cannot be is refused. */
 import t from "tap";
 import type { ClusterView } from "../../src/cli/cluster_view.ts";
-import { nucleus, startCluster } from "./cluster.ts";
+import { FIXED, nucleus, startCluster } from "./cluster.ts";
 
 const statusOf = (port: string): ClusterView => JSON.parse(nucleus(["status", "-p", port, "--json"]).stdout);
 
 t.test("leadership moves to a named node and back, under a cleanly stopped leader too", async (t) => {
-  const { up, port, line } = await startCluster(t, [], t.testdir());
+  const { up, port, line } = await startCluster(t, FIXED, t.testdir());
   for (const { id } of line.nodes) {
     const moved = nucleus(["leader", "move", id, "-p", port]);
     t.equal(moved.status, 0, moved.stderr);

@@ -2,10 +2,25 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import t, { type Test } from "tap";
-import { BINARY, type Cluster, endAll, freeBasePort, nucleus, startCluster, Up, until } from "./cluster.ts";
+import {
+  BINARY,
+  type Cluster,
+  endAll,
+  FIXED,
+  freeBasePort,
+  nucleus,
+  startCluster,
+  Up,
+  until,
+} from "./cluster.ts";
 
 t.test("repl", async (t) => {
-  const cluster = await startCluster(t, ["--respawn", "--base-port", String(await freeBasePort(3))]);
+  const cluster = await startCluster(t, [
+    ...FIXED,
+    "--respawn",
+    "--base-port",
+    String(await freeBasePort(3)),
+  ]);
   const port = ["-p", cluster.port];
   const repl = (...args: readonly string[]): ReturnType<typeof nucleus> =>
     nucleus(["repl", ...port, ...args]);
@@ -87,7 +102,7 @@ t.test(
   "up --repl takes lines from a pipe, kills and starts nodes, and stops when the lines end",
   async (t) => {
     const cwd = t.testdir();
-    const up = new Up(["--repl", "--base-port", String(await freeBasePort(3))], cwd, "pipe");
+    const up = new Up([...FIXED, "--repl", "--base-port", String(await freeBasePort(3))], cwd, "pipe");
     t.teardown(() => endAll(up, cwd));
     up.process.stdin?.end("SET a 1\n:kill n2\n:start n1\n:start n2\n:start n9\n:shards\nINCR a\n");
     t.equal(await up.ended(), 1, "two lines failed");

@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import t from "tap";
 import type { ClusterView } from "../../src/cli/cluster_view.ts";
-import { type Cluster, endAll, freeBasePort, nucleus, startCluster, Up, until } from "./cluster.ts";
+import { type Cluster, endAll, FIXED, freeBasePort, nucleus, startCluster, Up, until } from "./cluster.ts";
 
 const viewOf = (port: string): ClusterView | null => {
   const { stdout, status } = nucleus(["status", "-p", port, "--json"]);
@@ -49,7 +49,7 @@ async function killNode(cluster: Cluster, id: string): Promise<void> {
 t.test(
   "A12: a node whose directory is emptied under load comes back by itself, under a new id",
   async (t) => {
-    const cluster = await startCluster(t, ["--respawn"]);
+    const cluster = await startCluster(t, [...FIXED, "--respawn"]);
     const { port } = cluster;
     const lost = followerOf(port);
     const door = portBeside(cluster, lost);
@@ -97,13 +97,13 @@ t.test(
   "D1: a damaged minority repairs itself; a damaged majority refuses, and names file and offset",
   async (t) => {
     const cwd = t.testdir();
-    const first = await startCluster(t, [], cwd);
+    const first = await startCluster(t, FIXED, cwd);
     const { dir } = first.line;
     for (let i = 0; i < 20; i++) nucleus(["repl", "-p", first.port, "SET", `k${i}`, `precious value ${i}`]);
     await killAll(first);
     t.ok(damage(join(dir, "n2"), "precious").length > 0);
 
-    const second = await startCluster(t, [], cwd);
+    const second = await startCluster(t, FIXED, cwd);
     await until(() => rolesOf(second.port) === WHOLE, "n2 has a new replica");
     const own = second.line.nodes[1]?.addr.split(":")[1] ?? "";
     await until(() => nucleus(["repl", "-p", own, "GET", "k7"]).stdout === "precious value 7\n", "n2 serves");
@@ -114,7 +114,7 @@ t.test(
     await killAll(second);
 
     const harmed = ["n1", "n3"].map((id) => damage(join(dir, id), "precious")[0] ?? "none");
-    const third = new Up([], cwd);
+    const third = new Up(FIXED, cwd);
     t.teardown(() => endAll(third, cwd));
     const said = await third.says(/n1 waits: [^\n]*\nn3 waits: [^\n]*\n/, "stderr");
     for (const file of harmed) t.match(said[0], `${file} at offset `);
@@ -130,7 +130,7 @@ t.test(
   "node replace: a node of its own takes a member's place, and the layout may lose that one",
   async (t) => {
     const cwd = t.testdir();
-    const cluster = await startCluster(t, [], cwd);
+    const cluster = await startCluster(t, FIXED, cwd);
     const { dir } = cluster.line;
     for (let i = 0; i < 20; i++) nucleus(["repl", "-p", cluster.port, "SET", `k${i}`, `v${i}`]);
     await killAll(cluster);
@@ -141,7 +141,7 @@ t.test(
     const port = await freeBasePort(1);
     layout.nodes.push({ id: "n4", addr: `127.0.0.1:${port + 1}` });
     writeFileSync(path, JSON.stringify(layout));
-    const up = await startCluster(t, [], cwd);
+    const up = await startCluster(t, FIXED, cwd);
     t.equal(up.line.nodes.length, 4);
     const usage = nucleus(["node", "replace", "n2", "-p", up.port]);
     t.equal(usage.status, 2);
@@ -163,7 +163,7 @@ t.test(
 
     layout.nodes = layout.nodes.filter(({ id }: { id: string }) => id !== "n2");
     writeFileSync(path, JSON.stringify(layout));
-    const last = await startCluster(t, [], cwd);
+    const last = await startCluster(t, FIXED, cwd);
     t.equal(nucleus(["repl", "-p", last.port, "GET", "k19"]).stdout, "v19\n");
     t.equal(await last.up.stop(), 0);
   },

@@ -8,6 +8,7 @@ import type { ClusterView } from "../../src/cli/cluster_view.ts";
 import {
   BINARY,
   endAll,
+  FIXED,
   freeBasePort,
   isRunning,
   nucleus,
@@ -25,7 +26,7 @@ const get = (port: string, key: string): string => nucleus(["repl", "-p", port, 
 t.test("up, use, stop, and up again: the data is there", async (t) => {
   const dir = t.testdir();
   const base = await freeBasePort(3);
-  const { up, line } = await startCluster(t, ["--base-port", String(base)], dir);
+  const { up, line } = await startCluster(t, [...FIXED, "--base-port", String(base)], dir);
   t.equal(up.stdout.split("\n").length, 2, "one line");
   t.equal(line.dir, `${dir}/data`);
   t.same(
@@ -71,7 +72,7 @@ t.test("up, use, stop, and up again: the data is there", async (t) => {
   );
   t.notOk(existsSync(`${dir}/data/nucleus.pid`));
 
-  const again = await startCluster(t, [], dir);
+  const again = await startCluster(t, FIXED, dir);
   t.equal(again.line.cluster, line.cluster);
   t.equal(get(again.port, "hello"), "world\n");
   t.equal(await again.up.stop(), 0);
@@ -80,7 +81,7 @@ t.test("up, use, stop, and up again: the data is there", async (t) => {
 t.test("the first screen tells people where everything is, then says ready", async (t) => {
   const base = await freeBasePort(3);
   const cwd = t.testdir();
-  const up = new Up(["--base-port", String(base), "--dir", "my data"], cwd);
+  const up = new Up([...FIXED, "--base-port", String(base), "--dir", "my data"], cwd);
   t.teardown(() => endAll(up, cwd));
   await up.says(/^ready\n/m, "stdout");
   t.match(up.stdout, "A new cluster of 3 nodes in ./my data (id ");
@@ -88,7 +89,7 @@ t.test("the first screen tells people where everything is, then says ready", asy
     t.match(
       up.stdout,
       new RegExp(
-        `^  n${i} +127\\.0\\.0\\.1:${base + i} +127\\.0\\.0\\.1:${base + 1000 + i} +(leader|follower) +\\d+ +\\./my data/n${i}/log$`,
+        `^  n${i} +127\\.0\\.0\\.1:${base + i} +127\\.0\\.0\\.1:${base + 1000 + i} +(s1|-) +\\d+ +\\./my data/n${i}/log$`,
         "m",
       ),
     );
@@ -101,16 +102,24 @@ t.test("the first screen tells people where everything is, then says ready", asy
   t.match(up.stderr, /go on with: .*nucleus up --dir '\.\/my data'\n$/);
 });
 
-t.test("what this version cannot do, or nobody can, is refused with a reason", async (t) => {
+t.test("what nobody can do is refused with a reason", async (t) => {
   const wrong: [string[], RegExp][] = [
-    [["--shards", "4"], /--shards 4 does not work yet\.\n {2}In this version one shard holds all keys\./],
-    [["--control", "1"], /--control 1 does not work yet/],
-    [["--replicas", "2"], /--replicas 2 does not work yet\.\n {2}In this version every node holds the shard/],
+    [
+      [...FIXED, "--shards", "4"],
+      /--shards 4 does not fit: .* has one\.\n {2}More of them need a control plane/,
+    ],
+    [
+      [...FIXED, "--replicas", "2"],
+      /--replicas 2 does not fit: .* has 3\.\n {2}Without a control plane every node/,
+    ],
+    [["--replicas", "4"], /--replicas 4 need as many nodes, and there are 3/],
+    [["--shards", "0"], /--shards must be a whole number from 1 to 256/],
+    [["--control", "6"], /--control must be a whole number from 0 to 5/],
     [["--nodes", "0"], /--nodes must be a whole number from 1 to 15/],
     [["--nodes", "16"], /--nodes must be/],
     [["--nodes", "two"], /--nodes must be/],
     [["--nodes"], /nodes/],
-    [["--base-port", "70000"], /--base-port must be a whole number from 1 to 64520/],
+    [["--base-port", "70000"], /--base-port must be a whole number from 1 to 64430/],
     [["--json", "--repl"], /exclude each other/],
     [["--such"], /Unknown argument: such/],
     [["extra"], /Unknown argument: extra/],
@@ -132,7 +141,7 @@ t.test("a port in use: who has it, and nothing is made", async (t) => {
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
   const cwd = t.testdir();
-  const { status, stderr } = await finish(["up", "--base-port", String(base)], cwd);
+  const { status, stderr } = await finish(["up", ...FIXED, "--base-port", String(base)], cwd);
   t.equal(status, 7);
   t.match(stderr, `Port ${port}, for n2, is taken.`);
   if (existsSync("/proc/self")) t.match(stderr, `(pid ${process.pid}) listens there`);
@@ -154,7 +163,7 @@ t.test("a directory that is not a cluster's, or another cluster's, is left alone
   const foreign = nucleus(["up"], { cwd });
   t.equal(foreign.status, 2);
   t.match(foreign.stderr, /\.\/data is not a cluster's directory\.\n {2}It holds "thesis\.pdf"/);
-  const tree = openTree(`${cwd}/other`, { nodes: 3, basePort: 7400 });
+  const tree = openTree(`${cwd}/other`, { nodes: 3, basePort: 7400, control: 0 });
   makeTree(tree);
   t.match(nucleus(["up", "--dir", "other", "--nodes", "5"], { cwd }), {
     status: 2,
@@ -170,7 +179,7 @@ t.test("a second up on a running cluster says that it runs, and how to reach it"
   const cwd = t.testdir();
   const { up, port } = await startCluster(
     t,
-    ["--nodes", "1", "--base-port", String(await freeBasePort(1))],
+    [...FIXED, "--nodes", "1", "--base-port", String(await freeBasePort(1))],
     cwd,
   );
   const second = nucleus(["up"], { cwd });
@@ -182,20 +191,20 @@ t.test("a second up on a running cluster says that it runs, and how to reach it"
 
 t.test("a first start that was cut short goes on with the next", async (t) => {
   const cwd = t.testdir();
-  makeTree(openTree(`${cwd}/data`, { nodes: 3, basePort: await freeBasePort(3) }));
+  makeTree(openTree(`${cwd}/data`, { nodes: 3, basePort: await freeBasePort(3), control: 0 }));
   t.ok(existsSync(`${cwd}/data/birth`));
-  const { up } = await startCluster(t, [], cwd);
+  const { up } = await startCluster(t, FIXED, cwd);
   t.notOk(existsSync(`${cwd}/data/birth`), "from now on an empty directory is a lost disk");
   t.equal(await up.stop(), 0);
 });
 
 t.test("A12: a node whose disk was wiped gets its data back from the others", async (t) => {
   const cwd = t.testdir();
-  const first = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+  const first = await startCluster(t, [...FIXED, "--base-port", String(await freeBasePort(3))], cwd);
   set(first.port, "kept", "yes");
   await first.up.stop();
   rmSync(`${cwd}/data/n3`, { recursive: true });
-  const { up, line } = await startCluster(t, [], cwd);
+  const { up, line } = await startCluster(t, FIXED, cwd);
   const lagOf = (id: string): number | null | undefined =>
     statusOf(first.port).shards[0]?.replicas.find(({ node }) => node === id)?.lag;
   await until(() => lagOf("n3") === 0, "n3 to have the whole log");
@@ -205,10 +214,10 @@ t.test("A12: a node whose disk was wiped gets its data back from the others", as
 
 t.test("A12: where a majority lost its disks, up waits, says for what, and stops when told to", async (t) => {
   const cwd = t.testdir();
-  const first = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+  const first = await startCluster(t, [...FIXED, "--base-port", String(await freeBasePort(3))], cwd);
   await first.up.stop();
   for (const id of ["n2", "n3"]) rmSync(`${cwd}/data/${id}`, { recursive: true });
-  const up = new Up([], cwd);
+  const up = new Up(FIXED, cwd);
   t.teardown(() => endAll(up, cwd));
   for (const id of ["n2", "n3"]) await up.says(new RegExp(`^${id} waits: .*--init`, "m"), "stderr");
   t.notMatch(up.stdout, /^ready$/m);
@@ -217,7 +226,7 @@ t.test("A12: where a majority lost its disks, up waits, says for what, and stops
 
 t.test("with no majority to start, up says why and exits with 4", async (t) => {
   const cwd = t.testdir();
-  const first = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+  const first = await startCluster(t, [...FIXED, "--base-port", String(await freeBasePort(3))], cwd);
   await first.up.stop();
   for (const id of ["n2", "n3"]) writeFileSync(`${cwd}/data/${id}/node.json`, "torn");
   const { status, stderr } = await finish(["up"], cwd);
@@ -232,11 +241,15 @@ t.test("with no majority to start, up says why and exits with 4", async (t) => {
 
 t.test("when up is killed its nodes end by themselves, and the next up goes on", async (t) => {
   const cwd = t.testdir();
-  const { up, line, port } = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+  const { up, line, port } = await startCluster(
+    t,
+    [...FIXED, "--base-port", String(await freeBasePort(3))],
+    cwd,
+  );
   set(port, "kept", "yes");
   up.process.kill("SIGKILL");
   await up.ended();
-  const again = await startCluster(t, [], cwd);
+  const again = await startCluster(t, FIXED, cwd);
   await until(() => !line.nodes.some(({ pid }) => isRunning(pid)), "the end of the nodes before");
   t.equal(get(again.port, "kept"), "yes\n");
   t.equal(await again.up.stop(), 0);
@@ -246,7 +259,11 @@ t.test(
   "a dead child is reported with the command that starts it again, and that command works",
   async (t) => {
     const cwd = t.testdir();
-    const { up, line, port } = await startCluster(t, ["--base-port", String(await freeBasePort(3))], cwd);
+    const { up, line, port } = await startCluster(
+      t,
+      [...FIXED, "--base-port", String(await freeBasePort(3))],
+      cwd,
+    );
     const victim = line.nodes.find(({ id }) => id !== line.shards[0]?.leader) as UpLine["nodes"][number];
     process.kill(victim.pid, "SIGKILL");
     const [, command = ""] = await up.says(/Start it again with:\n {2}(.+)\n/, "stderr");
@@ -278,7 +295,12 @@ t.test(
 );
 
 t.test("--respawn brings a dead leader back, and status shows the whole picture", async (t) => {
-  const { up, line } = await startCluster(t, ["--respawn", "--base-port", String(await freeBasePort(3))]);
+  const { up, line } = await startCluster(t, [
+    ...FIXED,
+    "--respawn",
+    "--base-port",
+    String(await freeBasePort(3)),
+  ]);
   const victim = line.nodes.find(({ id }) => id === line.shards[0]?.leader) as UpLine["nodes"][number];
   const other = line.nodes.find(({ id }) => id !== victim.id)?.addr.split(":")[1] ?? "";
   process.kill(victim.pid, "SIGKILL");
@@ -288,7 +310,7 @@ t.test("--respawn brings a dead leader back, and status shows the whole picture"
   t.equal(view.epoch, 1);
   t.match(
     view.nodes,
-    line.nodes.map(({ id, addr }) => ({ id, addr, http: null, alive: true })),
+    line.nodes.map(({ id, addr, http }) => ({ id, addr, http, alive: true })),
   );
   t.not(view.nodes.find(({ id }) => id === victim.id)?.pid, victim.pid);
   const [shard] = view.shards;
@@ -310,7 +332,7 @@ t.test("status of nobody, of something else, and of a cluster without a majority
   });
   t.equal(nucleus(["status", "-p", "x"]).status, 2);
 
-  const { up, line } = await startCluster(t, ["--base-port", String(await freeBasePort(3))]);
+  const { up, line } = await startCluster(t, [...FIXED, "--base-port", String(await freeBasePort(3))]);
   const [kept, ...dead] = line.nodes;
   for (const { pid } of dead) process.kill(pid, "SIGKILL");
   const port = kept?.addr.split(":")[1] ?? "";

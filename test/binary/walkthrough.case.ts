@@ -9,7 +9,7 @@ import { existsSync, linkSync, mkdirSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import t, { type Test } from "tap";
 import { type Block, Page } from "../docs/markdown.ts";
-import { BINARY, freeBasePort, startCluster } from "./cluster.ts";
+import { BINARY, FIXED, freeBasePort, startCluster } from "./cluster.ts";
 
 const COMMAND_MS_MAX = 60_000;
 const MARK = "== the command has ended ==";
@@ -109,7 +109,7 @@ t.test("TESTING.md: its walk-through prints what it says", { skip: missing }, as
 t.test("docs/client.md: its example prints what it says", async (t) => {
   const base = await freeBasePort(3);
   const cwd = t.testdir();
-  await startCluster(t, ["--base-port", String(base)], cwd);
+  await startCluster(t, [...FIXED, "--base-port", String(base)], cwd);
   const { blocks } = new Page("docs/client.md");
   const [example, output] = ["ts", "text"].map((language) =>
     blocks.find((block) => block.language === language),
