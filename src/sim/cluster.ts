@@ -1,6 +1,6 @@
 /**
- * A whole cluster in one world: machines with nodes of the real server, machines with clients, and the operator
- * who starts what has stopped.
+ * A whole cluster in one world: machines with nodes of the real server, machines with control processes if the plan has
+ * any, machines with clients, and the hand that starts what has stopped.
  *
  * A node's life: `starting` (it recovers), `up`, `down` (and to be started again), `lost` (its disk is damaged or
  * empty: it refuses to start, rightly, and nobody forces it). A node may stop itself when its disk failed it;
@@ -10,22 +10,27 @@ import { assert, present } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 import { messageOf, NucleusError } from "../base/errors.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { Hash64 } from "../ring/circle.ts";
 import type { Layout, NodeAddress } from "../server/layout.ts";
-import { type NodeObserver, NucleusNode } from "../server/node.ts";
+import type { NodeObserver } from "../server/node.ts";
 import type { FaultCounts } from "./disk.ts";
 import { History } from "./history.ts";
 import { Network } from "./net.ts";
 import type { Plan } from "./plan.ts";
 import { Machine } from "./platform.ts";
+import { programOf, type SimServer } from "./programs.ts";
+import { Town } from "./town.ts";
 import { WorkloadClient } from "./workload.ts";
 import { World } from "./world.ts";
 
-const NODE_PORT = 7001;
+export const NODE_PORT = 7001;
 /** Where a node keeps its data: the same path on every machine, as swapped disks have it. */
 export const NODE_DIR = "/data";
 /** Machines of clients are numbered from here. */
 const CLIENT_MACHINES = 100;
 const CLIENT_MACHINES_END = 900;
+/** Two of them. */
+export const OPERATOR_MACHINE = 950;
 /** How long an operator takes to look at a node that stopped by itself or refused to start. */
 const RESTART_US = 1_500_000;
 
@@ -36,25 +41,36 @@ export class SimNode {
   readonly id: string;
   readonly machine: Machine;
   state: NodeState = "down";
+  /** Runs a control process, and no shards. */
+  readonly isControl: boolean;
   /** The running program; null unless starting or up. */
-  server: NucleusNode | null = null;
+  server: SimServer | null = null;
   /** It was started to its end once: from then on the operator never says --init. */
   born = false;
   /** Its disk was damaged, emptied or swapped: it may refuse to start. */
   diskDamaged = false;
   /** Its disk failed an operation of this incarnation: it may stop itself. */
   diskFailed = false;
-  /** The replica that it was last seen to run. */
-  replica = 0;
+  /** The replica of each group that it was last seen to run. */
+  readonly replicas = new Map<number, number>();
+  /** Groups whose replicas here may have been harmed with the disk, and have not been replaced yet. */
+  readonly harmed = new Set<number>();
   /** It has another node's disk: it must refuse to start. */
   foreignDisk = false;
   /** Nobody restarts it: the fault that took it down will. */
   held = false;
 
-  constructor(index: number, machine: Machine) {
+  constructor(index: number, id: string, machine: Machine, isControl: boolean) {
     this.index = index;
-    this.id = `n${index + 1}`;
+    this.id = id;
     this.machine = machine;
+    this.isControl = isControl;
+  }
+
+  /** Its disk, whole until now, is about to be harmed. */
+  harm(): void {
+    this.diskDamaged = true;
+    for (const group of this.replicas.keys()) this.harmed.add(group);
   }
 }
 
@@ -62,7 +78,11 @@ export class Cluster {
   readonly plan: Plan;
   readonly world: World;
   readonly net: Network;
+  /** Storage nodes, then control processes. */
   readonly nodes: readonly SimNode[];
+  readonly h64: Hash64 | null;
+  /** Of a managed cluster: what is known of its shards. */
+  readonly town: Town | null;
   readonly clients: WorkloadClient[] = [];
   readonly history = new History();
   readonly layout: Layout;
@@ -80,35 +100,42 @@ export class Cluster {
   /** .. its disk, whole and without power, is about to be harmed. */
   onDamage: (node: SimNode, how: "flip_bit" | "wipe") => void = () => {};
 
-  constructor(plan: Plan, recording: boolean) {
+  constructor(plan: Plan, recording: boolean, h64: Hash64 | null = null) {
+    assert(plan.managed === undefined || h64 !== null, "a ring needs its hash");
     this.plan = plan;
+    this.h64 = h64;
     this.world = new World(plan.seed, { recording });
     this.world.trace.nameOf = (who) =>
       who < 0
         ? ""
         : who < CLIENT_MACHINES
-          ? `n${who + 1}`
+          ? nameOf(plan, who)
           : who < CLIENT_MACHINES_END
             ? `client${who - CLIENT_MACHINES}`
-            : "verifier";
+            : who === OPERATOR_MACHINE || who === OPERATOR_MACHINE + 1
+              ? "operator"
+              : "verifier";
     this.net = new Network(this.world, plan.net, this.counts);
     const addresses: NodeAddress[] = [];
     const nodes: SimNode[] = [];
-    for (let i = 0; i < plan.nodes; i++) {
+    for (let i = 0; i < plan.nodes + (plan.managed?.controls ?? 0); i++) {
+      const id = nameOf(plan, i);
       const disk = plan.canary === "lying_sync" ? { ...plan.disk, lyingSync: true } : plan.disk;
       const knobs = { disk, clock: plan.clock };
-      const machine = new Machine(this.world, this.net, i, `n${i + 1}`, knobs);
+      const machine = new Machine(this.world, this.net, i, id, knobs);
       machine.clock.driftPpm = plan.driftPpm[i] ?? 0;
       machine.clock.wallOffsetMs = plan.wallOffsetMs[i] ?? 0;
       machine.disk.makeDurableDir(NODE_DIR); // as the operator did
       machine.onLog = (message) => {
         if (message === "snapshot") this.happened.snapshots++;
       };
-      nodes.push(new SimNode(i, machine));
-      addresses.push({ id: `n${i + 1}`, host: `n${i + 1}`, port: NODE_PORT });
+      const isControl = i >= plan.nodes;
+      nodes.push(new SimNode(i, id, machine, isControl));
+      if (!isControl) addresses.push({ id, host: id, port: NODE_PORT });
     }
     this.nodes = nodes;
     this.layout = layoutOf(plan, this.world, addresses);
+    this.town = plan.managed === undefined ? null : new Town(this);
   }
 
   startAll(): void {
@@ -131,18 +158,11 @@ export class Cluster {
   }
 
   #boot(node: SimNode, platform: Platform, init: boolean): void {
-    const config = {
-      id: node.id,
-      dir: NODE_DIR,
-      host: node.id,
-      port: NODE_PORT,
-      cluster: { kind: "fixed", layout: this.layout, init } as const,
-      version: "sim",
-      pid: 1000 + node.index,
-    };
-    const server = new NucleusNode(
+    const server: SimServer = programOf(
+      this,
+      node,
       platform,
-      config,
+      init,
       (error) => this.#stoppedItself(node, server, error),
       this.observerOf(node),
     );
@@ -155,7 +175,7 @@ export class Cluster {
       }
       if (node.foreignDisk) this.world.fail("foreign disk", `${node.id} started on the disk of another node`);
       if (node.born) this.happened.restarts++;
-      if (node.born && !node.diskDamaged && server.groups.length === 0)
+      if (node.born && !node.diskDamaged && this.#isForgetful(node, server))
         this.world.fail(
           "needless refusal",
           `${node.id} came up without its replica, though its disk is sound`,
@@ -167,18 +187,26 @@ export class Cluster {
     });
   }
 
+  /** It has its disk, and does not find what was on it. */
+  #isForgetful(node: SimNode, server: SimServer): boolean {
+    if (this.plan.managed === undefined || node.isControl) return server.groups.length === 0;
+    // Replicas are closed by order, too; but none is taken for damaged.
+    return [...server.engine.seats.values()].some(({ isTaken, hosted }) => isTaken && hosted === null);
+  }
+
   /** A node runs this replica: if it is a new one, what befell its disk is of the past. */
-  onReplica(node: SimNode, replica: number): void {
-    if (node.replica === replica) return;
-    if (node.replica !== 0) {
-      this.happened.replacements++;
-      node.diskDamaged = false;
-    }
-    node.replica = replica;
+  onReplica(node: SimNode, group: number, replica: number): void {
+    const known = node.replicas.get(group);
+    if (known === replica) return;
+    node.replicas.set(group, replica);
+    if (known === undefined) return;
+    this.happened.replacements++;
+    node.harmed.delete(group);
+    if (node.harmed.size === 0) node.diskDamaged = false;
   }
 
   /** The program ends itself: nothing of it runs on, not even the rest of what it was doing. */
-  #stoppedItself(node: SimNode, server: NucleusNode, error: Error): void {
+  #stoppedItself(node: SimNode, server: SimServer, error: Error): void {
     if (node.server !== server) return;
     this.world.trace.say(this.world.nowUs, "stopped itself", node.index, messageOf(error));
     const mayStop = node.diskFailed || node.diskDamaged || node.state === "starting";
@@ -246,9 +274,32 @@ export class Cluster {
     return this.clients.map((_, i) => CLIENT_MACHINES + i);
   }
 
+  /** A fault is meant for whoever leads: of the one group, or as `town` knows. */
+  aim(at: number): SimNode {
+    return this.town?.aim(at) ?? this.#leader();
+  }
+
+  /** Who believes to lead in the highest term; if nobody does, the first node. */
+  #leader(): SimNode {
+    let leader = present(this.nodes[0], "a cluster has nodes");
+    let highest = -1;
+    for (const node of this.nodes) {
+      const group = node.server?.groups[0];
+      if (group === undefined || !group.isLeader || group.core.term <= highest) continue;
+      leader = node;
+      highest = group.core.term;
+    }
+    return leader;
+  }
+
   /** A node whose disk is damaged or gone does not come back; the others must do without it. */
   get survivors(): readonly SimNode[] {
     return this.nodes.filter(({ state }) => state !== "lost");
+  }
+
+  /** The nodes that clients talk to. */
+  get storage(): readonly SimNode[] {
+    return this.nodes.slice(0, this.plan.nodes);
   }
 
   get majority(): number {
@@ -262,6 +313,10 @@ export class Cluster {
   #count(fault: string): void {
     this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
   }
+}
+
+function nameOf({ nodes }: Plan, index: number): string {
+  return index < nodes ? `n${index + 1}` : `c${index - nodes + 1}`;
 }
 
 function layoutOf(plan: Plan, world: World, nodes: readonly NodeAddress[]): Layout {

@@ -2,7 +2,7 @@
 import { present } from "../base/assert.ts";
 import type { Message } from "../raft/types.ts";
 import { type Cluster, NODE_DIR, type SimNode } from "./cluster.ts";
-import { type Fault, THE_LEADER } from "./plan.ts";
+import type { Fault } from "./plan.ts";
 
 /** How long a stunned node is awake before it hears of the others. */
 const AWAKE_ALONE_US = 200_000;
@@ -53,21 +53,8 @@ export class FaultHand {
   }
 
   #node(index: number): SimNode {
-    if (index === THE_LEADER) return this.#leader();
+    if (index < 0) return this.#cluster.aim(index);
     return present(this.#cluster.nodes[index], "a plan names nodes that exist");
-  }
-
-  /** Who believes to lead in the highest term; if nobody does, the first node. */
-  #leader(): SimNode {
-    let leader = present(this.#cluster.nodes[0], "a cluster has nodes");
-    let highest = -1;
-    for (const node of this.#cluster.nodes) {
-      const group = node.server?.groups[0];
-      if (group === undefined || !group.isLeader || group.core.term <= highest) continue;
-      leader = node;
-      highest = group.core.term;
-    }
-    return leader;
   }
 
   #perform(planned: Fault): void {
@@ -112,8 +99,8 @@ export class FaultHand {
 
   /** A cut from the leader to the leader would cut nothing. */
   #aimed(fault: Fault): Fault {
-    if (!("from" in fault) || fault.from !== THE_LEADER) return fault;
-    const from = this.#leader().index;
+    if (!("from" in fault) || fault.from >= 0) return fault;
+    const from = this.#node(fault.from).index;
     return { ...fault, from, to: fault.to === from ? (from + 1) % this.#cluster.nodes.length : fault.to };
   }
 
@@ -154,7 +141,7 @@ export class FaultHand {
       node.machine.disk.wipe();
       node.machine.disk.makeDurableDir(NODE_DIR); // the operator's, as before
     } else node.machine.disk.flipBit((path) => path.includes("/wal/"));
-    node.diskDamaged = true;
+    node.harm();
     this.#holdDown(node, fault.downUs);
   }
 
@@ -182,10 +169,9 @@ export class FaultHand {
   }
 
   #snapshot({ server, machine, state }: SimNode): void {
-    const replica = server?.groups[0];
-    if (state !== "up" || machine.process === null || replica === undefined) return;
+    if (state !== "up" || machine.process === null || server === null) return;
     this.#cluster.world.call(machine.process, () => {
-      if (replica.snapshots.take()) this.#cluster.count("snapshot");
+      for (const replica of server.groups) if (replica.snapshots.take()) this.#cluster.count("snapshot");
     });
   }
 

@@ -12,10 +12,15 @@ import { below, draw, type Span, shuffle } from "./chance.ts";
 import { CLOCK_DEFAULT, type ClockKnobs } from "./clock.ts";
 import { DISK_DEFAULT, type DiskKnobs } from "./disk.ts";
 import { NET_DEFAULT, type NetKnobs } from "./net.ts";
+import type { ManagedSpec } from "./plan_managed.ts";
 import type { WorkloadSpec } from "./workload.ts";
 
 /** In place of a node's number: whoever leads when the fault comes. */
 export const THE_LEADER = -1;
+/** The same in a managed cluster, of the control plane, and of the two sides of a move. */
+export const CONTROL_LEADER = -2;
+export const SOURCE_LEADER = -3;
+export const TARGET_LEADER = -4;
 
 /** What can go wrong. `node` counts from 0, or is THE_LEADER; times and durations are microseconds of the world's clock. */
 export type Fault = { readonly atUs: number } & (
@@ -62,7 +67,7 @@ export type Fault = { readonly atUs: number } & (
   | { readonly kind: "flip_bit" | "wipe"; readonly node: number; readonly downUs: number }
 );
 export type FaultKind = Fault["kind"];
-type DrawnKind = Exclude<FaultKind, "snapshot">;
+export type DrawnKind = Exclude<FaultKind, "snapshot">;
 /** When the order of events matters most: it sent entries, asked for votes, gave its vote, acknowledged entries. */
 export type Occasion = "append" | "vote" | "vote_reply" | "append_reply";
 const OCCASIONS: readonly Occasion[] = ["append", "vote", "vote_reply", "append_reply"];
@@ -73,8 +78,10 @@ const BLOWS: readonly Blow[] = ["kill", "power", "isolate", "pause", "disk_stall
 export type Plan = {
   readonly format: 1;
   readonly seed: number;
-  /** Voters of the one group. */
+  /** Voters of the one group; of a managed cluster, its storage nodes. */
   readonly nodes: number;
+  /** A control plane, several shards, and operators who change both (plan_managed.ts); left out: a fixed layout. */
+  readonly managed?: ManagedSpec;
   /** Faults may happen until then; after it everything is healed. */
   readonly horizonUs: number;
   readonly settings: { readonly segmentBytes: number; readonly electionMs: number };
@@ -90,14 +97,14 @@ export type Plan = {
   readonly canary?: "lying_sync";
 };
 
-const SECOND_US = 1_000_000;
+export const SECOND_US = 1_000_000;
 /** Elections and first connections, before anything goes wrong. */
 const WARM_UP_US = 3 * SECOND_US;
 
 /** Kinds that leave a node unable to come back under its old name: at most a minority of nodes may have one. */
-const FATAL_KINDS: readonly DrawnKind[] = ["flip_bit", "wipe"];
+export const FATAL_KINDS: readonly DrawnKind[] = ["flip_bit", "wipe"];
 /** Snapshots come beside them. */
-const KINDS: readonly DrawnKind[] = [
+export const KINDS: readonly DrawnKind[] = [
   "kill",
   "power",
   "stop",
@@ -176,7 +183,7 @@ function smallSegment(
 /** A command besides its value, alone in a batch: key, session, options, the batch's head, the record's. */
 const COMMAND_OVERHEAD_BYTES = 250;
 
-function diskKnobs(random: Prng): DiskKnobs {
+export function diskKnobs(random: Prng): DiskKnobs {
   const slow = below(random, 4) === 0;
   return {
     ...DISK_DEFAULT,
@@ -187,7 +194,7 @@ function diskKnobs(random: Prng): DiskKnobs {
   };
 }
 
-function netKnobs(random: Prng): NetKnobs {
+export function netKnobs(random: Prng): NetKnobs {
   return {
     ...NET_DEFAULT,
     latencyUs: pick(random, [NET_DEFAULT.latencyUs, [10, 60], [500, 5_000]] as const),
@@ -266,7 +273,7 @@ function snapshotsOf(random: Prng, nodes: number, horizonUs: number): Fault[] {
   return snapshots;
 }
 
-function faultOf(
+export function faultOf(
   random: Prng,
   kind: DrawnKind,
   atUs: number,
@@ -347,7 +354,7 @@ function pairFaultOf(
   return { atUs, kind, from, to, forUs, extraUs, bytesPerMs: pick(random, [0, 10, 200]) };
 }
 
-function pick<T>(random: Prng, list: readonly T[]): T {
+export function pick<T>(random: Prng, list: readonly T[]): T {
   return list[below(random, list.length)] as T;
 }
 

@@ -10,6 +10,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Message } from "../raft/types.ts";
+import type { Hash64 } from "../ring/circle.ts";
 import { BoundsChecker } from "./checkers/bounds.ts";
 import type { Checker } from "./checkers/checker.ts";
 import { checkCounters } from "./checkers/counters.ts";
@@ -22,13 +23,17 @@ import { Cluster, type SimNode } from "./cluster.ts";
 import { FaultHand } from "./faults.ts";
 import type { HistoryOp } from "./history.ts";
 import { checkHistory } from "./linearizability.ts";
+import { Operators } from "./operators.ts";
 import { type Plan, planOfSeed } from "./plan.ts";
+import { managedPlanOfSeed } from "./plan_managed.ts";
 import { Machine } from "./platform.ts";
 import type { SimReport } from "./report.ts";
 import { Verifier } from "./verifier.ts";
 
 /** After healing: elections, reconnections, catching up. */
 export const LIVENESS_US = 20_000_000;
+/** .. in a managed cluster: moves that were begun, too, and all of the plan that was under way. */
+export const SETTLING_US = 60_000_000;
 /** Clients go on this long after healing, then stop. */
 const CALM_US = 3_000_000;
 const STORY_LINES = 120;
@@ -38,18 +43,25 @@ const SEARCH_STEPS_MAX = 300_000;
 export type RunOptions = {
   /** "always": record the trace even if nothing breaks; "never": be quick about a failure too. */
   readonly story?: "on failure" | "always" | "never";
+  /** The ring's hash: managed clusters need it. */
+  readonly h64?: Hash64;
 };
 
 export function runSeed(seed: number, options: RunOptions = {}): SimReport {
   return runPlan(planOfSeed(seed), options);
 }
 
+/** A managed cluster. */
+export function runManagedSeed(seed: number, options: RunOptions & { readonly h64: Hash64 }): SimReport {
+  return runPlan(managedPlanOfSeed(seed), options);
+}
+
 /** Runs `plan`; if it breaks a rule, runs it again for its story. */
 export function runPlan(plan: Plan, options: RunOptions = {}): SimReport {
-  const { story = "on failure" } = options;
-  const report = new Run(plan, story === "always").finish();
+  const { story = "on failure", h64 = null } = options;
+  const report = new Run(plan, story === "always", h64).finish();
   if (report.violation === null || story !== "on failure") return report;
-  const again = new Run(plan, true).finish();
+  const again = new Run(plan, true, h64).finish();
   assert(
     again.hash === report.hash,
     `seed ${plan.seed} took another way when it ran again: something is not deterministic`,
@@ -62,11 +74,14 @@ class Run {
   readonly #cluster: Cluster;
   readonly #checkers: readonly Checker[];
   readonly #hand: FaultHand;
+  readonly #operators: Operators | null;
   #undecided = 0;
 
-  constructor(plan: Plan, recording: boolean) {
+  constructor(plan: Plan, recording: boolean, h64: Hash64 | null) {
     this.#plan = plan;
-    const cluster = new Cluster(plan, recording);
+    const cluster = new Cluster(plan, recording, h64);
+    const { town } = cluster;
+    this.#operators = town === null ? null : new Operators(cluster, town);
     this.#cluster = cluster;
     const leaders = new LeaderChecker(cluster.world);
     const durability = new DurabilityChecker(cluster.world, cluster.nodes, leaders);
@@ -79,7 +94,7 @@ class Run {
       new DamageChecker(cluster.world),
       new BoundsChecker(cluster.world),
     ];
-    const tap = new PeerTap(cluster.world, plan.nodes, (machine, group, message) => {
+    const tap = new PeerTap(cluster.world, cluster.nodes.length, (machine, group, message) => {
       if (recording && !message.kind.startsWith("heartbeat")) {
         cluster.world.tell("says", machine, describeMessage(message));
       }
@@ -103,7 +118,8 @@ class Run {
         for (const checker of this.#checkers) checker.onLeader?.(node, replica);
       },
       onApplied: (replica, entry) => {
-        cluster.onReplica(node, replica.replica);
+        cluster.onReplica(node, replica.group, replica.replica);
+        if (node.isControl) town?.onControl(replica);
         if (recording) cluster.world.tell("applied", node.index, `${entry.index} of term ${entry.term}`);
         for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);
       },
@@ -113,6 +129,7 @@ class Run {
   finish(): SimReport {
     const { world, history } = this.#cluster;
     this.#cluster.startAll();
+    this.#operators?.start();
     this.#hand.schedule(this.#plan.faults);
     world.run(this.#plan.horizonUs);
     if (world.violation === null) this.#live();
@@ -125,7 +142,9 @@ class Run {
   #live(): void {
     const { world, clients, nodes } = this.#cluster;
     this.#hand.heal();
-    const deadlineUs = world.nowUs + LIVENESS_US;
+    this.#operators?.end();
+    const limitUs = this.#operators === null ? LIVENESS_US : SETTLING_US;
+    const deadlineUs = world.nowUs + limitUs;
     world.run(world.nowUs + CALM_US);
     for (const client of clients) client.stop();
     // What is still under way would change what the verifier reads behind its back.
@@ -143,7 +162,8 @@ class Run {
     });
     world.fail(
       "liveness",
-      `${LIVENESS_US / 1e6} s after all was mended: ${verifier.missing()}; ${states.join("; ")}`,
+      `${limitUs / 1e6} s after all was mended: ${this.#cluster.town?.unsettled() ?? "shards are at rest"}; ` +
+        `${verifier.missing()}; ${states.join("; ")}`,
     );
   }
 
@@ -151,6 +171,8 @@ class Run {
 
   /** All nodes that have their disk are up, and their replicas are one and the same. */
   #converged(): boolean {
+    const { town } = this.#cluster;
+    if (town !== null) return town.unsettled() === null;
     let state: string | null = null;
     for (const node of this.#cluster.survivors) {
       const group = node.server?.groups[0];

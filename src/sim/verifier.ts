@@ -3,7 +3,7 @@
  * answered. Its reads belong to the history, so a node that comes back with an old state is found out.
  */
 import { below } from "./chance.ts";
-import type { Cluster } from "./cluster.ts";
+import type { Cluster, SimNode } from "./cluster.ts";
 import type { Machine } from "./platform.ts";
 import { NativeSpeech } from "./speech.ts";
 import { Conversation, type Talk } from "./talk.ts";
@@ -23,14 +23,18 @@ export class Verifier {
   constructor(cluster: Cluster, machine: Machine) {
     this.#cluster = cluster;
     this.#machine = machine;
-    for (const node of cluster.survivors) this.#left.set(node.id, new Set(keysOf(cluster.plan.workload)));
+    for (const node of this.#nodes) this.#left.set(node.id, new Set(keysOf(cluster.plan.workload)));
     machine.start((platform) => {
-      for (const node of cluster.survivors) this.#read(platform, node.index);
+      for (const node of this.#nodes) this.#read(platform, node.index);
     });
   }
 
+  get #nodes(): readonly SimNode[] {
+    return this.#cluster.survivors.filter(({ isControl }) => !isControl);
+  }
+
   get done(): boolean {
-    for (const node of this.#cluster.survivors) if ((this.#left.get(node.id)?.size ?? 0) > 0) return false;
+    for (const node of this.#nodes) if ((this.#left.get(node.id)?.size ?? 0) > 0) return false;
     return true;
   }
 

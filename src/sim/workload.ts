@@ -23,6 +23,10 @@ export type WorkloadSpec = {
   readonly cells: number;
   readonly counters: number;
   readonly expiring: number;
+  /** Keys that are used now and then, so that there is something everywhere; as `cells` are. */
+  readonly fillers?: number;
+  /** Ends every key: other keys lie in other slots. */
+  readonly salt?: string;
   readonly readPercent: number;
   /** Most operations under way on a connection. */
   readonly pipelineMax: number;
@@ -39,17 +43,27 @@ export type WorkloadSpec = {
 };
 
 /** Every key that clients use. */
-export function keysOf({ registers, cells, counters, expiring }: WorkloadSpec): string[] {
+export function keysOf({
+  registers,
+  cells,
+  counters,
+  expiring,
+  fillers = 0,
+  salt = "",
+}: WorkloadSpec): string[] {
   const family = (name: string, count: number): string[] =>
-    Array.from({ length: count }, (_, i) => `${name}${i}`);
+    Array.from({ length: count }, (_, i) => `${name}${i}${salt}`);
   return [
     ...family("r", registers),
     ...family("c", cells),
     ...family("n", counters),
     ...family("e", expiring),
+    ...family("f", fillers),
   ];
 }
 
+/** Of a client's operations, if there are fillers. */
+const FILLING_PERCENT = 30;
 const RECONNECT_US: Span = [10_000, 300_000];
 
 export class WorkloadClient {
@@ -131,7 +145,8 @@ export class WorkloadClient {
         for (let i = 0; i < depth; i++) this.#think(talk);
       },
       onAnswer: (talk, key, value) => {
-        if (value !== undefined) this.#seen.set(key, value);
+        if (value !== undefined)
+          this.#seen.set(key.slice(0, key.length - (this.#spec.salt ?? "").length), value);
         this.#think(talk);
       },
       onEnd: () => {
@@ -145,8 +160,8 @@ export class WorkloadClient {
     if (this.#stopped || this.#process === null) return;
     this.#world.timer(draw(this.#random, this.#spec.thinkUs), this.#process, () => {
       if (this.#stopped || talk !== this.#talk || talk.ended) return;
-      const [key, op] = this.#choose();
-      talk.ask(key, op);
+      const [key, op] = this.#isFilling() ? this.#fill() : this.#choose();
+      talk.ask(`${key}${this.#spec.salt ?? ""}`, op);
     });
   }
 
@@ -168,6 +183,15 @@ export class WorkloadClient {
     }
     const key = `n${place - registers - cells}`;
     return [key, reads ? { kind: "get" } : { kind: "incr", delta: 1 }];
+  }
+
+  #isFilling(): boolean {
+    return this.#spec.fillers !== undefined && below(this.#random, 100) < FILLING_PERCENT;
+  }
+
+  #fill(): [string, RegisterOp] {
+    const key = `f${below(this.#random, this.#spec.fillers ?? 1)}`;
+    return [key, below(this.#random, 4) === 0 ? { kind: "get" } : this.#cellWrite(key)];
   }
 
   #cellWrite(key: string): RegisterOp {

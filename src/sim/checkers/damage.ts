@@ -9,7 +9,7 @@
  * Entries at the very end of the log, which no later record vouches for yet, may be taken for a torn write: that
  * window is the product's promise (docs/consistency.md), and two records, so that one bit cannot undo it, is ours.
  */
-import type { Message, ReplicaId } from "../../raft/types.ts";
+import type { Message } from "../../raft/types.ts";
 import { NODE_DIR, type SimNode } from "../cluster.ts";
 import type { World } from "../world.ts";
 import type { Checker } from "./checker.ts";
@@ -21,20 +21,20 @@ export class DamageChecker implements Checker {
   readonly #world: World;
   /** What a node whose disk was harmed vouched for before. */
   readonly #before = new Map<SimNode, readonly VouchedEntry[]>();
-  /** Replicas that have spoken from a node, and those of them that its disk no longer knows. */
-  readonly #spoke = new Map<SimNode, Set<ReplicaId>>();
-  readonly #dead = new Map<SimNode, ReadonlySet<ReplicaId>>();
+  /** Replicas ("group/id") that have spoken from a node, and those of them that its disk no longer knows. */
+  readonly #spoke = new Map<SimNode, Set<string>>();
+  readonly #dead = new Map<SimNode, ReadonlySet<string>>();
 
   constructor(world: World) {
     this.#world = world;
   }
 
-  onMessage(node: SimNode, _group: number, message: Message): void {
+  onMessage(node: SimNode, group: number, message: Message): void {
     const vouches =
       (message.kind === "vote_reply" && message.granted) ||
       (message.kind === "append_reply" && message.accepted);
     if (!vouches) return;
-    if (this.#dead.get(node)?.has(message.from) === true) {
+    if (this.#dead.get(node)?.has(`${group}/${message.from}`) === true) {
       this.#world.fail(
         "a lost disk is lost",
         `${node.id} sent a ${message.kind} as replica ${message.from}, whose disk was wiped`,
@@ -45,7 +45,7 @@ export class DamageChecker implements Checker {
       spoke = new Set();
       this.#spoke.set(node, spoke);
     }
-    spoke.add(message.from);
+    spoke.add(`${group}/${message.from}`);
   }
 
   onDamage(node: SimNode, how: "flip_bit" | "wipe"): void {
@@ -58,17 +58,18 @@ export class DamageChecker implements Checker {
     const before = this.#before.get(node);
     if (before === undefined) return;
     this.#before.delete(node);
-    const replica = node.server?.groups[0]?.replica;
-    if (replica === undefined) return; // it noticed, and waits for another id
+    const replicas = new Map(node.server?.groups.map(({ group, replica }) => [group, replica]));
+    if (replicas.size === 0) return; // it noticed, and waits for another id
     this.judged++;
     const log = new DurableLog(node.machine.disk, `${NODE_DIR}/wal`);
     const gone = before.find(
-      (entry) => entry.replica === replica && !log.holds(entry.group, entry.index, entry.term),
+      (entry) =>
+        entry.replica === replicas.get(entry.group) && !log.holds(entry.group, entry.index, entry.term),
     );
     if (gone === undefined) return;
     this.#world.fail(
       "damage is noticed",
-      `${node.id} goes on as replica ${replica} after a bit of its log turned over, ` +
+      `${node.id} goes on as replica ${gone.replica} after a bit of its log turned over, ` +
         `without entry ${gone.index} of term ${gone.term}`,
     );
   }

@@ -33,7 +33,7 @@ export class LeaderChecker implements Checker {
   /** Terms of entries as the leader of a term has them: (group, leader's term) -> index -> entry's term. */
   #logs = new Map<string, Map<Index, Term>>();
   /** The commit index with which a node entered on its present leadership. */
-  #commitBefore = new Map<SimNode, { term: Term; index: Index }>();
+  #commitBefore = new Map<string, { term: Term; index: Index }>();
 
   constructor(world: World) {
     this.#world = world;
@@ -48,8 +48,9 @@ export class LeaderChecker implements Checker {
 
   onLeader(node: SimNode, replica: GroupReplica): void {
     const { role, term, commitIndex } = replica.core;
-    if (role === "leader" && this.#commitBefore.get(node)?.term !== term) {
-      this.#commitBefore.set(node, { term, index: commitIndex });
+    const key = `${node.id}/${replica.group}`;
+    if (role === "leader" && this.#commitBefore.get(key)?.term !== term) {
+      this.#commitBefore.set(key, { term, index: commitIndex });
     }
   }
 
@@ -66,7 +67,7 @@ export class LeaderChecker implements Checker {
   }
 
   #commitRule(node: SimNode, { group, core }: GroupReplica): void {
-    const before = this.#commitBefore.get(node);
+    const before = this.#commitBefore.get(`${node.id}/${group}`);
     if (core.role !== "leader" || before?.term !== core.term || core.commitIndex <= before.index) return;
     const term = this.termAt(group, core.term, core.commitIndex);
     if (term === undefined || term === core.term) return;

@@ -27,7 +27,7 @@ export class PeerTap implements NetObserver {
   readonly #onMessage: (machine: number, group: number, message: Message) => void;
   #ears = new Map<SimConnection, Ear>();
 
-  /** Machines below `nodes` run nodes. */
+  /** Machines below `nodes` run nodes and control processes. */
   constructor(
     world: World,
     nodes: number,
@@ -44,7 +44,7 @@ export class PeerTap implements NetObserver {
     if (ear === undefined) {
       this.#forgetGone();
       const dialled = connection.dialled;
-      const isPeer = dialled || (connection.peer !== null && connection.peer.machine < this.#nodes);
+      const isPeer = dialled || this.#isDialledByPeer(connection.peer);
       ear = { opening: dialled ? new Uint8Array(0) : null, parser: isPeer ? new PeerParser() : null };
       this.#ears.set(connection, ear);
     }
@@ -81,6 +81,13 @@ export class PeerTap implements NetObserver {
         for (const { group, message } of frame.rows) this.#onMessage(connection.machine, group, message);
       }
     }
+  }
+
+  /** A node calls peers, and control processes as one who asks. */
+  #isDialledByPeer(caller: SimConnection | null): boolean {
+    if (caller === null || caller.machine >= this.#nodes) return false;
+    const ear = this.#ears.get(caller);
+    return ear === undefined || ear.parser !== null;
   }
 
   #forgetGone(): void {

@@ -1,0 +1,194 @@
+/**
+ * Plans of managed clusters: a control plane of one or three processes, storage nodes, a few shards, and two operators.
+ *
+ *     resharder   one change of the layout after the other: shards come and go, weights change
+ *     meddler     at drawn times: cancels, cuts over, changes replicas, drains nodes, moves leaders
+ *
+ * Faults hit control processes as well as nodes; some are aimed at the leaders of the two sides of a move.
+ */
+import { Prng } from "../base/prng.ts";
+import { MiB } from "../base/units.ts";
+import { below, draw, type Span, shuffle } from "./chance.ts";
+import { CLOCK_DEFAULT } from "./clock.ts";
+import {
+  CONTROL_LEADER,
+  type DrawnKind,
+  diskKnobs,
+  FATAL_KINDS,
+  type Fault,
+  faultOf,
+  KINDS,
+  netKnobs,
+  type Plan,
+  pick,
+  SECOND_US,
+  SOURCE_LEADER,
+  TARGET_LEADER,
+  THE_LEADER,
+} from "./plan.ts";
+import type { WorkloadSpec } from "./workload.ts";
+
+/** One after the other; `manual`: it waits for so long before it is cut over. `pick` chooses among what there is. */
+export type Reshard = {
+  readonly kind: "add" | "remove" | "reweigh";
+  readonly pick: number;
+  readonly manual: boolean;
+  readonly holdUs: number;
+};
+export type Meddling = {
+  readonly atUs: number;
+  readonly kind: "cancel" | "cutover" | "desired" | "drain" | "undrain" | "lead";
+  readonly pick: number;
+};
+
+export type ManagedSpec = {
+  readonly controls: number;
+  readonly shards: number;
+  readonly vnodes: number;
+  readonly reshards: readonly Reshard[];
+  readonly meddlings: readonly Meddling[];
+};
+
+/** Nobody touches the cluster before it stands. */
+const WARM_UP_US = 5 * SECOND_US;
+
+export function managedPlanOfSeed(seed: number): Plan {
+  const random = Prng.fromSeed(seed).fork("managed plan");
+  const nodes = 3 + below(random, 4);
+  const controls = pick(random, [1, 3, 3]);
+  const all = nodes + controls;
+  const isCalm = below(random, 10) === 0;
+  const horizonUs = pick(random, [40, 50, 60]) * SECOND_US;
+  const vnodes = pick(random, [4, 8, 16]);
+  return {
+    format: 1,
+    seed,
+    nodes,
+    managed: {
+      controls,
+      shards: 2 + below(random, 2),
+      vnodes,
+      reshards: reshardsOf(random.fork("reshards")),
+      meddlings: meddlingsOf(random.fork("meddlings"), horizonUs),
+    },
+    horizonUs,
+    settings: {
+      segmentBytes: pick(random, [MiB, 2 * MiB, 4 * MiB]),
+      electionMs: pick(random, [200, 300, 300, 500]),
+    },
+    disk: { ...diskKnobs(random.fork("disk")) },
+    net: netKnobs(random.fork("net")),
+    clock: CLOCK_DEFAULT,
+    driftPpm: Array.from({ length: all }, () => draw(random, [-500, 500])),
+    wallOffsetMs: Array.from({ length: all }, () => draw(random, [-200, 200])),
+    workload: workloadOf(random.fork("workload")),
+    faults: isCalm ? [] : faultsOf(random.fork("faults"), nodes, controls, horizonUs),
+  };
+}
+
+function reshardsOf(random: Prng): Reshard[] {
+  const reshards: Reshard[] = [];
+  for (let i = 0; i < 40; i++) {
+    const kind = i === 0 ? "add" : pick(random, ["add", "remove", "reweigh", "reweigh"] as const);
+    const manual = below(random, 6) === 0;
+    reshards.push({ kind, pick: below(random, 1000), manual, holdUs: draw(random, [0, 3 * SECOND_US]) });
+  }
+  return reshards;
+}
+
+function meddlingsOf(random: Prng, horizonUs: number): Meddling[] {
+  const all = [
+    "cancel",
+    "cutover",
+    "desired",
+    "desired",
+    "drain",
+    "undrain",
+    "lead",
+    "lead",
+    "lead",
+  ] as const;
+  const enabled = shuffle(random, [...all]).slice(0, below(random, 7));
+  const meddlings: Meddling[] = [];
+  if (enabled.length === 0) return meddlings;
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, [500_000, 5_000_000]))
+    meddlings.push({ atUs, kind: pick(random, enabled), pick: below(random, 1000) });
+  return meddlings;
+}
+
+function workloadOf(random: Prng): WorkloadSpec {
+  const clients = 4 + below(random, 4);
+  const pipelineMax = pick(random, [1, 4, 8]);
+  const perSecond = pick(random, [40, 80]);
+  const thinkUsMean = Math.floor((SECOND_US * clients * (1 + pipelineMax)) / (2 * perSecond));
+  return {
+    clients,
+    registers: 6,
+    cells: 6,
+    counters: 8,
+    expiring: 6,
+    fillers: 200,
+    salt: `.${below(random, 1000)}`,
+    readPercent: pick(random, [20, 50]),
+    pipelineMax,
+    thinkUs: [Math.floor(thinkUsMean / 10), 2 * thinkUsMean],
+    valueBytes: pick(random, [
+      [4, 16],
+      [4, 400],
+      [100, 2_000],
+    ] as const),
+    ttlMs: pick(random, [
+      [20, 300],
+      [200, 5_000],
+      [1_000, 30_000],
+    ] as const),
+    respPercent: pick(random, [0, 50, 100]),
+    libraryPercent: pick(random, [30, 50, 80]),
+  };
+}
+
+/** Never on purpose: a disk that is another node's, the whole town dark, more than a minority harmed for good. */
+const LEFT_OUT: readonly DrawnKind[] = ["swap"];
+
+function faultsOf(random: Prng, nodes: number, controls: number, horizonUs: number): Fault[] {
+  const kinds = KINDS.filter((kind) => !LEFT_OUT.includes(kind));
+  const enabled = shuffle(random, kinds).slice(0, 1 + below(random, 6));
+  const gapUs: Span = pick(random, [
+    [500_000, 5_000_000],
+    [3_000_000, 12_000_000],
+    [200_000, 1_500_000],
+  ] as const);
+  const lastUs: Span = pick(random, [
+    [50_000, 4_000_000],
+    [20_000, 1_000_000],
+    [1_000_000, 8_000_000],
+  ] as const);
+  const faults: Fault[] = [];
+  let lost = 0;
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, gapUs)) {
+    const kind = pick(random, enabled);
+    if (FATAL_KINDS.includes(kind) && ++lost > 1) continue; // every shard may have a replica on that node
+    faults.push(aimed(random, faultOf(random, kind, atUs, nodes, draw(random, lastUs), 1), controls));
+  }
+  for (let atUs = WARM_UP_US; atUs < horizonUs; atUs += draw(random, [500_000, 6_000_000]))
+    faults.push({ atUs, kind: "snapshot", node: below(random, nodes + controls) });
+  return faults;
+}
+
+/** What was meant for a leader may be for one of those that moves hang on; what was for a node, for a control process. */
+function aimed(random: Prng, fault: Fault, controls: number): Fault {
+  const leader = pick(random, [
+    THE_LEADER,
+    CONTROL_LEADER,
+    SOURCE_LEADER,
+    SOURCE_LEADER,
+    TARGET_LEADER,
+    TARGET_LEADER,
+  ]);
+  const atControl = below(random, 5) === 0 && controls > 0;
+  if (FATAL_KINDS.includes(fault.kind as DrawnKind) || fault.kind === "wall_step") return fault;
+  if ("node" in fault && fault.node === THE_LEADER) return { ...fault, node: leader };
+  if ("node" in fault && atControl) return { ...fault, node: CONTROL_LEADER };
+  if ("from" in fault && fault.from === THE_LEADER) return { ...fault, from: leader };
+  return fault;
+}
