@@ -205,8 +205,8 @@ export class MoveTarget {
 
   tick(): void {
     if (!this.#leads) return;
-    const move = this.#store.moves().find(({ phase }) => phase === "importing" || phase === "copying");
-    if (move === undefined) return;
+    const move = this.#store.openMove("target");
+    if (move === null) return;
     const now = this.#host.tick();
     const isHeard = this.#source.epoch === move.epoch && now - this.#source.tick < POKE_TICKS;
     if (isHeard || now % POKE_TICKS !== 0) return;

@@ -225,8 +225,8 @@ export class Movers {
   /** A leader that finds slots sealed brings the move to its end, whoever began it. */
   #resume(id: GroupId, { group, store, source }: Sides): void {
     if (source !== null || !group.isLeader || !group.core.committedInTerm) return;
-    const move = store.moves().find(({ phase }) => phase === "sealed");
-    if (move === undefined) return;
+    const move = store.openMove("source");
+    if (move === null) return;
     this.#give(id, { epoch: move.epoch, slots: move.slots, shard: move.shard, to: move.group, hold: false });
   }
 

@@ -174,6 +174,12 @@ export class KeyValueStore implements Store {
     return this.#moves.notes().map((note) => viewOf(note, this.#x.keyspace));
   }
 
+  /** The open move that brings slots here ("target"), or takes some away; null: there is none. */
+  openMove(side: MoveNote["side"]): MoveView | null {
+    const note = side === "target" ? this.#moves.incoming : this.#moves.outgoing;
+    return note === null ? null : viewOf(note, this.#x.keyspace);
+  }
+
   /** One of them; null if it is not known here. */
   move(epoch: number): MoveView | null {
     const { incoming, outgoing, closed } = this.#moves;
