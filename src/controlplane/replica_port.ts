@@ -84,6 +84,7 @@ export class ReplicaPort implements MetaGroup {
     if (replica === null || !this.isLeader) return done(null);
     const { term } = replica.core;
     const bundle = new Bundle();
+    bundle.sinceTick = this.#engine.routing.now;
     const start = bundle.writer.length;
     const encoder = new CommandEncoder(bundle.writer);
     encoder.begin(OP.get); // of no key: the state is looked at, not sent

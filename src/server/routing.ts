@@ -306,6 +306,11 @@ export class Routing {
     for (const router of touched) router.flush();
   }
 
+  /** In ticks: deadlines of bundles are counted from theirs. */
+  get now(): number {
+    return this.#numbering.tick;
+  }
+
   tick(): void {
     this.#numbering.tick++;
     for (const router of this.#routers.values()) router.tick();
