@@ -44,13 +44,15 @@ const shot = (page: Page, name: string): Promise<unknown> =>
 const textOf = async (page: Page, id: string): Promise<string> =>
   String(await page.evaluate(`document.getElementById("${id}").innerText`));
 /** Asked again and again from here: the page's policy lets nobody put code into it that waits there. */
-async function untilTrue(page: Page, expression: string): Promise<void> {
+async function untilSo(what: string, isSo: () => Promise<boolean>): Promise<void> {
   for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
-    if ((await page.evaluate(expression)) === true) return;
+    if (await isSo()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`within ${WAIT_MS} ms it did not come to pass that ${expression}`);
+  throw new Error(`within ${WAIT_MS} ms it did not come to pass that ${what}`);
 }
+const untilTrue = (page: Page, expression: string): Promise<void> =>
+  untilSo(expression, async () => (await page.evaluate(expression)) === true);
 const until = (page: Page, id: string, text: string): Promise<void> =>
   untilTrue(page, `document.getElementById("${id}").innerText.includes(${JSON.stringify(text)})`);
 const untilLink = (page: Page, state: string): Promise<void> =>
@@ -89,7 +91,8 @@ async function colorsOf(page: Page, id: string): Promise<string[]> {
 const S1 = "#3d7fd6";
 const S2 = "#f6ad3c";
 const S3 = "#0d5c46";
-const S4 = "#d86f92"; // "s5": the fifth
+/** The fifth colour. */
+const S5 = "#d86f92";
 
 async function atFirst({ page }: Watched, world: ConsoleWorld, t: Test): Promise<void> {
   await until(page, "empty-text", "4 nodes registered");
@@ -147,7 +150,7 @@ async function moves({ page }: Watched, world: ConsoleWorld, t: Test): Promise<v
   await until(page, "moves", "running");
   const slot = move.slots[0]?.[0] ?? 0;
   const from = { s1: S1, s2: S2, s3: S3 }[move.from];
-  t.same(await colorsOfSlot(page, slot), [from, S4], "a slot on its way has both colours");
+  t.same(await colorsOfSlot(page, slot), [from, S5], "a slot on its way has both colours");
   const width = await page.evaluate(`document.querySelector("#moves .bar i").getBoundingClientRect().width`);
   t.ok(Number(width) > 5, "its bar has grown");
   await shot(page, "moving");
@@ -156,8 +159,7 @@ async function moves({ page }: Watched, world: ConsoleWorld, t: Test): Promise<v
   await until(page, "plan-state", "is done");
   t.match(await textOf(page, "events"), /plan 2 is done: (\d+) of \1 moves/);
   t.match(await textOf(page, "moves"), "3 ms", "with its pause");
-  await untilServed(page);
-  t.ok((await colorsOf(page, "slots")).includes(S4), "the new shard has slots");
+  await untilSo("the new shard has slots", async () => (await colorsOf(page, "slots")).includes(S5));
 }
 
 async function deaths({ page }: Watched, world: ConsoleWorld, t: Test): Promise<void> {
@@ -211,6 +213,9 @@ t.test("the console of real processes", { skip }, async (t) => {
   const cluster = new RealCluster(t.testdir());
   t.teardown(() => cluster.end());
   await cluster.startControl();
+  const statuses = new Set<number>();
+  for (let i = 0; i < 50; i++) statuses.add((await fetch(`${cluster.control}/cluster/live`)).status);
+  t.same([...statuses], [200], "who leads answers, whenever it is asked");
   const watched = await open(cluster.control);
   const { page } = watched;
   await until(page, "empty-text", "no node has registered");

@@ -186,7 +186,7 @@ t.test("the verdict is the worst that is so", async (t) => {
   const silent = [node("n1"), node("n2", { state: "suspect" })];
   const leaderless = [shard("s1", { leader: null }), shard("s2")];
   const changing = [shard("s1", { wanted: ["n1", "n2", "n4"] })];
-  t.equal(wordOf({}), "Healthy: all nodes are alive, all shards have leaders");
+  t.equal(wordOf({}), "Healthy: all nodes and leaders are there");
   t.equal(wordOf({ shards: [] }), "Empty: no layout yet");
   t.equal(wordOf({ shards: leaderless, nodes: silent }), "Unavailable: no leader: s1");
   t.equal(wordOf({ nodes: silent, shards: changing }), "Degraded: not heard: n2");

@@ -72,7 +72,7 @@ export function verdictOf(live) {
   const changing = shards.filter(({ voters, wanted }) => !isSameSet(voters, wanted)).map(({ id }) => id);
   if (changing.length > 0)
     return { level: "info", word: "Changing", text: `replicas of ${listed(changing)}` };
-  return { level: "good", word: "Healthy", text: "all nodes are alive, all shards have leaders" };
+  return { level: "good", word: "Healthy", text: "all nodes and leaders are there" };
 }
 
 /** @param {readonly string[]} ids */
