@@ -107,13 +107,20 @@ function viewOf(map: ClusterMap, routing: Routing): View {
     if (leader === undefined) continue;
     ranges.push({ first, last, nodes: held });
     served += last - first + 1;
-    leader.ranges.push([first, last]);
+    addRange(leader.ranges, first, last);
   }
   for (const [leader, ...others] of holders.values()) {
     for (const node of others)
       if (node.ranges.length === 0 && node.master === "") node.master = leader?.hex ?? "";
   }
   return { nodes: [...nodes.values()], ranges, epoch: map.version.index, served };
+}
+
+/** Ranges come in order; two that touch are one, whichever shards they belong to. */
+function addRange(ranges: ViewNode["ranges"], first: number, last: number): void {
+  const before = ranges.at(-1);
+  if (before === undefined || before[1] !== first - 1) ranges.push([first, last]);
+  else ranges[ranges.length - 1] = [before[0], last];
 }
 
 /** The nodes of a shard: who leads it, or led it last, first. */

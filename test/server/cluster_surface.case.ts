@@ -115,6 +115,14 @@ t.test("CLUSTER SLOTS has no holes because a shard has no leader, and is encoded
   t.end();
 });
 
+t.test("what a node leads of several shards is one range where it touches", (t) => {
+  const shards = MINE.shards.map((shard) => ({ ...shard, leader: { node: 1, term: 9 } }));
+  const { ask } = inClusterMode({ ...MINE, shards });
+  t.match(ask("CLUSTER", "NODES"), / n2:7001@7001 master - 0 0 1 connected 0-16383\n/);
+  t.match(ask("CLUSTER", "SLOTS"), /^\*2\r\n/, "each shard has its own replicas");
+  t.end();
+});
+
 t.test("a node that leads nothing is the replica of one master, and each node is named once", (t) => {
   const { ask } = inClusterMode();
   const hex = (id: string): string => nodeHex(MINE.cluster, id);
