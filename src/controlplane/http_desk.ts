@@ -2,20 +2,14 @@
 import { utf8 } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Task, wait } from "../base/task.ts";
-import { CONSOLE_HTML, CONSOLE_POLICY } from "../console/page.ts";
 import type { HttpAnswer, HttpListener, HttpRequest, HttpServe, HttpStream } from "../platform/platform.ts";
+import { answerConsole } from "../server/console_page.ts";
 import { foreignOrigin, isLoopbackHost } from "../server/http_request.ts";
 import { type HttpAnswer as Answer, EVENTS_TYPE, problem } from "./http_answer.ts";
 import { eventText } from "./http_status.ts";
 import type { ControlService } from "./service.ts";
 import { handleHttp } from "./service_http.ts";
 
-const PAGE = {
-  "content-type": "text/html; charset=utf-8",
-  "content-security-policy": CONSOLE_POLICY,
-  "cache-control": "no-store",
-};
-const PAGE_BODY = utf8(CONSOLE_HTML);
 /** Pages that are open on the console. Each costs a snapshot a second. */
 const STREAMS_MAX = 64;
 const EVENT_TICKS = 100;
@@ -48,12 +42,13 @@ export class HttpDesk {
     );
   }
 
-  #handle({ method, path, query, headers, body }: HttpRequest, answer: HttpAnswer): void {
+  #handle(request: HttpRequest, answer: HttpAnswer): void {
+    const { method, path, query, headers, body } = request;
     if (foreignOrigin(headers, isLoopbackHost(this.#at.host)))
       return send(answer, problem(403, "forbidden", "not for pages of other sites, nor under other names"));
     if (!this.isOpen)
       return send(answer, problem(503, "notready", "it is starting or stopping: ask again soon"));
-    if (path === "/" && (method === "GET" || method === "HEAD")) return answer.send(200, PAGE, PAGE_BODY);
+    if (answerConsole(request, answer)) return;
     if (path === "/events" && method === "GET") return this.#stream(answer);
     handleHttp(this.#service, { method, path, query, body }, (reply) => send(answer, reply));
   }

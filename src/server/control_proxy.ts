@@ -7,6 +7,7 @@
 import { utf8 } from "../base/bytes.ts";
 import type { HttpAnswer, HttpRequest, HttpStream } from "../platform/platform.ts";
 import type { ControlAnswer, ControlCall } from "./client.ts";
+import { answerConsole } from "./console_page.ts";
 
 const PATHS = ["/cluster", "/reshard", "/shard", "/node", "/settings"];
 const EVENTS = "/events";
@@ -30,6 +31,7 @@ export class ControlProxy {
   /** True: the path is the control plane's, and an answer comes. */
   handle(request: HttpRequest, answer: HttpAnswer): boolean {
     const { path, query, method, body } = request;
+    if (answerConsole(request, answer)) return true;
     if (path === EVENTS) {
       this.#listen(answer);
       return true;

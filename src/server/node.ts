@@ -303,7 +303,7 @@ export class NucleusNode {
     const problem = this.#leads(group);
     if (problem !== null || group === undefined || target === undefined) return problem;
     const refusal = group.core.transfer(target.replica);
-    this.engine.wake();
+    this.engine.touch(group.group);
     return refusal === null ? null : `TRYAGAIN the leader cannot hand over now: ${refusal}`;
   }
 
