@@ -24,6 +24,8 @@ export type SimReport = {
     readonly unknown: number;
   };
   readonly happened: Cluster["happened"];
+  /** Moves of slots that their target's log decided, one way or the other. */
+  readonly moves: { readonly done: number; readonly aborted: number };
   /** Faults that took effect, by name. */
   readonly faults: FaultCounts;
   /** How often each checker had something to judge. */
@@ -43,10 +45,15 @@ export function summaryOf(report: SimReport): string {
   const verdict =
     violation === null ? (report.undecided === 0 ? "ok" : `ok (${report.undecided} undecided)`) : "FAILED";
   return (
-    `seed ${seed}: ${verdict}, ${plan.nodes} nodes, ${(report.simulatedUs / 1e6).toFixed(0)} s, ` +
+    `${plan.managed === undefined ? "" : "managed "}seed ${seed}: ${verdict}, ${plan.nodes} nodes, ${movesOf(report)}${(report.simulatedUs / 1e6).toFixed(0)} s, ` +
     `${formatCount(operations.ok)} operations acknowledged, ${operations.unknown} unknown, ` +
     `${operations.notExecuted} refused; ${faults || "no faults"}; hash ${hash}`
   );
+}
+
+function movesOf({ plan, moves }: SimReport): string {
+  if (plan.managed === undefined) return "";
+  return `${plan.managed.controls} control processes, ${moves.done} moves done and ${moves.aborted} aborted, `;
 }
 
 /** The whole story of a violation: the rule, what was done to the cluster, what happened last. */

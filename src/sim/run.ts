@@ -13,10 +13,13 @@ import type { Message } from "../raft/types.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import { BoundsChecker } from "./checkers/bounds.ts";
 import type { Checker } from "./checkers/checker.ts";
+import { ConservationChecker } from "./checkers/conservation.ts";
 import { checkCounters } from "./checkers/counters.ts";
 import { DamageChecker } from "./checkers/damage.ts";
 import { DurabilityChecker } from "./checkers/durability.ts";
 import { LeaderChecker } from "./checkers/leaders.ts";
+import { NumbersChecker } from "./checkers/numbers.ts";
+import { OwnershipChecker } from "./checkers/ownership.ts";
 import { PeerTap } from "./checkers/peer_tap.ts";
 import { StateMachineChecker } from "./checkers/state_machine.ts";
 import { Cluster, type SimNode } from "./cluster.ts";
@@ -93,6 +96,7 @@ class Run {
       new StateMachineChecker(cluster.world, cluster.nodes),
       new DamageChecker(cluster.world),
       new BoundsChecker(cluster.world),
+      ...(town === null ? [] : this.#checkersOfMoves(cluster)),
     ];
     const tap = new PeerTap(cluster.world, cluster.nodes.length, (machine, group, message) => {
       if (recording && !message.kind.startsWith("heartbeat")) {
@@ -124,6 +128,13 @@ class Run {
         for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);
       },
     });
+  }
+
+  #ownership: OwnershipChecker | null = null;
+
+  #checkersOfMoves(cluster: Cluster): Checker[] {
+    this.#ownership = new OwnershipChecker(cluster.world);
+    return [this.#ownership, new ConservationChecker(cluster.world), new NumbersChecker(cluster)];
   }
 
   finish(): SimReport {
@@ -229,6 +240,10 @@ class Run {
         unknown: outcomes.unknown,
       },
       happened,
+      moves: {
+        done: this.#ownership?.countOf("own") ?? 0,
+        aborted: this.#ownership?.countOf("abort") ?? 0,
+      },
       faults: counts,
       judged: new Map(this.#checkers.map((checker) => [checker.name, checker.judged])),
       lines: trace.lines(STORY_LINES),

@@ -201,8 +201,19 @@ export class KeyValueStore implements Store {
   /** Begins to read slots for a copy of them; one at a time, closed by whoever began it. */
   beginCopy(slots: MoveNote["slots"]): CopySource {
     assert(this.#copy === null, "one copy at a time");
+    const copy = new CopySource(slots, this.#copyScene(), () => this.#watch(null));
+    this.#watch(copy);
+    return copy;
+  }
+
+  /** Reads them as they are at this moment: nobody tells this copy of changes. For checkers. */
+  peekCopy(slots: MoveNote["slots"]): CopySource {
+    return new CopySource(slots, this.#copyScene(), () => {});
+  }
+
+  #copyScene(): CopyScene {
     const store = this;
-    const scene: CopyScene = {
+    return {
       get keyspace() {
         return store.#x.keyspace;
       },
@@ -213,9 +224,6 @@ export class KeyValueStore implements Store {
         return store.logTimeMs;
       },
     };
-    const copy = new CopySource(slots, scene, () => this.#watch(null));
-    this.#watch(copy);
-    return copy;
   }
 
   #watch(copy: CopySource | null): void {
