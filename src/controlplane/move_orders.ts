@@ -66,7 +66,8 @@ function ordersFor(state: MetaState, view: View, plan: Plan, move: PlannedMove):
   }
   if (plan.cancelled > 0) return toLeader(to, { kind: "abort", epoch, to });
   const hold = plan.manual && !plan.cutover;
-  const order: Order = { kind: "move", epoch, from, to, slots: move.slots, hold };
+  const { moveBytesPerSecond: bytesPerSecond } = state.settings;
+  const order: Order = { kind: "move", epoch, from, to, slots: move.slots, hold, bytesPerSecond };
   const source = reportOf(state, view, move, "source");
   const knows = reportOf(state, view, move, "target") !== undefined;
   const waits = source === undefined || (source.phase === "ready" && !hold);

@@ -56,9 +56,11 @@ export class Managed {
     });
     this.#movers = new Movers({
       node: config.id,
+      nowMs: () => platform.clock.monotonicMs(),
       group: (id) => engine.group(id),
       groupOf: (shard) => node.routing.map?.shards.find(({ id }) => id === shard)?.group ?? 0,
       leaderOf: (group) => node.routing.leaderOf(group),
+      holdersOf: (group) => holdersOf(node, group),
       send: (to, message) => engine.peers.sendMove(to, message),
       tellAll: (claim) => engine.peers.tellAll({ kind: "claim", claim }),
       claim: (claim) => this.onClaim(claim),
@@ -189,4 +191,11 @@ export class Managed {
     group.core.transfer(target.replica); // if it cannot be now, it will be ordered again
     this.#node.engine.touch(id);
   }
+}
+
+/** The nodes with a replica of a group, by the map. */
+function holdersOf({ routing }: NucleusNode, group: number): string[] {
+  const { map } = routing;
+  const places = map?.shards.find((shard) => shard.group === group)?.replicas ?? [];
+  return places.map((place) => (map?.nodes[place] as ClusterMap["nodes"][number]).id);
 }

@@ -8,38 +8,46 @@
  *     close   release, or unseal: as the target's applied state says  never by time-out
  *
  * Everything that must not be forgotten is in one of the two logs: a leader that finds the slots sealed asks the target,
- * and has it abort what is not complete; one that finds them served begins anew when it is told of the move again.
+ * and has it abort what is not complete; one that finds them served begins anew when it is told of the move again. What
+ * this shard cannot give (any more) it has the target abort, so that the move ends there too.
  *
  * Bounds: CHUNKS_OPEN chunks of CHUNK_BYTES on their way, kept until they are applied there; the names of keys that
  * changed meanwhile (store/copy_source.ts); so many bytes a second.
  */
+import { assert } from "../base/assert.ts";
 import { KiB, MiB } from "../base/units.ts";
 import type { CopySource } from "../store/copy_source.ts";
 import type { KeyValueStore } from "../store/store.ts";
-import type { MoveView } from "../store/types.ts";
-import { ChunkWriter, decodeMoveStep, encodeMoveStep, type MoveStep } from "../wire/move_entry.ts";
+import { ChunkWriter, encodeMoveStep, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
 import { TICK_MS } from "./hosted.ts";
-import type { MoveSideHost } from "./move_target.ts";
+import { MoveLine, type MoveSideHost } from "./move_line.ts";
+import { leadsSettled } from "./move_target.ts";
 
 /** About a thousand small records, a millisecond of the target's time. */
 const CHUNK_BYTES = 64 * KiB;
 /** Two rounds of a sync on a majority, so that the target is never idle. */
 const CHUNKS_OPEN = 8;
+/** Made in one turn, a third of a millisecond each: clients wait behind it. */
+const CHUNKS_PER_TURN = 2;
 /** With no more than this left to send, the rest takes about a millisecond: the slots can be sealed. */
 const LEFT_AT_SEAL_MAX = 256;
 /** If what changes meanwhile does not become less, it is sealed with this many left rather than never. */
 const ROUNDS_MAX = 8;
 const LEFT_AT_SEAL_LATE_MAX = 4096;
+/** And with twice as many after each further round: in the end with all that the slots have. */
+const ROUNDS_LATE_MAX = 16;
 /** Without a word for so long the target may be gone: nothing is sealed for it. */
 const HEARD_TICKS_MAX = 100;
-/** What has no answer is said again. */
+/** What has no answer is said again; sooner while clients wait. */
 const AGAIN_TICKS = 20;
+const AGAIN_SEALED_TICKS = 5;
+/** A step that was proposed and is not applied after so long. */
 const STEP_TICKS_MAX = 100;
 /** A fourth of a second's bytes may leave at once. */
 const BURST_PARTS = 4;
-const RATE_DEFAULT = 64 * MiB;
+export const RATE_DEFAULT = 64 * MiB;
 
 export type MoveTask = {
   readonly epoch: number;
@@ -48,14 +56,16 @@ export type MoveTask = {
   /** Group of the target. */
   readonly to: number;
   readonly hold: boolean;
+  /** 0 = who told of the move does not know. */
+  readonly bytesPerSecond: number;
 };
 
 export class MoveSource {
   readonly #group: GroupReplica;
   readonly #store: KeyValueStore;
   readonly #host: MoveSideHost;
+  readonly #line: MoveLine;
   #task: MoveTask;
-  readonly #bytesPerSecond = RATE_DEFAULT;
   #copy: CopySource | null = null;
   /** Number of this leader's last attempt. */
   #n = 0;
@@ -67,13 +77,17 @@ export class MoveSource {
   #made = 0;
   readonly #open = new Map<number, Uint8Array>();
   #bytesAllowed = 0;
-  /** Ticks of the last word of the target, the last thing sent, the last progress. */
-  #heardAt = Number.NEGATIVE_INFINITY;
+  /** Ticks of the last thing said that waits for an answer, and of the last progress. */
   #saidAt = Number.NEGATIVE_INFINITY;
   #movedAt = 0;
-  #phase: MoveMessageOf<"status">["phase"] = null;
+  /** What the target's log has decided. */
+  #outcome: "owned" | "aborted" | null = null;
+  /** Why it cannot go on: the target is to abort; "" = it can. */
+  #problem = "";
+  /** Steps that were proposed, and when. */
   readonly #steps = new Map<string, number>();
-  #sealedAtTick = 0;
+  #ownSaidAt = Number.NEGATIVE_INFINITY;
+  #sealedAtMs = 0;
   /** For reports. */
   bytesSent = 0;
   #keysTotal = 0;
@@ -83,6 +97,7 @@ export class MoveSource {
     this.#store = store;
     this.#task = task;
     this.#host = host;
+    this.#line = new MoveLine(task.to, host);
   }
 
   get epoch(): number {
@@ -92,13 +107,8 @@ export class MoveSource {
   /** All but the last step was made, which waits for an operator. */
   get isReady(): boolean {
     const copy = this.#copy;
-    return (
-      this.#task.hold &&
-      copy !== null &&
-      this.#isBegun &&
-      !copy.isWalking &&
-      copy.left <= LEFT_AT_SEAL_LATE_MAX
-    );
+    if (!this.#task.hold || copy === null || !this.#isBegun) return false;
+    return !copy.isFirstPass && copy.left <= LEFT_AT_SEAL_LATE_MAX;
   }
 
   get keysSent(): number {
@@ -109,19 +119,16 @@ export class MoveSource {
     return this.#keysTotal;
   }
 
-  /** The same move, perhaps no longer held. */
+  /** The same move again, perhaps no longer held, perhaps from somebody who knows more of it. */
   renew(task: MoveTask): void {
-    this.#task = { ...task, hold: this.#task.hold && task.hold };
-  }
-
-  get #own(): MoveView | null {
-    return this.#store.move(this.#task.epoch);
+    const bytesPerSecond = task.bytesPerSecond > 0 ? task.bytesPerSecond : this.#task.bytesPerSecond;
+    this.#task = { ...task, bytesPerSecond, hold: this.#task.hold && task.hold };
   }
 
   /** Nothing is left to be done here: it is closed in this shard's log, or this replica does not lead. */
   get isOver(): boolean {
     if (!this.#group.isLeader) return true;
-    const phase = this.#own?.phase;
+    const phase = this.#store.moveNote(this.#task.epoch)?.phase;
     return phase === "released" || phase === "unsealed" || phase === "aborted";
   }
 
@@ -132,122 +139,154 @@ export class MoveSource {
 
   // ------------------------------------------------------------------------------------------- what is heard
 
-  hear(status: MoveMessageOf<"status">): void {
-    if (!status.leads) return;
-    const now = this.#host.tick();
-    this.#heardAt = now;
-    this.#phase = status.phase;
-    const { attempt } = status;
+  hear(node: string, status: MoveMessageOf<"status">): void {
+    if (!status.leads) return this.#line.sentOn(node, status.leader);
+    this.#line.heard(node);
+    const { phase, attempt, nextChunk, refusal } = status;
+    if (phase === "owned" || phase === "aborted") this.#outcome ??= phase;
     const isThis = attempt?.term === this.#term && attempt.n === this.#n;
-    if (isThis && status.phase === "copying") {
-      this.#isBegun = true;
-      for (const number of this.#open.keys()) {
-        if (number >= status.nextChunk) break;
-        this.#open.delete(number);
-        this.#movedAt = now;
-      }
+    if (isThis && phase === "copying") this.#isTaken(nextChunk);
+    if (refusal !== "" && phase === null) this.#giveUp(refusal);
+  }
+
+  /** All chunks before this one are applied there. */
+  #isTaken(nextChunk: number): void {
+    this.#isBegun = true;
+    for (const number of this.#open.keys()) {
+      if (number >= nextChunk) break;
+      this.#open.delete(number);
+      this.#movedAt = this.#host.tick();
     }
-    if (status.refusal !== "" && !this.#isSealed && status.phase === null) this.#giveUp(status.refusal);
   }
 
-  /** The target cannot take the slots: it notes the epoch as aborted, so that the control plane sees it ended. */
+  /** It cannot be carried out: the target notes the epoch as aborted, so that the control plane sees it ended. */
   #giveUp(reason: string): void {
-    this.#host.log("a move is refused", { epoch: this.#task.epoch, reason });
-    this.#say({ kind: "ask", ...this.#sides(), abort: true });
+    if (this.#problem !== "") return;
+    this.#host.log("a move cannot be carried out", { epoch: this.#task.epoch, reason });
+    this.#problem = reason;
+    this.#saidAt = Number.NEGATIVE_INFINITY;
   }
 
-  applied(body: Uint8Array): void {
-    const step = decodeMoveStep(body);
-    if (step === null) return;
+  /** A step was applied here; `refusal` says why it changed nothing. */
+  applied(step: MoveStep, refusal: string | null): void {
+    if (step.epoch !== this.#task.epoch) return;
     this.#steps.delete(step.kind);
-    if (step.kind === "seal" && step.epoch === this.#task.epoch) this.#sealedAtTick = this.#host.tick();
+    if (step.kind === "seal" && refusal !== null) this.#giveUp(refusal);
   }
 
   // ------------------------------------------------------------------------------------------- what is done
 
   get #isSealed(): boolean {
-    return this.#own?.phase === "sealed";
+    return this.#store.outgoing?.epoch === this.#task.epoch;
   }
 
   tick(): void {
-    const perTick = (this.#bytesPerSecond * TICK_MS) / 1000;
-    const burst = Math.max(CHUNK_BYTES, this.#bytesPerSecond / BURST_PARTS);
-    this.#bytesAllowed = Math.min(burst, this.#bytesAllowed + perTick);
+    const bytesPerSecond = this.#task.bytesPerSecond || RATE_DEFAULT;
+    const burst = Math.max(CHUNK_BYTES, bytesPerSecond / BURST_PARTS);
+    this.#bytesAllowed = Math.min(burst, this.#bytesAllowed + (bytesPerSecond * TICK_MS) / 1000);
     this.run();
   }
 
   /** Does what can be done now. */
   run(): void {
-    if (this.isOver || !this.#group.core.committedInTerm) return;
-    if (this.#phase === "owned") return this.#propose({ kind: "release", epoch: this.#task.epoch });
-    if (this.#phase === "aborted") return this.#propose({ kind: "unseal", epoch: this.#task.epoch });
-    if (this.#isSealed && this.#copy === null) return this.#ask();
-    if (this.#copy === null || this.#copy.isStale || this.#term !== this.#group.core.term) {
-      if (this.#isSealed) return this.#ask(); // what was sent cannot be told any more
-      this.#beginAttempt();
-    }
+    if (this.isOver || !leadsSettled(this.#group)) return;
+    const { epoch } = this.#task;
+    if (this.#outcome === "owned") return this.#propose({ kind: "release", epoch });
+    if (this.#outcome === "aborted") return this.#propose({ kind: "unseal", epoch });
+    if (this.#problem !== "") return this.#askAbort();
+    const copy = this.#current();
+    if (copy === null) return this.#askAbort(); // nobody can tell any more what was sent
     if (!this.#isBegun) return this.#offer();
-    this.#send();
-    if (this.#isSealed) this.#finish();
-    else if (this.#maySeal()) this.#seal();
+    this.#send(copy);
+    if (this.#isSealed) this.#finish(copy);
+    else if (this.#maySeal(copy)) this.#seal();
   }
 
-  #beginAttempt(): void {
+  /** The copy that is sent; a new one if there is none that can go on. Null: there cannot be one. */
+  #current(): CopySource | null {
+    const copy = this.#copy;
+    if (copy !== null && !copy.isStale && this.#term === this.#group.core.term) return copy;
+    if (this.#isSealed) return null;
+    const { slots, epoch } = this.#task;
+    if (this.#store.mayGive(slots, epoch)) return this.#beginAttempt();
+    this.#giveUp("it has slots that are not served here, or are by now under a later epoch");
+    return null;
+  }
+
+  #beginAttempt(): CopySource {
     this.#copy?.close();
     this.#term = this.#group.core.term;
     this.#n++;
     this.#isBegun = false;
     this.#made = 0;
     this.#open.clear();
+    this.#steps.clear();
+    this.#ownSaidAt = Number.NEGATIVE_INFINITY;
     this.#copy = this.#store.beginCopy(this.#task.slots);
     this.#keysTotal = this.#store.keysIn(this.#task.slots);
     this.#saidAt = Number.NEGATIVE_INFINITY;
+    return this.#copy;
   }
 
-  #sides(): { readonly epoch: number; readonly from: number; readonly to: number } {
+  get #sides(): { readonly epoch: number; readonly from: number; readonly to: number } {
     return { epoch: this.#task.epoch, from: this.#group.group, to: this.#task.to };
   }
 
-  #say(message: MoveMessage): boolean {
-    const leader = this.#host.leaderOf(this.#task.to);
-    const isSent = leader !== "" && this.#host.send(leader, message);
-    if (isSent) this.#saidAt = this.#host.tick();
-    return isSent;
+  /** What waits for an answer: said at once, and again until there is one. */
+  #sayAgain(message: () => MoveMessage): void {
+    const now = this.#host.tick();
+    if (now - this.#saidAt < this.#againTicks) return;
+    if (this.#line.say(message())) this.#saidAt = now;
   }
 
-  get #mustSayAgain(): boolean {
-    return this.#host.tick() - this.#saidAt >= AGAIN_TICKS;
+  get #againTicks(): number {
+    return this.#isSealed ? AGAIN_SEALED_TICKS : AGAIN_TICKS;
   }
 
   #offer(): void {
-    if (!this.#mustSayAgain) return;
-    const { slots, hold } = this.#task;
+    const { slots, hold, bytesPerSecond } = this.#task;
     const attempt = { term: this.#term, n: this.#n };
-    this.#say({ kind: "offer", ...this.#sides(), ...attempt, shard: this.#store.shard, slots, hold });
+    const { shard } = this.#store;
+    this.#sayAgain(() => ({
+      kind: "offer",
+      ...this.#sides,
+      ...attempt,
+      shard,
+      slots,
+      hold,
+      bytesPerSecond,
+    }));
   }
 
-  /** A leader that cannot go on with a sealed move: what is not complete is aborted, and the slots are served again. */
-  #ask(): void {
-    if (this.#mustSayAgain) this.#say({ kind: "ask", ...this.#sides(), abort: true });
+  #askAbort(): void {
+    this.#sayAgain(() => ({ kind: "ask", ...this.#sides, abort: true }));
   }
 
-  #send(): void {
-    const copy = this.#copy as CopySource;
-    const { epoch } = this.#task;
+  #send(copy: CopySource): void {
     this.#sendAgain();
-    while (this.#open.size < CHUNKS_OPEN && (this.#bytesAllowed > 0 || this.#isSealed)) {
-      if (this.#mustGather(copy)) return;
-      const attempt = { epoch, term: this.#term, n: this.#n, number: this.#made };
-      this.#chunk.begin(attempt);
-      copy.fill(this.#chunk, CHUNK_BYTES);
-      if (this.#chunk.rows === 0) return;
-      const body = this.#chunk.end().slice();
-      this.#open.set(this.#made++, body);
-      this.#movedAt = this.#host.tick();
-      this.#bytesAllowed -= body.length;
-      this.bytesSent += body.length;
-      this.#sendChunk(attempt.number, body);
+    const isOwnOnItsWay = this.#host.tick() - this.#ownSaidAt < AGAIN_SEALED_TICKS;
+    if (this.#isSealed && isOwnOnItsWay) return; // what changes of other slots' sessions need not follow it
+    for (let i = 0; i < CHUNKS_PER_TURN && this.#open.size < CHUNKS_OPEN; i++) {
+      if (this.#bytesAllowed <= 0 && !this.#isSealed) return;
+      if (this.#mustGather(copy) || !this.#sendNext(copy)) return;
     }
+    // There may be more; nothing else asks for the next turn.
+    if (this.#open.size < CHUNKS_OPEN && (this.#isSealed || copy.isFirstPass)) this.#host.wake();
+  }
+
+  /** False: nothing is left, for now. */
+  #sendNext(copy: CopySource): boolean {
+    const attempt = { epoch: this.#task.epoch, term: this.#term, n: this.#n, number: this.#made };
+    this.#chunk.begin(attempt);
+    copy.fill(this.#chunk, CHUNK_BYTES);
+    if (this.#chunk.rows === 0) return false;
+    const body = this.#chunk.end().slice();
+    this.#open.set(this.#made++, body);
+    this.#movedAt = this.#host.tick();
+    this.#bytesAllowed -= body.length;
+    this.bytesSent += body.length;
+    this.#sendChunk(attempt.number, body);
+    return true;
   }
 
   /**
@@ -255,50 +294,45 @@ export class MoveSource {
    * sealed. While an operator holds the move that goes on for long, and must not fill the target's log with crumbs.
    */
   #mustGather(copy: CopySource): boolean {
-    if (this.#isSealed || copy.isWalking || copy.left > LEFT_AT_SEAL_LATE_MAX) return false;
+    if (this.#isSealed || copy.isFirstPass || copy.left > LEFT_AT_SEAL_LATE_MAX) return false;
     if (this.#task.hold) return this.#host.tick() - this.#movedAt < AGAIN_TICKS;
     return this.#open.size > 0;
   }
 
   #sendChunk(number: number, body: Uint8Array): void {
-    this.#say({ kind: "chunk", ...this.#sides(), term: this.#term, n: this.#n, number, body });
+    this.#line.say({ kind: "chunk", ...this.#sides, term: this.#term, n: this.#n, number, body });
   }
 
   /** No progress: what is on its way may be lost, with a connection or with the target's leader. */
   #sendAgain(): void {
     const now = this.#host.tick();
-    if (this.#open.size === 0) return;
-    if (now - this.#movedAt < AGAIN_TICKS) return;
+    if (this.#open.size === 0 || now - this.#movedAt < this.#againTicks) return;
     this.#movedAt = now;
     for (const [number, body] of this.#open) this.#sendChunk(number, body);
   }
 
-  #maySeal(): boolean {
-    const copy = this.#copy as CopySource;
-    if (this.#task.hold || copy.isWalking || this.#host.tick() - this.#heardAt > HEARD_TICKS_MAX)
-      return false;
-    const most = copy.rounds > ROUNDS_MAX ? LEFT_AT_SEAL_LATE_MAX : LEFT_AT_SEAL_MAX;
-    return copy.left <= most && this.#open.size <= 1;
+  #maySeal(copy: CopySource): boolean {
+    if (this.#task.hold || copy.isFirstPass) return false;
+    if (this.#host.tick() - this.#line.heardAt > HEARD_TICKS_MAX) return false;
+    return copy.left <= leftAtSealMax(copy.rounds) && this.#open.size <= 1;
   }
 
   #seal(): void {
     const { epoch, slots, shard, to } = this.#task;
+    if (this.#steps.has("seal")) return; // it is in the log: another would change nothing
+    this.#sealedAtMs = this.#host.nowMs();
     this.#propose({ kind: "seal", epoch, slots, shard, group: to });
   }
 
-  #finish(): void {
-    const copy = this.#copy as CopySource;
-    if (!copy.isDone || !this.#mustFinishAgain()) return;
+  #finish(copy: CopySource): void {
+    if (!copy.isDone || this.#host.tick() - this.#ownSaidAt < AGAIN_SEALED_TICKS) return;
+    const { outgoing } = this.#store;
+    assert(outgoing !== null, "the slots are sealed");
     const attempt = { term: this.#term, n: this.#n };
-    const pauseMs = (this.#host.tick() - this.#sealedAtTick) * TICK_MS;
-    const final = copy.final(this.#made, this.#own?.beginIndex ?? 0);
-    this.#say({ kind: "own", ...this.#sides(), ...attempt, ...final, pauseMs });
-    this.#steps.set("own", this.#host.tick());
-  }
-
-  #mustFinishAgain(): boolean {
-    const saidAt = this.#steps.get("own");
-    return saidAt === undefined || this.#host.tick() - saidAt >= AGAIN_TICKS;
+    const pauseMs = Math.max(0, Math.round(this.#host.nowMs() - this.#sealedAtMs));
+    const final = copy.final(this.#made, outgoing.beginIndex);
+    if (this.#line.say({ kind: "own", ...this.#sides, ...attempt, ...final, pauseMs }))
+      this.#ownSaidAt = this.#host.tick();
   }
 
   #propose(step: MoveStep): void {
@@ -307,4 +341,11 @@ export class MoveSource {
     if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return;
     if (this.#group.proposeMove(encodeMoveStep(step))) this.#steps.set(step.kind, now);
   }
+}
+
+/** How much may be left to send when the slots are sealed, after so many rounds over what changed. */
+function leftAtSealMax(rounds: number): number {
+  if (rounds <= ROUNDS_MAX) return LEFT_AT_SEAL_MAX;
+  const doublings = Math.min(32, Math.max(0, rounds - ROUNDS_LATE_MAX));
+  return LEFT_AT_SEAL_LATE_MAX * 2 ** doublings;
 }

@@ -6,47 +6,52 @@
  *
  * Nothing here is a promise: the log alone decides, and a leader that comes next reads off it where the move is. What
  * is kept is only what was proposed and is not applied yet, so that it is not proposed again with each message.
+ *
+ * It aborts by itself what can never end well: a chunk for which there is no memory, and `own` refused although every
+ * chunk of the attempt is there.
  */
 
 import type { KeyValueStore } from "../store/store.ts";
-import { chunkError, decodeMoveStep, encodeMoveStep, type MoveStep, readChunk } from "../wire/move_entry.ts";
+import {
+  chunkError,
+  encodeMoveStep,
+  type MoveNote,
+  type MoveStep,
+  type MoveStepOf,
+  readChunk,
+} from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
-import { TICK_MS } from "./hosted.ts";
+import type { MoveSideHost } from "./move_line.ts";
 
 /** A step that was proposed and is not applied after so long may have been lost with a leadership. */
 const STEP_TICKS_MAX = 100;
 /** Nothing was heard of the source for so long: it is reminded, and then each second. */
 const POKE_TICKS = 100;
 
-export type MoveSideHost = {
-  tick(): number;
-  /** The leader of the group, as far as known; "" = nobody. */
-  leaderOf(group: number): string;
-  /** False: it cannot be sent now. */
-  send(node: string, message: MoveMessage): boolean;
-  log(text: string, facts: Readonly<Record<string, string | number>>): void;
-};
-
 type Expected = { readonly epoch: number; readonly term: number; readonly n: number; next: number };
+/** Who spoke of which move. */
+type Speaker = { readonly epoch: number; readonly node: string; readonly from: number };
 
 export class MoveTarget {
   readonly #group: GroupReplica;
   readonly #store: KeyValueStore;
   readonly #host: MoveSideHost;
-  /** Where the source's leader is, as it was last heard, of which move. */
-  #source = { epoch: 0, node: "", from: 0, tick: 0 };
-  /** Whether the move waits for an operator before it seals; not known to a leader that came meanwhile. */
-  #hold = true;
+  /** Who is told of what is applied: the source of the newest move, as it was last heard. */
+  #source: Speaker & { readonly tick: number } = { epoch: 0, node: "", from: 0, tick: 0 };
+  /** Who is answered at the end of the turn, by node and epoch. */
+  readonly #asked = new Map<string, Speaker>();
+  #bytesPerSecond = 0;
   /** Steps that were proposed, and when. */
   readonly #steps = new Map<string, number>();
   /** The chunk that comes next, behind those that were proposed. */
   #expected: Expected | null = null;
-  #refusal = "";
-  /** The source is to be told what is applied now. */
+  /** Why the last import that was refused was. */
+  #refusal = { epoch: 0, text: "" };
+  /** Something of the source's move was applied in this turn. */
   #news = false;
   /** When `own` came, and how long the slots had been sealed then. */
-  #ownAt = { epoch: 0, tick: 0, pauseMs: 0 };
+  #ownAt = { epoch: 0, ms: 0, pauseMs: 0 };
   #pause = { epoch: 0, ms: 0 };
 
   constructor(group: GroupReplica, store: KeyValueStore, host: MoveSideHost) {
@@ -56,32 +61,29 @@ export class MoveTarget {
   }
 
   get #leads(): boolean {
-    return this.#group.isLeader && this.#group.core.committedInTerm;
+    return leadsSettled(this.#group);
   }
 
   /** The control plane has begun a move to this shard. */
-  begin(
-    epoch: number,
-    slots: MoveMessageOf<"offer">["slots"],
-    shard: string,
-    from: number,
-    hold: boolean,
-  ): void {
-    if (!this.#leads || this.#store.move(epoch) !== null) return;
-    this.#hold = hold;
-    this.#propose({ kind: "import", epoch, slots, shard, group: from });
+  begin(step: Omit<MoveStepOf<"import">, "kind">, bytesPerSecond: number): void {
+    if (!this.#leads || this.#store.moveNote(step.epoch) !== null) return;
+    this.#bytesPerSecond = bytesPerSecond;
+    this.#propose({ kind: "import", ...step });
   }
 
   abort(epoch: number): void {
-    const move = this.#store.move(epoch);
-    if (!this.#leads || move?.phase === "owned" || move?.phase === "aborted") return;
+    const phase = this.#store.moveNote(epoch)?.phase;
+    if (!this.#leads || phase === "owned" || phase === "aborted") return;
     this.#propose({ kind: "abort", epoch });
   }
 
   hear(node: string, message: MoveMessage): void {
-    this.#source = { epoch: message.epoch, node, from: message.from, tick: this.#host.tick() };
+    const speaker = { epoch: message.epoch, node, from: message.from };
+    this.#asked.set(`${node} ${message.epoch}`, speaker);
+    const isOpen = this.#store.incoming?.epoch === message.epoch;
+    if (isOpen || message.epoch >= this.#source.epoch || this.#store.incoming === null)
+      this.#source = { ...speaker, tick: this.#host.tick() };
     if (this.#leads) this.#take(message);
-    this.#tell();
   }
 
   #take(message: MoveMessage): void {
@@ -100,11 +102,12 @@ export class MoveTarget {
     }
   }
 
-  #offer({ epoch, slots, shard, from, term, n, hold }: MoveMessageOf<"offer">): void {
-    this.#hold = hold;
-    const move = this.#store.move(epoch);
-    if (move === null) return this.#propose({ kind: "import", epoch, slots, shard, group: from });
-    if (move.phase !== "importing" && move.phase !== "copying") return;
+  #offer(message: MoveMessageOf<"offer">): void {
+    const { epoch, slots, shard, from, term, n, hold, bytesPerSecond } = message;
+    if (bytesPerSecond > 0) this.#bytesPerSecond = bytesPerSecond;
+    const move = this.#store.moveNote(epoch);
+    if (move === null) this.#propose({ kind: "import", epoch, slots, shard, group: from, hold });
+    if (move === null || !isComing(move)) return;
     const { attempt } = move;
     const isNewer = attempt === null || term > attempt.term || (term === attempt.term && n > attempt.n);
     if (isNewer) this.#propose({ kind: "begin", epoch, term, n });
@@ -119,17 +122,18 @@ export class MoveTarget {
     if (!isOne || chunk.header.epoch !== epoch || chunk.header.number !== number)
       return this.#host.log("a chunk of a move is malformed", { epoch, number });
     const refusal = this.#store.chunkRefusal(body.length);
-    if (refusal !== null) {
-      this.#refusal = refusal;
-      return this.abort(epoch);
-    }
+    if (refusal !== null) return this.#giveUp(epoch, refusal);
     if (this.#group.proposeMove(body)) expected.next++;
+  }
+
+  #giveUp(epoch: number, reason: string): void {
+    this.#host.log("a move cannot be taken: it is aborted", { epoch, reason });
+    this.abort(epoch);
   }
 
   /** Which chunk is the next of this attempt; null: the attempt is not the one that is copied. */
   #expectedOf(epoch: number, term: number, n: number): Expected | null {
-    const move = this.#store.move(epoch);
-    const { attempt = null, phase = null, nextChunk = 0 } = move ?? {};
+    const { attempt = null, phase = null, nextChunk = 0 } = this.#store.moveNote(epoch) ?? {};
     if (phase !== "copying" || attempt?.term !== term || attempt.n !== n) return null;
     const expected = this.#expected;
     const isSame = expected?.epoch === epoch && expected.term === term && expected.n === n;
@@ -141,30 +145,39 @@ export class MoveTarget {
     const { epoch, term, n } = message;
     const expected = this.#expectedOf(epoch, term, n);
     if (expected === null || expected.next !== message.chunks) return;
-    this.#ownAt = { epoch, tick: this.#host.tick(), pauseMs: message.pauseMs };
-    const { kind, from: _, to: __, pauseMs: ___, ...step } = message;
-    this.#propose({ kind, ...step });
+    const { kind, from: _, to: __, pauseMs, ...step } = message;
+    if (this.#propose({ kind, ...step })) this.#ownAt = { epoch, ms: this.#host.nowMs(), pauseMs };
   }
 
-  /** Once, until it is applied or may be lost. */
-  #propose(step: MoveStep): void {
+  /** Once, until it is applied or may be lost. False: not now. */
+  #propose(step: MoveStep): boolean {
     const key = keyOf(step);
     const proposedAt = this.#steps.get(key);
     const now = this.#host.tick();
-    if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return;
-    if (this.#group.proposeMove(encodeMoveStep(step))) this.#steps.set(key, now);
+    if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return false;
+    if (!this.#group.proposeMove(encodeMoveStep(step))) return false;
+    this.#steps.set(key, now);
+    return true;
   }
 
   /** An entry of a move was applied; `refusal` says why it changed nothing. */
-  applied(body: Uint8Array, refusal: string | null): void {
-    const step = decodeMoveStep(body);
-    if (step !== null) this.#steps.delete(keyOf(step));
-    if (step?.kind === "own" && refusal === null && this.#ownAt.epoch === step.epoch) {
-      const sinceMs = (this.#host.tick() - this.#ownAt.tick) * TICK_MS;
-      this.#pause = { epoch: step.epoch, ms: this.#ownAt.pauseMs + sinceMs };
-    }
-    this.#refusal = refusal ?? "";
+  applied(step: MoveStep | null, refusal: string | null): void {
     this.#news = true;
+    if (step === null) return;
+    this.#steps.delete(keyOf(step));
+    if (step.kind === "import" && refusal !== null) this.#refusal = { epoch: step.epoch, text: refusal };
+    if (step.kind === "own") this.#ownApplied(step, refusal);
+  }
+
+  #ownApplied({ epoch, term, n }: MoveStepOf<"own">, refusal: string | null): void {
+    const { attempt = null, phase } = this.#store.moveNote(epoch) ?? {};
+    if (refusal === null && this.#ownAt.epoch === epoch) {
+      const { ms, pauseMs } = this.#ownAt;
+      this.#pause = { epoch, ms: Math.round(pauseMs + this.#host.nowMs() - ms) };
+    }
+    // It stands in the log behind all its chunks: what was refused once would be refused each time, and the slots stay sealed.
+    const isCurrent = phase === "copying" && attempt?.term === term && attempt.n === n;
+    if (refusal !== null && isCurrent && this.#leads) this.#giveUp(epoch, refusal);
   }
 
   /** What was proposed by the last leadership may never be applied. */
@@ -173,28 +186,33 @@ export class MoveTarget {
     this.#expected = null;
   }
 
-  /** The source hears of what was applied in this turn. */
+  /** The end of a turn: whoever asked is answered, and the source hears of what was applied. */
   flush(): void {
-    if (!this.#news) return;
+    const leads = this.#leads;
+    if (this.#news && leads && this.#source.node !== "") {
+      const { epoch, node } = this.#source;
+      this.#asked.set(`${node} ${epoch}`, this.#source);
+    }
     this.#news = false;
-    if (this.#leads) this.#tell();
+    if (this.#asked.size === 0) return;
+    for (const speaker of this.#asked.values()) this.#tell(speaker, leads);
+    this.#asked.clear();
   }
 
-  #tell(): void {
-    const { epoch, node, from } = this.#source;
-    if (node === "") return;
-    const move = this.#store.move(epoch);
+  #tell({ epoch, node, from }: Speaker, leads: boolean): void {
+    const move = this.#store.moveNote(epoch);
     const isOurs = move?.side === "target";
     this.#host.send(node, {
       kind: "status",
       epoch,
       from,
       to: this.#group.group,
-      leads: this.#leads,
+      leads,
+      leader: leads ? "" : this.#host.leaderOf(this.#group.group),
       phase: isOurs ? (move.phase as MoveMessageOf<"status">["phase"]) : null,
       attempt: isOurs ? move.attempt : null,
       nextChunk: isOurs ? move.nextChunk : 0,
-      refusal: this.#refusal,
+      refusal: this.#refusal.epoch === epoch ? this.#refusal.text.slice(0, REFUSAL_CHARS_MAX) : "",
     });
   }
 
@@ -204,26 +222,36 @@ export class MoveTarget {
   }
 
   tick(): void {
-    if (!this.#leads) return;
-    const move = this.#store.openMove("target");
-    if (move === null) return;
+    const move = this.#store.incoming;
+    if (move === null || !this.#leads) return;
     const now = this.#host.tick();
     const isHeard = this.#source.epoch === move.epoch && now - this.#source.tick < POKE_TICKS;
     if (isHeard || now % POKE_TICKS !== 0) return;
-    const leader = this.#host.leaderOf(move.group);
-    const { epoch, slots, group: from } = move;
-    const to = this.#group.group;
-    if (leader !== "")
-      this.#host.send(leader, {
-        kind: "poke",
-        epoch,
-        from,
-        to,
-        shard: this.#store.shard,
-        slots,
-        hold: this.#hold,
-      });
+    const { epoch, slots, group: from, hold } = move;
+    const bytesPerSecond = this.#bytesPerSecond;
+    const sides = { from, to: this.#group.group };
+    const { shard } = this.#store;
+    // Whoever leads the source now takes it; the others do nothing.
+    for (const node of new Set([this.#host.leaderOf(from), ...this.#host.holdersOf(from)])) {
+      if (node === "") continue;
+      this.#host.send(node, { kind: "poke", epoch, ...sides, shard, slots, hold, bytesPerSecond });
+    }
   }
+}
+
+/** As the message has it: in bytes, and what it says is ASCII. */
+const REFUSAL_CHARS_MAX = 512;
+
+/**
+ * It leads, and has applied all that earlier leaders committed. What it has not applied yet may be a seal, or an outcome:
+ * who judges moves by its applied state must have seen those.
+ */
+export function leadsSettled({ isLeader, store, core }: GroupReplica): boolean {
+  return isLeader && core.committedInTerm && store.appliedTerm === core.term;
+}
+
+function isComing({ phase }: MoveNote): boolean {
+  return phase === "importing" || phase === "copying";
 }
 
 function keyOf(step: MoveStep): string {

@@ -12,10 +12,11 @@ import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { SlotClaim } from "../wire/control.ts";
 import type { MoveReport, Order } from "../wire/control_plane.ts";
 import { decodeMoveStep, encodeMoveStep } from "../wire/move_entry.ts";
-import type { MoveMessage } from "../wire/move_message.ts";
+import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
+import type { MoveSideHost } from "./move_line.ts";
 import { MoveSource, type MoveTask } from "./move_source.ts";
-import { type MoveSideHost, MoveTarget } from "./move_target.ts";
+import { leadsSettled, MoveTarget } from "./move_target.ts";
 
 /** Closed moves that are reported: those that the control plane may not have written down yet. */
 const CLOSED_REPORTED_MAX = 16;
@@ -24,10 +25,13 @@ const LOCAL_MAX = 1024;
 
 export type MoversHost = {
   readonly node: string;
+  nowMs(): number;
   group(id: GroupId): GroupReplica | null;
   /** The group of a shard, and the leader of a group, as far as known; 0 and "" = they are not. */
   groupOf(shard: string): GroupId;
   leaderOf(group: GroupId): string;
+  /** Nodes with a replica of it, by the map. */
+  holdersOf(group: GroupId): readonly string[];
   send(node: string, message: MoveMessage): boolean;
   tellAll(claim: SlotClaim): void;
   claim(claim: SlotClaim): void;
@@ -56,9 +60,12 @@ export class Movers {
     this.#host = host;
     this.#sideHost = {
       tick: () => this.#tick,
+      nowMs: () => host.nowMs(),
       leaderOf: (group) => host.leaderOf(group),
+      holdersOf: (group) => host.holdersOf(group),
       send: (node, message) => this.#send(node, message),
       log: (text, facts) => host.log(text, facts),
+      wake: () => host.wake(),
     };
   }
 
@@ -93,36 +100,34 @@ export class Movers {
       case "abort":
         return this.#of(this.#host.groupOf(order.to))?.target.abort(order.epoch);
       case "settle":
-        return this.#settle(order.epoch, order.from, order.to);
+        return this.#settle(order.epoch, order.from);
       case "unseal":
-        return this.#of(this.#host.groupOf(order.from))?.group.isLeader === true
-          ? this.#unseal(this.#host.groupOf(order.from), order.epoch)
-          : undefined;
+        return this.#close(this.#host.groupOf(order.from), order.epoch, "unseal");
       default:
         return;
     }
   }
 
-  #begin({ epoch, from, to, slots, hold }: Extract<Order, { kind: "move" }>): void {
+  #begin({ epoch, from, to, slots, hold, bytesPerSecond }: Extract<Order, { kind: "move" }>): void {
     this.#host.noteEpoch(epoch);
     const [source, target] = [this.#host.groupOf(from), this.#host.groupOf(to)];
     if (source === 0 || target === 0) return; // the map that names them is on its way
-    this.#of(target)?.target.begin(epoch, slots, from, source, hold);
-    this.#give(source, { epoch, slots, shard: to, to: target, hold });
+    this.#of(target)?.target.begin({ epoch, slots, shard: from, group: source, hold }, bytesPerSecond);
+    this.#give(source, { epoch, slots, shard: to, to: target, hold, bytesPerSecond });
   }
 
   /** This node's replica of `from`, if it leads, gives the slots away. */
   #give(from: GroupId, task: MoveTask): void {
     const sides = this.#of(from);
-    if (sides === null || !sides.group.isLeader || !sides.group.core.committedInTerm) return;
+    if (sides === null || !leadsSettled(sides.group)) return;
     const { source, store } = sides;
+    const { outgoing } = store;
+    if (outgoing !== null && outgoing.epoch !== task.epoch) return; // what is sealed must be closed first
     if (source !== null && !source.isOver) {
-      if (source.epoch === task.epoch) source.renew(task);
-      if (source.epoch >= task.epoch) return;
-      const isSealed = store.move(source.epoch)?.phase === "sealed";
-      if (isSealed) return; // it must be closed first
+      if (source.epoch === task.epoch) return source.renew(task);
+      if (source.epoch > task.epoch && outgoing === null) return;
     }
-    const known = store.move(task.epoch);
+    const known = store.moveNote(task.epoch);
     if (known !== null && known.phase !== "sealed") return;
     source?.close();
     sides.source = new MoveSource(sides.group, store, task, this.#sideHost);
@@ -131,25 +136,32 @@ export class Movers {
   }
 
   /** The target has decided: a sealed move goes on by itself, and one that was never sealed is closed. */
-  #settle(epoch: number, from: string, to: string): void {
-    const [id, target] = [this.#host.groupOf(from), this.#host.groupOf(to)];
-    const sides = this.#of(id);
-    if (sides === null || !sides.group.isLeader) return;
-    const move = sides.store.move(epoch);
-    if (move === null) this.#unseal(id, epoch);
-    else if (move.phase === "sealed" && target !== 0)
-      this.#give(id, { epoch, slots: move.slots, shard: to, to: target, hold: false });
+  #settle(epoch: number, from: string): void {
+    const id = this.#host.groupOf(from);
+    const known = this.#of(id)?.store.moveNote(epoch);
+    if (known === null) this.#close(id, epoch, "decline");
   }
 
-  #unseal(id: GroupId, epoch: number): void {
+  /** `decline` never ends a seal: perhaps one is in the log behind what is applied (hazard F2). */
+  #close(id: GroupId, epoch: number, kind: "unseal" | "decline"): void {
     const sides = this.#of(id);
-    if (sides === null) return;
+    if (sides === null || !leadsSettled(sides.group)) return;
     if (sides.source?.epoch === epoch) {
       sides.source.close();
       sides.source = null;
     }
-    sides.group.proposeMove(encodeMoveStep({ kind: "unseal", epoch }));
+    sides.group.proposeMove(encodeMoveStep({ kind, epoch }));
     this.#host.wake();
+  }
+
+  /** The target's leader `node` waits for slots. */
+  #onPoke(node: string, message: MoveMessageOf<"poke">): void {
+    const { epoch, slots, shard, from, to, hold, bytesPerSecond } = message;
+    const sides = this.#of(from);
+    if (sides === null || !leadsSettled(sides.group)) return;
+    const phase = sides.store.moveNote(epoch)?.phase;
+    if (phase === "unsealed") this.#send(node, { kind: "ask", epoch, from, to, abort: true });
+    else this.#give(from, { epoch, slots, shard, to, hold, bytesPerSecond });
   }
 
   // ------------------------------------------------------------------------------------------- messages
@@ -157,10 +169,9 @@ export class Movers {
   hear(from: string, message: MoveMessage): void {
     if (message.kind === "status") {
       const source = this.#of(message.from)?.source ?? null;
-      if (source?.epoch === message.epoch) source.hear(message);
+      if (source?.epoch === message.epoch) source.hear(from, message);
     } else if (message.kind === "poke") {
-      const { epoch, slots, shard, to, hold } = message;
-      this.#give(message.from, { epoch, slots, shard, to, hold });
+      this.#onPoke(from, message);
     } else {
       this.#of(message.to)?.target.hear(from, message);
     }
@@ -182,11 +193,11 @@ export class Movers {
     if (entry.kind !== ENTRY_KIND.move) return;
     const sides = this.#of(group.group);
     if (sides === null) return;
-    const body = entry.bytes.subarray(BATCH_HEADER_BYTES);
-    sides.target.applied(body, sides.store.lastMoveRefusal);
-    sides.source?.applied(body);
-    const step = decodeMoveStep(body);
+    const step = decodeMoveStep(entry.bytes.subarray(BATCH_HEADER_BYTES));
+    const refusal = sides.store.lastMoveRefusal;
+    sides.target.applied(step, refusal);
     if (step === null) return;
+    sides.source?.applied(step, refusal);
     this.#host.noteEpoch(step.epoch);
     this.#host.noteNews();
     if (step.kind === "own" || step.kind === "release") this.#tellOwner(sides, step.epoch);
@@ -194,7 +205,7 @@ export class Movers {
 
   /** The slots have another owner: who it is, this shard's applied state says. */
   #tellOwner({ group, store }: Sides, epoch: number): void {
-    const move = store.move(epoch);
+    const move = store.moveNote(epoch);
     if (move === null || (move.phase !== "owned" && move.phase !== "released")) return;
     const isTarget = move.side === "target";
     const claim = {
@@ -224,10 +235,10 @@ export class Movers {
 
   /** A leader that finds slots sealed brings the move to its end, whoever began it. */
   #resume(id: GroupId, { group, store, source }: Sides): void {
-    if (source !== null || !group.isLeader || !group.core.committedInTerm) return;
-    const move = store.openMove("source");
-    if (move === null) return;
-    this.#give(id, { epoch: move.epoch, slots: move.slots, shard: move.shard, to: move.group, hold: false });
+    const { outgoing } = store;
+    if (outgoing === null || source?.epoch === outgoing.epoch || !group.isLeader) return;
+    const { epoch, slots, shard, group: to } = outgoing;
+    this.#give(id, { epoch, slots, shard, to, hold: false, bytesPerSecond: 0 });
   }
 
   /** The end of a turn: what was applied is answered, and what can be sent is sent. */
@@ -273,7 +284,7 @@ export class Movers {
           : null;
       reports.push({ epoch, side, phase, keys, keysTotal: keys, bytes, record });
     }
-    if (source !== null && store.move(source.epoch) === null) {
+    if (source !== null && store.moveNote(source.epoch) === null) {
       const phase = source.isReady ? "ready" : "copying";
       const { epoch, keysSent: keys, keysTotal, bytesSent: bytes } = source;
       reports.push({ epoch, side: "source", phase, keys, keysTotal, bytes, record: null });

@@ -73,6 +73,11 @@ export class CopySource implements ChangeWatch, SessionWatch {
     return this.#slotAt < this.#order.length;
   }
 
+  /** What was there when it began has not been read to its end yet: `left` says little. */
+  get isFirstPass(): boolean {
+    return this.isWalking || !this.#sessionsBegun;
+  }
+
   /** Keys, clients and replies that are still to be sent, those ahead of the walk left out. */
   get left(): number {
     const sessions = this.#gone.size + this.#clients.size + this.#replies.size;

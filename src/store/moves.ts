@@ -4,11 +4,12 @@
  * deposed leader changes nothing.
  *
  *     target   import -> importing    begin -> copying, chunks    own -> owned      abort -> aborted
- *     source   seal   -> sealed                                   release -> released    unseal -> unsealed
+ *     source   seal   -> sealed                                   release -> released    unseal, decline -> unsealed
  *
  * The target's log alone decides: the first of own and abort that is applied is the epoch's outcome. An abort is noted
  * for any epoch without one, also for one that was never heard of, and an unseal on the source alike, so that what comes
- * late for it is refused.
+ * late for it is refused. A decline does only that: who proposed it knows how the move ended, and perhaps not yet that it
+ * has begun here; a sealed move is ended only by who has read its outcome.
  *
  * Notes are bounded by count, the lowest epochs go first, and what went leaves a floor: nothing begins at or below it.
  * So a forgotten epoch never has another outcome than it had; it only cannot be asked for any more. The control plane
@@ -76,6 +77,8 @@ export class Moves {
         return this.#release(step, scene);
       case "unseal":
         return this.#unseal(step, scene);
+      case "decline":
+        return this.#noteUnheard(step.epoch, "source", "unsealed", scene.index);
     }
   }
 
@@ -108,7 +111,7 @@ export class Moves {
     if (this.incoming?.epoch === step.epoch) return null;
     const refusal = this.#beginRefusal(step, keyspace, this.incoming, SLOT.absent);
     if (refusal !== null) return refusal;
-    this.incoming = opened("target", "importing", step, index);
+    this.incoming = { ...opened("target", "importing", step, index), hold: step.hold };
     this.staged = new Sessions();
     eachSlot(step.slots, (slot) => keyspace.slots.own(slot, SLOT.importing, keyspace.slots.epoch(slot)));
     keyspace.beginImport();
@@ -311,6 +314,7 @@ export class Moves {
       group: 0,
       slots: [],
       beginIndex: 0,
+      hold: false,
       attempt: null,
       nextChunk: 0,
       final: null,
@@ -339,7 +343,7 @@ function opened(
   { epoch, slots, shard, group }: Extract<MoveStep, { kind: "import" | "seal" }>,
   index: number,
 ): MoveNote {
-  const nothing = { endIndex: 0, attempt: null, nextChunk: 0, final: null };
+  const nothing = { endIndex: 0, hold: false, attempt: null, nextChunk: 0, final: null };
   return { epoch, side, phase, slots, shard, group, beginIndex: index, ...nothing };
 }
 

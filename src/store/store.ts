@@ -174,18 +174,36 @@ export class KeyValueStore implements Store {
     return this.#moves.notes().map((note) => viewOf(note, this.#x.keyspace));
   }
 
-  /** The open move that brings slots here ("target"), or takes some away; null: there is none. */
-  openMove(side: MoveNote["side"]): MoveView | null {
-    const note = side === "target" ? this.#moves.incoming : this.#moves.outgoing;
+  /** One of them; null if it is not known here. */
+  move(epoch: number): MoveView | null {
+    const note = this.moveNote(epoch);
     return note === null ? null : viewOf(note, this.#x.keyspace);
   }
 
-  /** One of them; null if it is not known here. */
-  move(epoch: number): MoveView | null {
+  /** The open moves of this shard as target and as source; a look at them costs nothing. */
+  get incoming(): MoveNote | null {
+    return this.#moves.incoming;
+  }
+
+  get outgoing(): MoveNote | null {
+    return this.#moves.outgoing;
+  }
+
+  /** As `move`, without counting what it has. */
+  moveNote(epoch: number): MoveNote | null {
     const { incoming, outgoing, closed } = this.#moves;
-    const open = incoming?.epoch === epoch ? incoming : outgoing?.epoch === epoch ? outgoing : null;
-    const note = open ?? closed.get(epoch);
-    return note === undefined ? null : viewOf(note, this.#x.keyspace);
+    if (incoming?.epoch === epoch) return incoming;
+    return outgoing?.epoch === epoch ? outgoing : (closed.get(epoch) ?? null);
+  }
+
+  /** Serves all these slots under earlier epochs: it can give them away under this one. */
+  mayGive(slots: MoveNote["slots"], epoch: number): boolean {
+    return slots.every(([first, last]) => {
+      for (let slot = first; slot <= last; slot++) {
+        if (!this.isServed(slot) || this.#x.keyspace.slots.epoch(slot) >= epoch) return false;
+      }
+      return true;
+    });
   }
 
   /** How many keys these slots have now. */

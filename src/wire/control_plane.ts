@@ -177,8 +177,15 @@ export const order = oneOf({
   want: { group: groupId, version: integer(1), voters: list(nodeId, REPLICAS_MAX) },
   /** For a group's leader in `term`: hand over to the replica on `to`. */
   lead: { group: groupId, term: integer(1), to: nodeId },
-  /** For the leaders of both sides: carry this move out. `hold`: wait before sealing. */
-  move: { epoch, from: shardId, to: shardId, slots: moveSlots, hold: flag() },
+  /** For the leaders of both sides: carry this move out. `hold`: wait before sealing. The rate is that of the copy. */
+  move: {
+    epoch,
+    from: shardId,
+    to: shardId,
+    slots: moveSlots,
+    hold: flag(),
+    bytesPerSecond: integer(1),
+  },
   /** For the target's leader: commit `abort`, if the epoch has no outcome. */
   abort: { epoch, to: shardId },
   /**

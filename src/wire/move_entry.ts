@@ -32,6 +32,7 @@ import {
   choice,
   decodeShape,
   encodeShape,
+  flag,
   hex,
   integer,
   list,
@@ -68,8 +69,8 @@ export const finalNumbers = {
 };
 
 export const moveStep = oneOf({
-  /** Target: the slots will come from `shard`. */
-  import: { epoch, slots: moveSlots, shard: shardId, group: groupId },
+  /** Target: the slots will come from `shard`; `hold`: not before an operator says so. */
+  import: { epoch, slots: moveSlots, shard: shardId, group: groupId, hold: flag() },
   /** Target: forget what was copied, this attempt starts. */
   begin: { epoch, ...attempt },
   /** Target: all is here; serve it. */
@@ -82,6 +83,8 @@ export const moveStep = oneOf({
   release: { epoch },
   /** Source: the move was aborted, or its target is lost for good; serve again. */
   unseal: { epoch },
+  /** Source: never begin it; nothing, if it has begun. */
+  decline: { epoch },
 });
 export type MoveStep = ValueOf<typeof moveStep>;
 export type MoveStepOf<K extends MoveStep["kind"]> = Extract<MoveStep, { kind: K }>;
@@ -116,6 +119,8 @@ const moveNote = record({
   /** Entries that began and closed it; 0 = none. */
   beginIndex: integer(0),
   endIndex: integer(0),
+  /** Of the target: an operator says when it seals. */
+  hold: flag(),
   /** Of the target: which attempt is copied, and the number of its next chunk. */
   attempt: nullable(record(attempt)),
   nextChunk: integer(0),

@@ -66,7 +66,7 @@ const ORDERS: readonly Order[] = [
   { kind: "close", group: 7, replica: 1 },
   { kind: "want", group: 7, version: 4, voters: ["n1", "n2"] },
   { kind: "lead", group: 7, term: 9, to: "n2" },
-  { kind: "move", epoch: 5, from: "s1", to: "s2", slots: [[3, 9]], hold: true },
+  { kind: "move", epoch: 5, from: "s1", to: "s2", slots: [[3, 9]], hold: true, bytesPerSecond: 1024 },
   { kind: "abort", epoch: 5, to: "s2" },
   { kind: "settle", epoch: 5, from: "s1", to: "s2" },
   { kind: "unseal", epoch: 5, from: "s1" },

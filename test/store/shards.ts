@@ -157,7 +157,14 @@ export class Carrier {
 
   import(): string | null {
     const { name: shard, group } = this.source;
-    return this.target.step({ kind: "import", epoch: this.epoch, slots: this.slots, shard, group });
+    return this.target.step({
+      kind: "import",
+      epoch: this.epoch,
+      slots: this.slots,
+      shard,
+      group,
+      hold: false,
+    });
   }
 
   begin(): string | null {

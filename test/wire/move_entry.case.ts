@@ -33,6 +33,7 @@ const STEPS: MoveStep[] = [
     ],
     shard: "s1",
     group: 2 ** 52,
+    hold: true,
   },
   { kind: "begin", epoch: 1, term: 5, n: 0 },
   { kind: "own", epoch: 1, term: 5, n: 2 ** 32 - 1, ...numbers },
@@ -40,6 +41,7 @@ const STEPS: MoveStep[] = [
   { kind: "seal", epoch: 9, slots: [[5, 5]], shard: "s2", group: 7 },
   { kind: "release", epoch: 9 },
   { kind: "unseal", epoch: 9 },
+  { kind: "decline", epoch: 9 },
 ];
 
 t.test("every step reads back; a part of one, or one that says something else, is none", async (t) => {
