@@ -32,7 +32,8 @@ export type RunOptions = { readonly repl: boolean; readonly respawn: boolean; re
 const READY_MS_MAX = 120_000;
 /** With all leaders there, how long a node that has not answered yet is waited for. */
 const STRAGGLER_MS_MAX = 5000;
-const SLOW_START_MS = 3000;
+/** What usually takes a second or two; with a control plane nodes register first, and shards are made. */
+const SLOW_START_MS = { fixed: 3000, managed: 8000 };
 const POLL_MS = 50;
 const BIRTH_POLL_MS = 1000;
 /** After this the person is told how to hurry. */
@@ -81,6 +82,7 @@ export class LocalRun {
     const startMs = performance.now();
     let ledSinceMs: number | null = null;
     let told = "";
+    const slowMs = SLOW_START_MS[this.#tree.fixed === null ? "managed" : "fixed"];
     while (!this.#stopping) {
       const local = await look(this.#tree);
       const { view } = local;
@@ -97,7 +99,7 @@ export class LocalRun {
       if (ledSinceMs !== null && (ready.isComplete || nowMs - ledSinceMs > STRAGGLER_MS_MAX)) return local;
       if (!this.#isMajority(expected)) throw this.#noMajority();
       if (nowMs - startMs > READY_MS_MAX) throw this.#notReady(local);
-      if (nowMs - startMs > SLOW_START_MS && told === "") {
+      if (nowMs - startMs > slowMs && told === "") {
         told = ready.text;
         console.error(`Waiting: ${told} ..`);
         const waits = waitsText(view);

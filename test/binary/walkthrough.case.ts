@@ -80,13 +80,16 @@ function patternOf(printed: readonly string[]): RegExp {
 
 const missing = spawnSync("redis-cli", ["--version"]).status === 0 ? false : "redis-cli is not installed";
 
-/** The ports of the pages are 7001 and up. */
+/** The ports of the pages are 7001 and up; for HTTP 8001; of control processes 7101 and 8101. */
 function portedTo(base: number): (text: string) => string {
-  return (text) => text.replace(/\b700(\d)\b/g, (_, n: string) => String(base + Number(n)));
+  return (text) =>
+    text.replace(/\b([78])([01])0(\d)\b/g, (_, kind: string, control: string, n: string) => {
+      return String(base + (kind === "8" ? 1000 : 0) + 100 * Number(control) + Number(n));
+    });
 }
 
 t.test("TESTING.md: its walk-through prints what it says", { skip: missing }, async (t) => {
-  const base = await freeBasePort(4);
+  const base = await freeBasePort(5);
   const ported = portedTo(base);
   const cwd = t.testdir();
   mkdirSync(`${cwd}/dist`);
