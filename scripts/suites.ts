@@ -46,7 +46,10 @@ export const SUITES: readonly Suite[] = [
       { name: "unit", output: "tap", command: tap() },
     ],
   },
-  { name: "test:sim", steps: () => [simStep("seeds", 50, 600, 40)] },
+  {
+    name: "test:sim",
+    steps: () => [simStep("seeds", 50, 600, 40), managedStep("managed clusters", 10, 600, 0)],
+  },
   { name: "test:runtimes", steps: runtimeSteps },
   {
     name: "test:binary",
@@ -62,8 +65,22 @@ export const SUITES: readonly Suite[] = [
     steps: () => [{ name: "clients", output: "tap", command: tap(...filesIn("test/clients", ".test.ts")) }],
   },
   // Other seeds than those of everyone's run.
-  { name: "sim500", ciOnly: true, steps: () => [simStep("500 seeds", 500, 850, 1000)] },
+  {
+    name: "sim500",
+    ciOnly: true,
+    steps: () => [simStep("500 seeds", 500, 850, 1000), managedStep("30 managed clusters", 30, 600, 1000)],
+  },
 ];
+
+/** The same of clusters with a control plane, whose slots move. */
+function managedStep(name: string, count: number, seconds: number, from: number): Step {
+  const limits = ["--from", String(from), "--count", String(count), "--seconds", String(seconds)];
+  return {
+    name,
+    output: "tap",
+    command: [BUN, "run", "--no-env-file", "test/sim/managed.run.ts", ...limits],
+  };
+}
 
 /** Seeds of the simulated cluster on Bun, which is the fastest of the three; `seconds` ends it early. */
 function simStep(name: string, count: number, seconds: number, from = 0): Step {

@@ -177,8 +177,14 @@ export class FaultHand {
 
   /** `node` hands `message` to the network: what somebody may be waiting for. */
   onMessage(node: SimNode, message: Message): void {
+    this.onOccasion(
+      node,
+      message.kind === "append" && message.entries.length === 0 ? "heartbeat" : message.kind,
+    );
+  }
+
+  onOccasion(node: SimNode, told: string): void {
     if (this.#over || this.#ambushes.length === 0) return;
-    const told = message.kind === "append" && message.entries.length === 0 ? "heartbeat" : message.kind;
     for (const ambush of this.#ambushes) if (ambush.fault.after === told) ambush.left--;
     for (const { fault, left } of this.#ambushes)
       if (left <= 0) this.#later(fault.delayUs, () => this.#strike(node, fault));

@@ -18,6 +18,7 @@ import {
   type Fault,
   faultOf,
   KINDS,
+  type MoveOccasion,
   netKnobs,
   type Plan,
   pick,
@@ -153,6 +154,7 @@ const LEFT_OUT: readonly DrawnKind[] = ["swap"];
 function faultsOf(random: Prng, nodes: number, controls: number, horizonUs: number): Fault[] {
   const kinds = KINDS.filter((kind) => !LEFT_OUT.includes(kind));
   const enabled = shuffle(random, kinds).slice(0, 1 + below(random, 6));
+  if (below(random, 2) === 0) enabled.push("ambush", "ambush");
   const gapUs: Span = pick(random, [
     [500_000, 5_000_000],
     [3_000_000, 12_000_000],
@@ -175,6 +177,19 @@ function faultsOf(random: Prng, nodes: number, controls: number, horizonUs: numb
   return faults;
 }
 
+const STEPS: readonly MoveOccasion[] = [
+  "import",
+  "begin",
+  "begin",
+  "seal",
+  "seal",
+  "seal",
+  "own",
+  "own",
+  "abort",
+  "release",
+];
+
 /** What was meant for a leader may be for one of those that moves hang on; what was for a node, for a control process. */
 function aimed(random: Prng, fault: Fault, controls: number): Fault {
   const leader = pick(random, [
@@ -185,6 +200,8 @@ function aimed(random: Prng, fault: Fault, controls: number): Fault {
     TARGET_LEADER,
     TARGET_LEADER,
   ]);
+  if (fault.kind === "ambush" && below(random, 4) > 0)
+    return { ...fault, after: pick(random, STEPS), nth: draw(random, [1, 6]) };
   const atControl = below(random, 5) === 0 && controls > 0;
   if (FATAL_KINDS.includes(fault.kind as DrawnKind) || fault.kind === "wall_step") return fault;
   if ("node" in fault && fault.node === THE_LEADER) return { ...fault, node: leader };

@@ -134,6 +134,7 @@ class Run {
 
   #checkersOfMoves(cluster: Cluster): Checker[] {
     this.#ownership = new OwnershipChecker(cluster.world);
+    this.#ownership.onStep = (node, kind) => this.#hand.onOccasion(node, kind);
     return [this.#ownership, new ConservationChecker(cluster.world), new NumbersChecker(cluster)];
   }
 

@@ -47,8 +47,11 @@ export class DurabilityChecker implements Checker {
     if (entry.index <= (this.#highest.get(group) ?? 0)) return;
     this.#highest.set(group, entry.index);
     this.judged++;
-    const { voters, outgoing } = replica.core.config;
-    for (const members of [voters, outgoing]) {
+    const { core } = replica;
+    const { voters, outgoing } = core.config;
+    // Before a change of members had its entry, the former members alone had to agree.
+    const judged = outgoing.length > 0 && entry.index < core.configIndex ? [outgoing] : [voters, outgoing];
+    for (const members of judged) {
       const holders = members.filter((member) => this.#holds(member.node, group, entry));
       if (members.length === 0 || holders.length > members.length / 2) continue;
       const names = holders.map((member) => member.node).join(", ");

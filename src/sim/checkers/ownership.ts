@@ -37,6 +37,8 @@ const OUTCOMES: readonly (readonly [MoveStep["kind"], MoveStep["kind"]])[] = [
 export class OwnershipChecker implements Checker {
   readonly name = "ownership";
   judged = 0;
+  /** A step took effect at its shard; `node` is the first to have applied it. */
+  onStep: (node: SimNode, kind: MoveStep["kind"]) => void = () => {};
   readonly #world: World;
   readonly #shards = new Map<number, Shard>();
   /** The highest epoch that each slot was ever served under. */
@@ -88,6 +90,7 @@ export class OwnershipChecker implements Checker {
       this.#steps.set(step.epoch, steps);
     }
     steps.add(step.kind);
+    this.onStep(node, step.kind);
     for (const [one, other] of OUTCOMES)
       if (steps.has(one) && steps.has(other))
         this.#world.fail("move outcomes", `${node.id}: epoch ${step.epoch} has both ${one} and ${other}`);

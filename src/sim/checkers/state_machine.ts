@@ -34,7 +34,7 @@ export class StateMachineChecker implements Checker {
   /** How far the clocks were ahead before anybody touched them; faults step fewer than half of them. */
   readonly #aheadMsMax: number;
   #oracle = new Map<number, Map<Index, Applied>>();
-  /** The last index that the present incarnation of a node applied, per group. */
+  /** The last index that the present incarnation of a node applied, per group and replica id. */
   #last = new Map<string, Index>();
 
   constructor(world: World, nodes: readonly SimNode[]) {
@@ -62,7 +62,7 @@ export class StateMachineChecker implements Checker {
       log = new Map();
       this.#oracle.set(replica.group, log);
     }
-    this.#inOrder(node, replica.group, entry.index, log);
+    this.#inOrder(node, `${node.id}/${replica.group}/${replica.replica}`, entry.index, log);
     const known = log.get(entry.index);
     if (known === undefined) {
       log.set(entry.index, applied);
@@ -72,8 +72,7 @@ export class StateMachineChecker implements Checker {
     }
   }
 
-  #inOrder(node: SimNode, group: number, index: Index, log: ReadonlyMap<Index, Applied>): void {
-    const key = `${node.id}/${group}`;
+  #inOrder(node: SimNode, key: string, index: Index, log: ReadonlyMap<Index, Applied>): void {
     const last = this.#last.get(key);
     const next = last !== undefined && index === last + 1;
     const skips = (last === undefined || index > last) && (index === 1 || log.has(index - 1));
