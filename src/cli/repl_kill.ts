@@ -66,6 +66,8 @@ export async function start(id: string, { session, local }: ColonContext): Promi
     const node = await find();
     throw new Error(node === undefined ? `There is no node ${id}: see :nodes` : `${id} runs already.`);
   }
+  // Control processes, and nodes that have not registered, are nowhere to be seen.
+  if ((await find()) === undefined) return `${id} is started.`;
   const deadlineMs = performance.now() + START_MS_MAX;
   while (performance.now() < deadlineMs) {
     await sleep(50);

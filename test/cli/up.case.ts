@@ -11,12 +11,15 @@ import {
   openTree,
   type TreeWish,
 } from "../../src/cli/cluster_dir.ts";
+import type { ShardView } from "../../src/cli/cluster_view.ts";
 import { commandOf, isOwnProcess, listenerOf, restartCommand } from "../../src/cli/local_process.ts";
 import { argumentsAtStart, argumentsOf } from "../../src/cli/member_arguments.ts";
 import { lastErrorOf } from "../../src/cli/supervisor.ts";
+import { type ControlRole, type LocalView, readinessOf } from "../../src/cli/up_watch.ts";
 import { parseFirstLayout } from "../../src/controlplane/requests.ts";
 import { parseLayout } from "../../src/server/layout.ts";
 import { thrownBy } from "./script.ts";
+import { VIEW } from "./views.ts";
 
 const ANY = { nodes: undefined, basePort: undefined };
 /** Without a control plane. */
@@ -260,4 +263,31 @@ t.test("why a child died is read from its log", async (t) => {
     "AssertionError: assertion failed: x",
   );
   t.equal(lastErrorOf(`{"level":"err`), "", "a torn line says nothing");
+});
+
+t.test("a cluster is ready when its shards have leaders; at its birth, all that are wished", async (t) => {
+  const tree = openTree(`${t.testdir()}/data`, { ...ANY, control: 1, shards: 2 });
+  const [shard] = VIEW.shards as readonly [ShardView];
+  const local = (role: ControlRole, ...shards: readonly Partial<ShardView>[]): LocalView => ({
+    view: { ...VIEW, shards: shards.map((one, i) => ({ ...shard, id: `s${i + 1}`, ...one })) },
+    roles: new Map([["c1", role]]),
+  });
+  const all = ["n1", "n2", "n3", "c1"];
+  const of = (view: LocalView, isBirth: boolean, expected = all) => {
+    const { isLed, isComplete, text } = readinessOf(tree, view, isBirth, expected);
+    return [isLed, isComplete, text];
+  };
+  t.same(of(local("leader", {}, {}), true), [true, true, "3 of 3 nodes answer"]);
+  t.same(of(local("leader", {}), true), [false, true, "3 of 3 nodes answer, 1 of 2 shards have leaders"]);
+  t.same(of(local("leader", {}), false)[0], true, "later there are as many as there are");
+  t.same(of(local("leader", {}, { slots: 0 }), true)[0], false, "a founder that has not applied its birth");
+  t.same(of(local("leader", {}, { slots: 0 }), false)[0], true, "a shard that is new, or goes");
+  t.same(of(local("leader", {}, { leader: null }), false)[0], false);
+  t.same(of(local(null, {}, {}), true), [
+    false,
+    false,
+    "3 of 3 nodes answer, the control plane has no leader yet",
+  ]);
+  t.same(of(local(null, {}, {}), false).slice(0, 2), [true, false], "it serves without");
+  t.same(of(local(null, {}, {}), false, ["n1", "n2", "n3"])[1], true, "who does not run is not waited for");
 });
