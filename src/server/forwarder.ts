@@ -113,6 +113,11 @@ export class Forwarder implements Numbers {
     return this.#requests.size === 0;
   }
 
+  /** And it may send at once. */
+  get isQuiet(): boolean {
+    return this.isIdle && this.#pauseTicks === 0;
+  }
+
   /** False: not now; the bundle stays with the caller. */
   send(node: string, bundle: Bundle, rides: boolean): boolean {
     const fits =

@@ -191,6 +191,11 @@ export class GroupReplica {
     return this.#proposals.hasOrphans;
   }
 
+  /** Nobody waits for an answer here, and log time need not move. */
+  get isQuiet(): boolean {
+    return this.#proposals.open === 0 && this.#reads.isEmpty && !this.#timeBatchWanted;
+  }
+
   /** Commands whose fate is open. */
   get proposalsOpen(): number {
     return this.#proposals.open;

@@ -26,6 +26,16 @@ export class ReadRounds {
   readonly #view = new CommandView();
   #refused: ReadRefused = () => {};
 
+  /** Nobody waits. */
+  get isEmpty(): boolean {
+    return (
+      this.#asked.size === 0 &&
+      this.#confirmed.length === 0 &&
+      this.#deferred === null &&
+      this.#stalled === null
+    );
+  }
+
   /** `ask` puts the round to the core; false: nothing was asked. */
   ask(bundle: Bundle, ask: (id: number) => boolean): boolean {
     if (!ask(this.#next)) return false;

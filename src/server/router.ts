@@ -461,7 +461,7 @@ export class Router {
   }
 
   tick(): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#isQuiet) return;
     const before = this.#now - COMMAND_TICKS_MAX;
     this.#replica?.giveUpBefore(before);
     const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
@@ -470,6 +470,12 @@ export class Router {
     this.forwarder.giveUpBefore(before);
     this.#giveUpParked(before);
     if (this.leads) this.touch(); // log time may have to move
+  }
+
+  /** There may be hundreds of groups that nobody uses. */
+  get #isQuiet(): boolean {
+    const isWaiting = this.#waitingBytes > 0 || this.#noRoomSince >= 0 || !this.forwarder.isQuiet;
+    return !isWaiting && (this.#replica === null || this.#replica.isQuiet);
   }
 
   /** Never proposed anywhere: it is certain that nothing happened. */
