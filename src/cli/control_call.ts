@@ -56,6 +56,27 @@ export async function askControl(address: Address, request: ControlRequest): Pro
   }
 }
 
+/** As long as a person who only wants to know how things are may be kept waiting. */
+const NOTE_MS_MAX = 1000;
+
+/** "" if the control plane answers, or there is none; else what that means. */
+export async function controlNote(address: Address): Promise<string> {
+  const words = ["NUCLEUS", "CONTROL", "GET", "/health"];
+  let connection: RespConnection | null = null;
+  try {
+    connection = await RespConnection.open(address, NOTE_MS_MAX);
+    const answer = readAnswer(await connection.call(words, NOTE_MS_MAX));
+    return answer instanceof Fields ? "" : SILENT;
+  } catch (error) {
+    if (error instanceof NoControlPlane || codeOf(error) === "ECONNECT") return "";
+    return SILENT;
+  } finally {
+    connection?.close();
+  }
+}
+
+const SILENT = "The control plane does not answer: reads and writes go on without it, changes wait.";
+
 export function wordsOf({ method, path, body }: ControlRequest, id: string): string[] {
   const target = method === "POST" ? `${path}?request=${id}` : path;
   return ["NUCLEUS", "CONTROL", method, target, ...(body === undefined ? [] : [JSON.stringify(body)])];

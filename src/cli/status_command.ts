@@ -3,6 +3,7 @@ import type { Argv } from "yargs";
 import { codeOf, messageOf } from "../base/errors.ts";
 import { ADDRESS_OPTIONS, type Address, type AddressArguments, addressFrom } from "./address.ts";
 import { type ClusterView, healthOf, viewCluster, viewJson } from "./cluster_view.ts";
+import { controlNote } from "./control_call.ts";
 import { EXIT, exitCodeOf } from "./exit_codes.ts";
 import { CliError, paintFor, sentence } from "./output.ts";
 import { ownCommandText } from "./own_command.ts";
@@ -21,7 +22,8 @@ export const statusCommand = {
 };
 
 async function runStatus(args: StatusArguments): Promise<void> {
-  const view = await viewOrExplain(addressFrom(args, process.env.NUCLEUS_ADDR));
+  const address = addressFrom(args, process.env.NUCLEUS_ADDR);
+  const [view, note] = await Promise.all([viewOrExplain(address), args.json ? "" : controlNote(address)]);
   if (args.json) {
     console.log(viewJson(view));
   } else {
@@ -31,6 +33,7 @@ async function runStatus(args: StatusArguments): Promise<void> {
       nodesText(view, paint),
       shardsText(view, paint),
       waitsText(view),
+      note,
     ];
     console.log(texts.filter((text) => text !== "").join("\n\n"));
   }
