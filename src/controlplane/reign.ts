@@ -34,8 +34,11 @@ import type { MetaState, ShardRecord } from "./state.ts";
 
 /** A second of 10 ms ticks: heartbeats come as often. */
 const ROUND_TICKS = 100;
-/** What brings news brings it in bursts: several nodes see one election. */
-const SOON_TICKS = 10;
+/**
+ * What brings news brings it in bursts: several nodes see one election. Each step of a move waits for it three times (owned,
+ * closed, the next one begins), and moves are as short as a tenth of a second.
+ */
+const SOON_TICKS = 2;
 
 export type ReignTools = {
   readonly state: () => MetaState;
@@ -47,7 +50,7 @@ export type ReignTools = {
 };
 
 /** While something is brought about, each step of it waits for a heartbeat: these come sooner then. */
-const BEAT_MS_BUSY = 100;
+const BEAT_MS_BUSY = 40;
 /** So that all nodes together beat no more than 500 times a second. */
 const BEAT_MS_EACH = 2;
 

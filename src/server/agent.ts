@@ -9,6 +9,7 @@
  * fence; one that is lower than the highest seen is of a deposed control plane (hazard F10). A higher one is on this
  * node's disk before anything that came under it is carried out.
  */
+import { utf8 } from "../base/bytes.ts";
 import { messageOf } from "../base/errors.ts";
 import { runTask } from "../base/task.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -24,14 +25,15 @@ import {
   type Order,
   type Registration,
 } from "../wire/control_plane.ts";
-import type { ControlReply } from "../wire/control_request.ts";
+import { type ControlReply, controlRequest } from "../wire/control_request.ts";
+import { ShapeError } from "../wire/msgpack.ts";
 import { ControlLine } from "./control_line.ts";
 import { TICK_MS } from "./hosted.ts";
 import type { NodeAddress } from "./layout.ts";
 import { type KeptMap, saveMap } from "./map_file.ts";
 
 /** What changed is told this soon. */
-const NEWS_TICKS = 5;
+const NEWS_TICKS = 2;
 
 export type AgentHost = {
   readonly platform: Platform;
@@ -56,7 +58,8 @@ export class Agent {
   #registered = false;
   #asking = false;
   #saving = false;
-  #unsaved = false;
+  /** Why it could not be saved last: it is tried with every beat, and said once. */
+  #problem = "";
   #sinceBeat = 0;
   #beatTicks = BEAT_MS_MAX / TICK_MS;
   #news = false;
@@ -102,7 +105,9 @@ export class Agent {
   http(method: string, path: string, body: Uint8Array, answer: (reply: ControlReply | null) => void): void {
     const known = (["GET", "POST", "PUT", "DELETE", "HEAD"] as const).find((one) => one === method);
     if (known === undefined) return answer(null);
-    this.#line.ask({ kind: "http", method: known, path, body }, answer);
+    const request = { kind: "http", method: known, path, body } as const;
+    if (controlRequest.decode(request, "call") instanceof ShapeError) return answer(TOO_LARGE);
+    this.#line.ask(request, answer);
   }
 
   tick(): void {
@@ -122,6 +127,7 @@ export class Agent {
     this.#asking = true;
     this.#sinceBeat = 0;
     this.#news = false;
+    this.#save();
     if (this.#registered) {
       const heartbeat = this.#host.beat(this.heard);
       this.#line.ask({ kind: "beat", heartbeat }, (reply) => this.#onAnswer(reply));
@@ -175,9 +181,8 @@ export class Agent {
     if (standing === "stale")
       return this.#onRefused("another directory has taken this node's place, or an operator excluded it");
     if (isFenced(fence, this.#kept.fence)) return;
-    const isNewFence = isFenced(this.#kept.fence, fence);
     this.#waiting = { fence, orders };
-    if (isNewFence) {
+    if (isFenced(this.#kept.fence, fence)) {
       this.#kept = { ...this.#kept, fence };
       this.#save();
     }
@@ -185,10 +190,10 @@ export class Agent {
     if (compareVersions(version, this.heard.version) > 0) this.#askMap();
   }
 
-  /** What came under a fence waits until the disk knows of it. */
+  /** What came under a fence waits until the disk knows of it; if that fails, it comes again with the next beat. */
   #obeyWaiting(): void {
     const waiting = this.#waiting;
-    if (waiting === null || this.#saving || this.#unsaved) return;
+    if (waiting === null || isFenced(this.#lasting.fence, waiting.fence)) return;
     this.#waiting = null;
     if (isFenced(waiting.fence, this.#kept.fence)) return;
     for (const order of waiting.orders) this.#host.obey(order);
@@ -196,7 +201,8 @@ export class Agent {
 
   #askMap(): void {
     this.#line.ask({ kind: "map" }, (reply) => {
-      if (reply?.kind === "map" && mapProblem(reply.map) === null) this.#onMap(reply.map);
+      if (reply?.kind !== "map" || mapProblem(reply.map) !== null) return; // the next beat asks again
+      this.#onMap(reply.map);
       this.#ask();
     });
   }
@@ -209,27 +215,37 @@ export class Agent {
     this.#host.onMap(merged);
   }
 
-  /** One write at a time; what changed meanwhile is written after it. A failure loses no promise: it is tried again. */
+  /**
+   * Writes down what the disk does not know yet. One write at a time; what changed meanwhile is written after it, and
+   * what could not be written with the next beat. Nothing is forgotten for that: the fence that was heard counts.
+   */
   #save(): void {
-    if (this.#saving) {
-      this.#unsaved = true;
-      return;
-    }
+    if (this.#saving || this.#kept === this.#lasting) return;
     this.#saving = true;
-    this.#unsaved = false;
     const { platform, dir } = this.#host;
     const saved = this.#kept;
     runTask(saveMap(platform.disk, dir, saved), (error) => {
       this.#saving = false;
-      if (error !== null) {
-        platform.log.write("error", "the map cannot be written", { reason: messageOf(error) });
-        this.#waiting = null; // the orders come again, and with them the disk is tried again
-        this.#kept = { ...this.#kept, fence: this.#lasting.fence };
-        return;
-      }
+      if (error !== null) return this.#onUnsaved(messageOf(error));
+      this.#problem = "";
       this.#lasting = saved;
-      if (this.#unsaved) this.#save();
-      else this.#obeyWaiting();
+      this.#obeyWaiting();
+      this.#save();
     });
   }
+
+  #onUnsaved(reason: string): void {
+    if (reason !== this.#problem)
+      this.#host.platform.log.write("error", "the map cannot be written", { reason });
+    this.#problem = reason;
+  }
 }
+
+const TOO_LARGE: ControlReply = {
+  kind: "http",
+  status: 413,
+  type: "application/json; charset=utf-8",
+  body: utf8(
+    `${JSON.stringify({ error: "too_large", message: "a path has at most 2048 bytes, a body 768 KiB" })}\n`,
+  ),
+};

@@ -107,8 +107,8 @@ export class MoveTarget {
     if (bytesPerSecond > 0) this.#bytesPerSecond = bytesPerSecond;
     const move = this.#store.moveNote(epoch);
     if (move === null) this.#propose({ kind: "import", epoch, slots, shard, group: from, hold });
-    if (move === null || !isComing(move)) return;
-    const { attempt } = move;
+    else if (!isComing(move)) return;
+    const attempt = move?.attempt ?? null; // `begin` may stand right behind the import that it needs
     const isNewer = attempt === null || term > attempt.term || (term === attempt.term && n > attempt.n);
     if (isNewer) this.#propose({ kind: "begin", epoch, term, n });
   }

@@ -150,6 +150,7 @@ export class Routing {
         this.#bySlot[slot] = router;
         this.#numbering.topology++;
         this.#parking.news(slot);
+        this.#host.wake(); // what waited for it need not wait for the next tick
       }
     }
   }
