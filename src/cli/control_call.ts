@@ -5,7 +5,8 @@
  *     2xx the body    400, 405 wrong usage    404 not found    409 conflict    429, 503 unavailable
  *
  * A call is made again for a while if nobody leads the control plane, or the connection breaks. That is harmless: a POST
- * carries a request id, by which it is carried out once. If its fate stays unknown, that is said (exit code 5).
+ * carries a request id, by which it is carried out once. If its fate stays unknown, that is said (exit code 5); if nobody
+ * could be asked at all, nothing was done (exit code 4).
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
@@ -42,6 +43,12 @@ const PAUSE_MS = 250;
 const ANSWER_MS_MAX = 5000;
 
 export async function askControl(address: Address, request: ControlRequest): Promise<Fields> {
+  // What was never sent was certainly not done: a change is sent only when somebody is there to take it.
+  if (request.method === "POST") await askAgain(address, { method: "GET", path: "/livez" });
+  return askAgain(address, request);
+}
+
+async function askAgain(address: Address, request: ControlRequest): Promise<Fields> {
   const words = wordsOf(request, randomBytes(16).toString("hex"));
   const endMs = performance.now() + TRY_MS_MAX;
   let isUnknown = false;
@@ -66,16 +73,16 @@ export async function controlNote(address: Address): Promise<string> {
   try {
     connection = await RespConnection.open(address, NOTE_MS_MAX);
     const answer = readAnswer(await connection.call(words, NOTE_MS_MAX));
-    return answer instanceof Fields ? "" : SILENT;
+    return answer instanceof Fields ? "" : `${SILENT} ${WITHOUT_IT}`;
   } catch (error) {
     if (error instanceof NoControlPlane || codeOf(error) === "ECONNECT") return "";
-    return SILENT;
+    return `${SILENT} ${WITHOUT_IT}`;
   } finally {
     connection?.close();
   }
 }
 
-const SILENT = "The control plane does not answer: reads and writes go on without it, changes wait.";
+const SILENT = "The control plane does not answer.";
 
 export function wordsOf({ method, path, body }: ControlRequest, id: string): string[] {
   const target = method === "POST" ? `${path}?request=${id}` : path;
@@ -109,11 +116,8 @@ export function readAnswer(reply: Reply): Fields | Failure {
     const exitCode = exitCodeOfReply(reply.text);
     if (exitCode === EXIT.failed) throw new NoControlPlane(reply.text.replace(/^ERR /, ""));
     const isPassing = exitCode === EXIT.unavailable || exitCode === EXIT.unknownOutcome;
-    return {
-      error: new CliError(exitCode, "The control plane does not answer.", reply.text, WITHOUT_IT),
-      isPassing,
-      isSent: exitCode === EXIT.unknownOutcome,
-    };
+    // The node does not say whether the call had left it.
+    return { error: new CliError(exitCode, SILENT, "", WITHOUT_IT), isPassing, isSent: true };
   }
   const [status, body] = reply.kind === "array" ? reply.items : [];
   if (status?.kind !== "integer" || (body?.kind !== "bulk" && body?.kind !== "verbatim"))

@@ -112,13 +112,6 @@ t.test(
       return all.length === 4 && all;
     }, "n4 to register");
     t.match(nodes[3], { id: "n4", state: "alive", replicas: 0 });
-    const replaced = nucleus(["node", "replace", "n3", "--with", "n4", "-p", port]);
-    t.equal(replaced.status, 0, replaced.stderr);
-    t.match(replaced.stdout, /^n4 took n3's place in s1, s3 and s4 after /);
-    t.equal(repl(String(base + 4), "GET", "key299"), "value299");
-    const drained = nucleus(["node", "drain", "n4", "--wait", "-p", port]);
-    t.equal(drained.status, 0, drained.stderr);
-    t.equal(nucleus(["node", "remove", "n4", "--yes", "-p", port]).status, 7, "it runs");
     t.equal(await again.up.stop(), 0);
   },
 );
@@ -141,7 +134,7 @@ t.test(
     });
     const refused = nucleus(["shard", "add", "-p", port]);
     t.equal(refused.status, 4, refused.stderr);
-    t.match(refused.stderr, /Reads and writes go on without it/);
+    t.match(refused.stderr, /does not answer\.\n {2}Reads and writes go on without it/);
     const back = spawn("sh", ["-c", `exec ${command}`], { stdio: "ignore" });
     t.teardown(() => back.kill("SIGKILL"));
     await until(() => nucleus(["shard", "list", "-p", port]).status === 0, "the control plane to answer");

@@ -52,6 +52,9 @@ async function run({ typed, answers }: Script): Promise<string[]> {
   const server = await serve((words, socket) => {
     if (words[0] === "HELLO") return void socket.write("%0\r\n");
     const [, , method, path = "", ...body] = words;
+    // Before a change it is looked whether anybody is there.
+    if (path === "/livez" && left[0]?.startsWith("- CLUSTERDOWN") !== true)
+      return void socket.write(encodeAnswer('200 {"ok":true}'));
     lines.push(`asked ${[method, path.replace(/\?request=[0-9a-f]{32}$/, ""), ...body].join(" ")}`);
     socket.write(encodeAnswer(left.shift() ?? "- ERR the script has no further answer"));
   });
