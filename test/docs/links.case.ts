@@ -40,4 +40,10 @@ t.test("files that the pages name exist", async (t) => {
 });
 
 /** Files of a running node, not of this repository. */
-const RUNTIME_FILES: ReadonlySet<string> = new Set(["layout.json", "node.json", "peers.json"]);
+const RUNTIME_FILES: ReadonlySet<string> = new Set([
+  "cluster.json",
+  "layout.json",
+  "node.json",
+  "peers.json",
+  "up.json",
+]);
