@@ -1,12 +1,13 @@
 /**
  * Runs seeds of the simulator on a copy of the sources until one breaks a rule, and prints what it took, as JSON.
  *
- *     bun test/mutants/hunt.ts DIRECTORY SEEDS SECONDS [ASSERTION]
+ *     bun test/mutants/hunt.ts DIRECTORY SEEDS SECONDS [ASSERTION [managed]]
  *
  * A crash is no rule: it may be an accident of the edit. It counts only if its message names ASSERTION, the place
  * where the product itself is expected to notice.
  */
 import { resolve } from "node:path";
+import xxhash from "xxhash-wasm";
 
 export type Hunt = {
   /** Null: none of the seeds broke a rule. */
@@ -20,10 +21,14 @@ export type Hunt = {
   readonly crash: string;
 };
 
-const [directory = ".", seeds = "0", seconds = "0", assertion = ""] = process.argv.slice(2);
-const { runSeed } = (await import(
+const [directory = ".", seeds = "0", seconds = "0", assertion = "", kind = "fixed"] = process.argv.slice(2);
+const { runManagedSeed, runSeed } = (await import(
   resolve(directory, "src/sim/run.ts")
 )) as typeof import("../../src/sim/run.ts");
+
+const { h64 } = await xxhash();
+const run = (seed: number) =>
+  kind === "managed" ? runManagedSeed(seed, { story: "never", h64 }) : runSeed(seed, { story: "never" });
 
 const startMs = performance.now();
 let simulatedUs = 0;
@@ -39,7 +44,7 @@ for (
   let rule = "crash";
   let message: string;
   try {
-    const { violation, simulatedUs: us } = runSeed(seed, { story: "never" });
+    const { violation, simulatedUs: us } = run(seed);
     simulatedUs += us;
     if (violation === null) continue;
     ({ rule, message } = violation);

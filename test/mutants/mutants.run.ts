@@ -47,6 +47,7 @@ function hunt(mutant: Mutant): Hunt | string {
   const problem = prepare(mutant);
   if (problem !== null) return problem;
   const args = ["test/mutants/hunt.ts", directory, String(seeds), String(seconds), mutant.trips ?? ""];
+  if (mutant.managed === true) args.push("managed");
   const run = spawnSync("node_modules/.bin/bun", args, {
     encoding: "utf8",
     timeout: (seconds + 120) * 1000,

@@ -12,6 +12,8 @@ export type Mutant = {
   /** Rows of docs/hazards.md, and what is wrong now. */
   readonly name: string;
   readonly edits: readonly Edit[];
+  /** Seeds of managed clusters find it: it needs moves, changes of members, or several groups. */
+  readonly managed?: true;
   /** The assertion by which the product itself notices: a crash with this message counts. */
   readonly trips?: string;
 };
@@ -138,6 +140,72 @@ export const MUTANTS: readonly Mutant[] = [
         find: "    const { clientCount, replyCount, hashA, hashB } = this.#sessions;",
         replace:
           "    if (this.#sessions.clientCount === 0) return null;\n    const { clientCount, replyCount, hashA, hashB } = this.#sessions;",
+      },
+    ],
+  },
+  {
+    number: 15,
+    name: "F6: sessions do not move with their slots",
+    managed: true,
+    edits: [
+      {
+        file: "src/store/moves.ts",
+        find: "    sessions.merge(this.staged, scene.logTimeMs);\n",
+        replace: "    void sessions;\n",
+      },
+    ],
+  },
+  {
+    number: 16,
+    name: "F1: whether a slot is served is asked when a command is admitted, and not when it is applied",
+    managed: true,
+    edits: [
+      {
+        file: "src/store/store.ts",
+        find: "        const refused = refusedSlot(x);\n",
+        replace: "        const refused = -1;\n",
+      },
+    ],
+  },
+  {
+    number: 17,
+    name: "F2: a new leader of the source serves sealed slots again without asking the target",
+    managed: true,
+    edits: [
+      {
+        file: "src/server/move_source.ts",
+        find: "if (copy === null) return this.#askAbort();",
+        replace: 'if (copy === null) return this.#propose({ kind: "unseal", epoch });',
+      },
+    ],
+  },
+  {
+    number: 18,
+    name: "F4: what was removed while it was copied comes back at the target",
+    managed: true,
+    edits: [
+      {
+        file: "src/store/moves.ts",
+        find: "      keyspace.removeImported(this.#probe);\n",
+        replace: "      return true;\n",
+      },
+      {
+        file: "src/store/moves.ts",
+        find: "if (records.keys !== final.keys || records.bytes !== final.bytes || records.hash !== final.recordsHash)",
+        replace: "if (records.keys < 0)",
+      },
+    ],
+  },
+  {
+    number: 19,
+    name: "F10: a node forgets with a restart whom it has obeyed, and under which epochs",
+    managed: true,
+    edits: [
+      {
+        file: "src/server/map_file.ts",
+        find: "if (value !== null && !(value instanceof ShapeError)) return value;",
+        replace:
+          "if (value !== null && !(value instanceof ShapeError)) return { ...NOTHING_KEPT, map: value.map };",
       },
     ],
   },

@@ -39,7 +39,8 @@ export class ConservationChecker implements Checker {
   readonly #world: World;
   /** The highest index that was applied, by group. */
   readonly #highest = new Map<number, number>();
-  readonly #given = new Map<number, Content>();
+  /** What was sealed, by epoch; null once it is owned. */
+  readonly #given = new Map<number, Content | null>();
 
   constructor(world: World) {
     this.#world = world;
@@ -53,10 +54,12 @@ export class ConservationChecker implements Checker {
     if (step === null) return;
     const move = store.move(step.epoch);
     if (move === null) return;
-    if (step.kind === "seal") this.#given.set(step.epoch, contentOf(store, move.slots));
-    if (step.kind !== "own") return;
     const given = this.#given.get(step.epoch);
-    this.#given.delete(step.epoch);
+    if (given === null) return; // a step that comes again changes nothing
+    if (step.kind === "seal" && given === undefined)
+      this.#given.set(step.epoch, contentOf(store, move.slots));
+    if (step.kind !== "own") return;
+    this.#given.set(step.epoch, null);
     if (given === undefined)
       this.#world.fail("conservation", `${node.id}: epoch ${step.epoch} is owned and was never sealed`);
     else this.#compare(step.epoch, given, contentOf(store, move.slots));
