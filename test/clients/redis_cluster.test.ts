@@ -1,0 +1,3 @@
+import { redisSuite } from "./redis_suite.ts";
+
+redisSuite("cluster");
