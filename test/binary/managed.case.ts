@@ -149,7 +149,13 @@ t.test("three control processes: the next one leads when one dies, and a plan is
   const args = ["--respawn", "--control", "3", "--shards", "2", "--base-port", String(await freeBasePort(3))];
   const { up, line, port } = await startCluster(t, args);
   fill(t, port, 50);
-  for (const { pid } of line.control.slice(0, 1)) process.kill(pid, "SIGKILL");
+  process.kill(line.control[0]?.pid ?? 0, "SIGKILL");
+  await until(() => {
+    const { status, stdout } = nucleus(["node", "list", "--json", "-p", port]);
+    return (
+      status === 0 && JSON.parse(stdout).nodes.every(({ state }: { state: string }) => state === "alive")
+    );
+  }, "the next leader to have heard all nodes");
   const added = nucleus(["shard", "add", "--id", "s3", "--wait", "-p", port]);
   t.equal(added.status, 0, added.stderr);
   t.equal(repl(port, "DBSIZE"), "50");
