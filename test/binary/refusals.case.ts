@@ -36,7 +36,15 @@ t.test("refusals: a wrong command line or layout", async (t) => {
 });
 
 t.test("refusals: a flag that no verb has, and what a verb lacks", async (t) => {
-  for (const verb of ["node", "up", "repl", "status", "leader move", "sim"]) {
+  const verbs = ["node", "node list", "up", "control", "repl", "status", "leader move", "sim"];
+  for (const verb of [
+    ...verbs,
+    "cluster init",
+    "shard add",
+    "shard remove",
+    "reshard plan",
+    "reshard apply",
+  ]) {
     const words = [...verb.split(" "), "--such-a-flag"];
     const { status, stdout, stderr } = spawnSync(BINARY, words, {
       env: {},
