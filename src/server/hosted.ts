@@ -92,7 +92,7 @@ export class HostedReplica {
       wal: host.wal,
       send: (group, message, entries) => host.peers.send(group, message, entries),
       wake: () => this.#wake(),
-      touch: () => host.touch(this),
+      touch: () => this.#touch(),
       appendAll: () => host.appendAll(),
       onLeaderChange: (group) => {
         this.router.onLeaderChange();
@@ -115,9 +115,18 @@ export class HostedReplica {
     };
   }
 
+  /**
+   * What a closed replica still waited for of the disk comes all the same. It gives no more work: nothing of it may reach
+   * the log behind its tombstone, nor anybody who takes it for a member.
+   */
+  #touch(): void {
+    if (!this.#ended) this.#host.touch(this);
+  }
+
   /** There is work for this replica in another turn. */
   #wake(): void {
-    this.#host.touch(this);
+    if (this.#ended) return;
+    this.#touch();
     this.router?.touch(); // none yet while it is made
     this.#host.wake();
   }
