@@ -129,7 +129,7 @@ function* openGroups(
   // Only now: a directory that is another node's does not become this one's.
   const identity = known ?? (yield* newIdentity(platform, options, highest));
   const home = new Home(platform, options, identity, log, null);
-  for (const [group, replica] of highest) home.remember(group, replica);
+  yield* home.useAll(highest);
   return { home, peers: yield* loadPeers(disk, options.dir), groups };
 }
 
@@ -232,39 +232,49 @@ export type JoinOrder = {
  * one. A founder's id has no next one, so its bootstrap is logged first and the id noted before anything is promised
  * under it: an order that was broken off in between is found done by the next start, or can be carried out again.
  *
- * Gives an error value if the disk is too full to begin: then all is as it was.
+ * Gives an error value if the disk is too full: then the order can be given again, and an id that a leader gave out may
+ * be used up. `hasRoom`: whether the log takes a batch of that size beside all that the other groups took before.
  */
 export function* joinGroup(
   home: Home,
   options: OpenOptions,
   order: JoinOrder,
   wasDamaged: boolean,
+  hasRoom: (bytes: number) => boolean,
 ): Task<BornReplica | Error> {
   const { platform } = home;
   const { dir } = options;
-  const { group, replica, bootstrap } = order;
+  const { group, replica } = order;
   assert(replica > home.usedUp(group), "an id is held once");
-  let log: OpenLog;
   try {
-    if (bootstrap === null) yield* home.use(group, replica);
-    log = yield* home.soundLog();
+    if (order.bootstrap === null) yield* home.use(group, replica);
+    const log = yield* home.soundLog();
+    if (order.bootstrap !== null && !hasRoom(order.bootstrap.bytes.length)) return noRoom(dir);
+    const old = log.recovered.groups.find((one) => one.group === group);
+    if (old !== undefined && old.replica < replica) log.wal.appendTombstone(old.replica, group);
+    yield* setSnapshotsAside(platform.disk, `${dir}/snapshots`, group, wasDamaged);
+    const found = yield* begin(home, log, order);
+    return yield* bringUp(platform, options, log.wal, found, replica);
   } catch (error) {
     if (error instanceof Error && isFull(error)) return error;
     throw error;
   }
-  const { wal, recovered } = log;
-  const old = recovered.groups.find((one) => one.group === group);
-  if (old !== undefined && old.replica < replica) wal.appendTombstone(old.replica, group);
-  yield* setSnapshotsAside(platform.disk, `${dir}/snapshots`, group, wasDamaged);
+}
+
+function noRoom(dir: string): NucleusError {
+  return new NucleusError("ENOSPC", `${dir}/wal has no room for a group's first entry now`);
+}
+
+/** The new replica's first record in the log, and its id in the directory. */
+function* begin(home: Home, log: OpenLog, { group, replica, bootstrap }: JoinOrder): Task<RecoveredGroup> {
   if (bootstrap !== null) {
     const found = yield* writeBootstrap({ group, replica, entry: bootstrap }, log);
     yield* home.use(group, replica);
-    return yield* bringUp(platform, options, wal, found, replica);
+    return found;
   }
   const hardState = { term: 0, vote: 0, commit: 0 };
-  yield* untilSynced(log, wal.appendHardState(replica, group, hardState));
-  const found = { group, replica, hardState, snapshotIndex: 0, snapshotTerm: 0, entries: [] };
-  return yield* bringUp(platform, options, wal, found, replica);
+  yield* untilSynced(log, log.wal.appendHardState(replica, group, hardState));
+  return { group, replica, hardState, snapshotIndex: 0, snapshotTerm: 0, entries: [] };
 }
 
 /** Snapshots of a replica that was closed: no start may take one for the new one's. */
@@ -327,11 +337,13 @@ function* syncIfReadable(disk: Disk, dir: string): Task<void> {
   }
 }
 
-/** The first entry of a new replica, on the disk before this ends. */
+/**
+ * The first entry of a new replica, on the disk before this ends. It is the only record of it: a birth that is broken
+ * off leaves all of it or nothing, never a replica with an empty log whose id is used up.
+ */
 function* writeBootstrap({ group, replica, entry }: Founding, log: OpenLog): Task<RecoveredGroup> {
   const { wal } = log;
   const hardState = { term: 0, vote: 0, commit: 0 };
-  wal.appendHardState(replica, group, hardState);
   yield* untilSynced(log, wal.appendEntry(replica, group, entry));
   const entries = [{ term: 0, size: entry.bytes.length, kind: entry.kind }];
   return { group, replica, hardState, snapshotIndex: 0, snapshotTerm: 0, entries };

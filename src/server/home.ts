@@ -95,10 +95,16 @@ export class Home {
     yield* this.#save({ ...this.#identity, replicas });
   }
 
-  /** The same for one that was found in the log: the next note on the disk has it, the log has it till then. */
-  remember(group: GroupId, replica: ReplicaId): void {
-    const replicas = new Map(this.#identity.replicas).set(group, Math.max(replica, this.usedUp(group)));
-    this.#identity = { ...this.#identity, replicas };
+  /**
+   * Notes what was found in the log and was not noted yet: a founder whose birth was broken off. It lasts when this ends,
+   * and nobody is served before: the log may be lost later, and with it what that founder promised.
+   */
+  *useAll(found: ReadonlyMap<GroupId, ReplicaId>): Task<void> {
+    const replicas = new Map(this.#identity.replicas);
+    for (const [group, replica] of found)
+      if (replica > (replicas.get(group) ?? 0)) replicas.set(group, replica);
+    const isNews = [...replicas].some(([group, replica]) => replica !== this.#identity.replicas.get(group));
+    if (isNews) yield* this.#save({ ...this.#identity, replicas });
   }
 
   /** The control plane has said which cluster this is. */

@@ -17,14 +17,15 @@ export function heartbeatOf(node: NucleusNode, heard: Heard, load: Heartbeat["lo
 
 /** A place that was never taken says nothing; one whose replica is closed or damaged says so. */
 function reportOf(node: NucleusNode, seat: Seat): GroupReport[] {
-  const { hosted, usedUp, group: id } = seat;
+  const { hosted, group: id } = seat;
   if (hosted === null) {
-    if (usedUp === 0) return [];
+    const [last] = seat.held();
+    if (last === undefined) return [];
     const { shards } = node.routing.map ?? { shards: [] };
     const shard = shards.find(({ group }) => group === id)?.id;
     if (shard === undefined) return []; // of a group that is gone: nobody waits for it
     const nothing = { term: 0, leader: null, applied: 0, keys: 0, bytes: 0, lead: null };
-    return [{ group: id, shard, replica: usedUp, quarantined: true, ...nothing }];
+    return [{ group: id, shard, replica: last.replica, quarantined: true, ...nothing }];
   }
   const { group } = hosted;
   const { store, core } = group;

@@ -65,8 +65,8 @@ export class Seat {
   #closed: HostedReplica | null = null;
   /** Where the replica's state was seen not to be that of the others. */
   #diverged: Index | null = null;
-  /** An order is being carried out. */
-  #joining = false;
+  /** An order is being carried out: the highest id that was held before it. */
+  #joining: { readonly heldBefore: ReplicaId } | null = null;
   /** Why the last order was not carried out: it is repeated each second, and this said once. */
   #problem = "";
 
@@ -98,12 +98,16 @@ export class Seat {
     return this.#hosted !== null || this.#damage !== null;
   }
 
-  /** What others are told; of a replica that is no more, its id: the leader must not mean it for this node again. */
+  /**
+   * What others are told; of a replica that is no more, its id: the leader must not mean it for this node again. One that
+   * is on its way here is not told of: its id is in the directory before it is there, and would pass for used up.
+   */
   held(): PeerHello["held"] {
-    const { group, usedUp } = this;
+    const { group } = this;
     const here = this.#hosted?.group.replica ?? 0;
     if (here !== 0) return [{ group, replica: here, quarantined: false }];
-    return usedUp === 0 ? [] : [{ group, replica: usedUp, quarantined: true }];
+    const replica = this.#joining?.heldBefore ?? this.usedUp;
+    return replica === 0 ? [] : [{ group, replica, quarantined: true }];
   }
 
   /** The highest id that a replica was ever held under in this directory; 0: none. */
@@ -144,7 +148,7 @@ export class Seat {
    * directory is meant. A founder's order comes once in the life of its group: whoever was here already knows more.
    */
   onCreate(from: string, order: JoinOrder): void {
-    if (this.#joining || order.replica <= this.usedUp) return;
+    if (this.#joining !== null || order.replica <= this.usedUp) return;
     if (order.bootstrap !== null && this.usedUp > 0) return;
     if (this.#hosted !== null) this.#close(`${from} gives this node another one`);
     if (this.#closed !== null && !this.#closed.isQuiet) return; // the order will be repeated
@@ -153,10 +157,15 @@ export class Seat {
 
   #join(order: JoinOrder): void {
     const { home, options } = this.#host;
-    this.#joining = true;
-    const task = () => joinGroup(home, options, order, this.#damage !== null);
+    const wasDamaged = this.#damage !== null;
+    this.#joining = { heldBefore: this.usedUp };
+    const hasRoom = (bytes: number): boolean => {
+      this.#host.appendAll();
+      return home.log?.wal.hasRoom(bytes) ?? false;
+    };
+    const task = () => joinGroup(home, options, order, wasDamaged, hasRoom);
     home.change(task, (error, born) => {
-      this.#joining = false;
+      this.#joining = null;
       if (error !== null) return this.#host.fatal(error);
       if (born instanceof Error) this.#cannotYet(born);
       else this.#begin(born);
@@ -236,7 +245,6 @@ export class Seat {
     if (hosted === null || home.log === null) return;
     const { group, replica } = hosted.group;
     platform.log.write("warn", "replica closed", { group, replica, reason });
-    home.remember(group, replica);
     this.#hosted = null;
     this.#replacement = null;
     this.#closed = hosted;

@@ -2,6 +2,8 @@
 import t from "tap";
 import { Engines } from "./engines.ts";
 
+const GROUP = 77;
+
 t.test("64 groups are ordered at once: each begins with its founders, and stays with them", async (t) => {
   const engines = Engines.started(3);
   const groups = Array.from({ length: 64 }, (_, i) => 1000 + i);
@@ -10,6 +12,64 @@ t.test("64 groups are ordered at once: each begins with its founders, and stays 
   engines.run(4000); // no leader is young any more
   const configs = groups.map((group) => engines.leaderOf(group)?.core.config);
   t.ok(configs.every((config) => config?.version === 1 && config.learners.length === 0));
+});
+
+t.test(
+  "A12: a founder's birth broken off at any operation is found done, or done again; never twice",
+  async (t) => {
+    const fates = new Set<string>();
+    for (let left = 1; left <= 24; left++) {
+      const engines = Engines.started(2, left);
+      const { machine } = engines.at(0);
+      let isCut = false;
+      machine.disk.faults.trap = {
+        left,
+        spring: () => {
+          isCut = true;
+          engines.power(0);
+        },
+      };
+      engines.order(0, GROUP, [0]);
+      engines.world.runUntil(engines.world.nowUs + 100_000, () => isCut);
+      if (!isCut) engines.power(0);
+      machine.disk.faults.trap = null;
+      engines.restart(0);
+      fates.add(engines.replica(0, GROUP) === null ? "again" : "done");
+      engines.found(GROUP, [0]);
+      t.equal(engines.replica(0, GROUP)?.replica, 1, `cut at operation ${left}`);
+
+      // What it promised from here on it may have promised to somebody: its log is lost, and the id is used up.
+      engines.kill(0);
+      engines.damageLog(0);
+      engines.restart(0);
+      t.equal(engines.replica(0, GROUP), null, "its log is damaged");
+      engines.order(0, GROUP, [0]);
+      engines.run(500);
+      t.equal(engines.replica(0, GROUP), null, `it is not born again after operation ${left}`);
+    }
+    t.same([...fates].sort(), ["again", "done"]);
+  },
+);
+
+t.test("A12: a founder that was found in the log is noted before it serves", async (t) => {
+  const engines = Engines.started(2);
+  engines.order(0, GROUP, [0]);
+  engines.until("its bootstrap lasts", () => {
+    const { wal, home } = engines.engine(0);
+    return (
+      home.isBusy && wal !== null && wal.endLsn > 0 && wal.syncedLsn === wal.endLsn && wal.stats.records > 0
+    );
+  });
+  engines.kill(0); // it is in the log, and not in node.json
+  engines.restart(0);
+  t.equal(engines.replica(0, GROUP)?.replica, 1, "found done");
+  engines.kill(0);
+  engines.damageLog(0);
+  engines.restart(0);
+  engines.order(0, GROUP, [0]);
+  engines.run(500);
+  t.equal(engines.replica(0, GROUP), null);
+  t.equal(engines.seat(0, GROUP)?.usedUp, 1);
 });
 
 t.test("D2: a damaged log of several groups: each comes back under its new id, none as itself", async (t) => {
@@ -115,6 +175,41 @@ t.test("E7: a group that was closed here and is given a place again has it under
   engines.kill(0);
   engines.restart(0);
   t.ok((engines.replica(0, 71)?.replica ?? 0) >= 6);
+  t.equal(engines.replica(0, 72)?.replica, 1);
+});
+
+t.test("what a node says that it holds never has a replica that is only on its way", async (t) => {
+  const engines = Engines.started(3);
+  engines.found(71, [0, 1, 2]);
+  const said = new Set<string>();
+  const listen = (): boolean => {
+    const seat = engines.seat(0, 72);
+    for (const { replica, quarantined } of seat?.held() ?? []) said.add(`${replica} ${quarantined}`);
+    return seat?.hosted != null;
+  };
+  engines.order(0, 72, [0, 1, 2]);
+  engines.until("it is there", listen);
+  t.same([...said], ["1 false"]);
+  engines.engine(0).close(72, 1);
+  const engine = engines.engine(0);
+  engine.create("n2", engine.home.identity.incarnation, { group: 72, replica: 9, bootstrap: null });
+  engines.until("the next one is there", listen);
+  t.same([...said], ["1 false", "1 true", "9 false"]);
+});
+
+t.test("D6: a founder's order on a full disk waits for space, and others are served", async (t) => {
+  const engines = Engines.started(2);
+  engines.found(71, [0]);
+  const { disk } = engines.at(0).machine;
+  disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+  for (let i = 0; i < 5; i++) {
+    engines.order(0, 72, [0]);
+    engines.run(100);
+  }
+  t.equal(engines.replica(0, 72), null);
+  t.equal(engines.replica(0, 71)?.isLeader, true);
+  disk.faults.occupiedBytes = 0;
+  engines.found(72, [0]);
   t.equal(engines.replica(0, 72)?.replica, 1);
 });
 
