@@ -71,18 +71,24 @@ export class KnownPeers {
     runTask(savePeers(this.#platform.disk, this.#dir, saved), (error) => {
       this.#saving = false;
       if (error !== null) {
-        // Not believed, so nothing is at risk: the next hello tries again.
         const reason = messageOf(error);
         if (reason !== this.#problem)
           this.#platform.log.write("error", "peers.json cannot be written", { reason });
         this.#problem = reason;
-        for (const id of saved.keys()) if (!this.#lasting.has(id)) this.#known.delete(id);
-        return;
+        return; // not believed, so nothing is at risk
       }
       this.#problem = "";
-      for (const id of saved.keys()) if (this.#known.has(id)) this.#lasting.add(id);
-      if ([...this.#known.keys()].some((id) => !this.#lasting.has(id))) this.#save();
+      for (const [id, incarnation] of saved) if (this.#known.get(id) === incarnation) this.#lasting.add(id);
+      this.retry();
       this.onLasting();
     });
+  }
+
+  /**
+   * Writes down what is not on the disk yet. To be called again and again: nobody greets anew because this disk was full
+   * for a moment, and until it has the ids their replicas are not listened to.
+   */
+  retry(): void {
+    if (this.#lasting.size < this.#known.size) this.#save();
   }
 }

@@ -31,8 +31,8 @@ export type PeerIdentity = { cluster: string; readonly node: string; readonly in
 export type LinkHost = {
   readonly platform: Platform;
   readonly self: PeerIdentity;
-  /** What this node holds now. */
-  held(): PeerHello["held"];
+  /** What this node holds now, for a greeting. */
+  held(link: PeerLink): PeerHello["held"];
   onFrame(link: PeerLink, frame: PeerFrame): void;
   /** The hello was exchanged: frames can be sent. */
   onUp(link: PeerLink): void;
@@ -121,7 +121,7 @@ export class PeerLink implements ConnectionEvents {
       wireVersions: [WIRE_VERSION],
       stateVersionMin: 1,
       stateVersionMax: STATE_VERSION,
-      held: this.#host.held(),
+      held: this.#host.held(this),
     });
     this.flush();
   }

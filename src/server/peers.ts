@@ -8,20 +8,21 @@
  * Where a replica is, its node says in its hello; that it is the one that promised what stands under its id, this
  * node's own memory says (known_peers.ts). Both must hold before a replica is sent anything or listened to.
  */
-import type { Connection, ConnectionEvents, Platform } from "../platform/platform.ts";
+import type { Connection, Platform } from "../platform/platform.ts";
 import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../raft/types.ts";
 import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { type PeerHello, type PeerNote, peerNote } from "../wire/control.ts";
 import type { MoveMessage } from "../wire/move_message.ts";
 import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
-import { PeerParser } from "../wire/peer.ts";
-import { decodePeerFrame, type ForwardReply, type PeerFrame } from "../wire/peer_decode.ts";
+import type { PeerParser } from "../wire/peer.ts";
+import type { ForwardReply, PeerFrame } from "../wire/peer_decode.ts";
 import type { GroupMessage, SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
 import type { KnownPeers, Standing } from "./known_peers.ts";
 import type { NodeAddress } from "./layout.ts";
+import { PeerCallers } from "./peer_callers.ts";
 import { helloProblem, type PeerIdentity, PeerLink } from "./peer_link.ts";
 import type { Router } from "./router.ts";
 
@@ -29,14 +30,6 @@ import type { Router } from "./router.ts";
 const FORWARD_DEADLINE_MS = 2500;
 /** The classes without heartbeats say something this often, so that a dead connection is noticed. */
 const PING_TICKS = 100;
-/** A caller that calls itself a node and does not say which for this long is dropped. */
-const HELLO_TICKS_MAX = 500;
-/** Three to each of 15 nodes, and as many again that are being replaced; the oldest makes room. */
-const CALLERS_MAX = 96;
-
-/** Reasons that were said already; what others say of themselves must not fill the memory. */
-const REASONS_MAX = 64;
-
 export type PeersHost = {
   /** What this node holds now. */
   held(): PeerHello["held"];
@@ -77,6 +70,8 @@ type Remote = {
   readonly links: readonly PeerLink[];
   server: ForwardServer;
   readonly beats: Beats;
+  /** It was told what this node holds. */
+  isTold: boolean;
   /** What the node says it holds, and the directory that says so; null before it was heard. */
   holds: { readonly incarnation: string; readonly held: ReadonlyMap<GroupId, Held> } | null;
 };
@@ -90,10 +85,10 @@ export class Peers {
   readonly #remotes = new Map<string, Remote>();
   /** Where each sound replica is, and can be reached. */
   readonly #routes = new Map<GroupId, Map<ReplicaId, Route>>();
-  #heldChanged = false;
   #ticks = 0;
 
   readonly #known: KnownPeers;
+  readonly #callers: PeerCallers;
 
   constructor(platform: Platform, self: PeerIdentity, known: KnownPeers, host: PeersHost) {
     this.#known = known;
@@ -101,6 +96,7 @@ export class Peers {
     this.#host = host;
     this.#self = self;
     known.onLasting = () => this.#reroute();
+    this.#callers = new PeerCallers(platform.log, (...caller) => this.#adopt(...caller));
   }
 
   /** It was not known before; nobody was dialled. */
@@ -114,8 +110,8 @@ export class Peers {
       const next = nodes.find((node) => node.id === id);
       const { host, port } = control.peer;
       if (next !== undefined && next.host === host && next.port === port) continue;
-      this.#remotes.delete(id);
       for (const link of links) link.drop("the node is elsewhere now, or gone", "info");
+      this.#remotes.delete(id); // only now: whoever waits for that node was told
     }
     for (const peer of nodes) {
       if (peer.id === this.#self.node || this.#remotes.has(peer.id)) continue;
@@ -128,7 +124,7 @@ export class Peers {
     const linkHost = {
       platform: this.#platform,
       self: this.#self,
-      held: () => this.#host.held(),
+      held: (link: PeerLink) => this.#heldFor(link),
       onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
       onUp: (link: PeerLink) => this.#onUp(link),
       onDown: (link: PeerLink) => this.#onDown(link),
@@ -143,6 +139,7 @@ export class Peers {
       links: [control, forward, bulk],
       server: new ForwardServer(forward, this.#host),
       beats: { out: [], back: [] },
+      isTold: true,
       holds: null,
     });
     for (const link of [control, forward, bulk]) link.dial();
@@ -195,9 +192,29 @@ export class Peers {
     }
   }
 
-  /** What this node holds is another now: everyone is told, at the end of the turn. */
+  /**
+   * What this node holds is another now: everyone is told, at the end of the turn, or when the connection takes it. One
+   * that was greeted before, and has not greeted back yet, is told then: its greeting was of what was held before.
+   */
   heldChanged(): void {
-    this.#heldChanged = true;
+    for (const remote of this.#remotes.values()) remote.isTold = false;
+  }
+
+  /** For a greeting; over the control connection it is all that its node needs to hear. */
+  #heldFor(link: PeerLink): PeerHello["held"] {
+    const remote = this.#remotes.get(link.peer.id);
+    if (remote?.control === link) remote.isTold = true;
+    return this.#host.held();
+  }
+
+  #tellHeld(): void {
+    let note: Uint8Array | null = null;
+    for (const remote of this.#remotes.values()) {
+      if (remote.isTold || !remote.control.isOpen) continue;
+      remote.isTold = true;
+      note ??= encodeShape(peerNote, { kind: "held", held: this.#host.held() });
+      remote.control.encoder.control(note);
+    }
   }
 
   sendNote(node: string, note: PeerNote): void {
@@ -285,10 +302,7 @@ export class Peers {
 
   /** One write to each peer that has something to hear. */
   flush(): void {
-    if (this.#heldChanged) {
-      this.#heldChanged = false;
-      this.tellAll({ kind: "held", held: this.#host.held() });
-    }
+    this.#tellHeld();
     for (const { control, forward, bulk, server, beats } of this.#remotes.values()) {
       if (control.isUp) {
         if (beats.out.length > 0) control.encoder.heartbeats(beats.out);
@@ -406,43 +420,18 @@ export class Peers {
 
   /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */
   accept(connection: Connection, bytes: Uint8Array): void {
-    const caller = new Caller(connection, (parser, frame) => this.#onCaller(connection, parser, frame));
-    if (this.#callers.size >= CALLERS_MAX) this.#dropOldest();
-    this.#callers.add(caller);
-    connection.events = caller;
-    if (bytes.length > 0) caller.onData(bytes);
+    this.#callers.accept(connection, bytes);
   }
 
-  #dropOldest(): void {
-    for (const oldest of this.#callers) {
-      this.#callers.delete(oldest);
-      if (!oldest.done) oldest.connection.destroy();
-      return;
-    }
-  }
-
-  /** Why callers were refused: said once. */
-  readonly #refused = new Set<string>();
-  /** Oldest first. */
-  readonly #callers = new Set<Caller>();
-
-  #onCaller(connection: Connection, parser: PeerParser, frame: PeerFrame): void {
-    const refuse = (reason: string): void => {
-      if (!this.#refused.has(reason)) {
-        if (this.#refused.size >= REASONS_MAX) this.#refused.clear();
-        this.#refused.add(reason); // it dials again and again
-        this.#platform.log.write("warn", "peer refused", { remote: connection.remote, reason });
-      }
-      connection.destroy();
-    };
-    if (frame.kind !== "hello") return refuse("it did not say hello");
-    const { hello } = frame;
+  /** Somebody who dialled said who it is; why it is refused, or null. */
+  #adopt(connection: Connection, parser: PeerParser, hello: PeerHello): string | null {
     const remote = this.#remotes.get(hello.node);
-    if (remote === undefined) return refuse(`node ${hello.node} is not known here`);
+    if (remote === undefined) return `node ${hello.node} is not known here`;
     const problem = helloProblem(hello, this.#self.cluster, hello.node, hello.class);
-    if (problem !== null) return refuse(problem);
-    if (hello.node > this.#self.node) return refuse("this side dials that connection");
+    if (problem !== null) return problem;
+    if (hello.node > this.#self.node) return "this side dials that connection";
     remote[hello.class].adopt(connection, parser, hello);
+    return null;
   }
 
   tick(): void {
@@ -454,17 +443,13 @@ export class Peers {
         if (ping && link.isOpen) link.encoder.control(PING);
       }
     }
-    for (const caller of this.#callers) {
-      if (caller.done || caller.ticks++ > HELLO_TICKS_MAX) {
-        if (!caller.done) caller.connection.destroy();
-        this.#callers.delete(caller);
-      }
-    }
+    this.#callers.tick();
+    if (ping) this.#known.retry();
   }
 
   close(): void {
     for (const { links } of this.#remotes.values()) for (const link of links) link.close();
-    for (const caller of this.#callers) caller.connection.destroy();
+    this.#callers.close();
   }
 }
 
@@ -478,37 +463,4 @@ const PING = Uint8Array.of(0xc0);
 /** Pre-votes are of no term yet, so what they say is not "heard this term". */
 function carriesClock(message: Message): boolean {
   return message.kind === "vote_reply";
-}
-
-/** Someone who dialled as a node and has not said which one yet. */
-class Caller implements ConnectionEvents {
-  readonly connection: Connection;
-  readonly #parser = new PeerParser();
-  readonly #onHello: (parser: PeerParser, frame: PeerFrame) => void;
-  done = false;
-  ticks = 0;
-
-  constructor(connection: Connection, onHello: (parser: PeerParser, frame: PeerFrame) => void) {
-    this.connection = connection;
-    this.#onHello = onHello;
-  }
-
-  onOpen(): void {}
-  onDrain(): void {}
-
-  onClose(): void {
-    this.done = true;
-  }
-
-  onData(bytes: Uint8Array): void {
-    if (this.done) return;
-    const parser = this.#parser;
-    parser.feed(bytes);
-    const event = parser.next();
-    if (event === "more") return;
-    this.done = true;
-    const frame = event === "error" ? parser.error : decodePeerFrame(parser);
-    if (typeof frame === "string") this.connection.destroy();
-    else this.#onHello(parser, frame);
-  }
 }

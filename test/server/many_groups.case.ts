@@ -197,6 +197,36 @@ t.test("what a node says that it holds never has a replica that is only on its w
   t.same([...said], ["1 false", "1 true", "9 false"]);
 });
 
+t.test("what a node holds reaches others that it was just greeting", async (t) => {
+  for (let us = 0; us < 2400; us += 160) {
+    const engines = Engines.started(2, 5);
+    engines.addresses = [];
+    const nodes = engines.all.map(({ id }) => ({ id, host: id, port: 7000 }));
+    for (const i of [0, 1]) engines.engine(i).setNodes([]); // nobody knows anybody
+    engines.run(100);
+    engines.order(0, GROUP, [0]);
+    engines.world.run(engines.world.nowUs + us);
+    for (const i of [1, 0]) engines.engine(i).setNodes(nodes);
+    engines.until("it is there", () => engines.replica(0, GROUP) !== null);
+    engines.run(1000);
+    const holding = engines.engine(1).peers.holdings(GROUP).get("n1");
+    t.equal(holding?.replica, 1, `met after ${us} us`);
+  }
+});
+
+t.test("commands on their way to a node that moves to another address are told so", async (t) => {
+  const engines = Engines.started(3);
+  engines.found(71, [0, 1, 2]);
+  const lost: string[] = [];
+  engines.engine(1).routing.onForwardDown = (node) => void lost.push(node);
+  engines
+    .engine(1)
+    .setNodes(engines.addresses.map((one) => (one.id === "n1" ? { ...one, port: 7009 } : one)));
+  t.same(lost, ["n1"]);
+  engines.engine(1).setNodes(engines.addresses);
+  engines.until("they meet again", () => engines.engine(1).peers.canForward("n1"));
+});
+
 t.test("D6: a founder's order on a full disk waits for space, and others are served", async (t) => {
   const engines = Engines.started(2);
   engines.found(71, [0]);
@@ -213,3 +243,18 @@ t.test("D6: a founder's order on a full disk waits for space, and others are ser
   t.equal(engines.replica(0, 72)?.replica, 1);
 });
 
+t.test("A12, D6: who was met while the disk was full is listened to when it is not", async (t) => {
+  const engines = new Engines(2);
+  const nodes = engines.addresses;
+  engines.addresses = [];
+  for (const i of [0, 1]) engines.restart(i);
+  engines.found(71, [0]);
+  const { disk } = engines.at(1).machine;
+  disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+  for (const i of [0, 1]) engines.engine(i).setNodes(nodes);
+  engines.run(2000);
+  t.equal(engines.engine(1).peers.nodeOf(71, 1), null, "not believed before it lasts");
+  disk.faults.occupiedBytes = 0;
+  engines.run(2000);
+  t.equal(engines.engine(1).peers.nodeOf(71, 1), "n1");
+});
