@@ -238,6 +238,7 @@ export class Agent {
     if (reason !== this.#problem)
       this.#host.platform.log.write("error", "the map cannot be written", { reason });
     this.#problem = reason;
+    this.#waiting = null; // the orders come again with the next beat
   }
 }
 

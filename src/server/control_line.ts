@@ -6,7 +6,8 @@
  *                                       -> silence: cut, and dial the next
  *
  * A request that was on its way when the connection ended, or came to one that does not lead, is answered null: the
- * asker asks again, or says that it could not be reached. Bounds: REQUESTS_OPEN_MAX requests, of REQUEST_TICKS_MAX.
+ * asker asks again, or says that it could not be reached. Bounds: REQUESTS_OPEN_MAX requests, of REQUEST_TICKS_MAX each;
+ * DIAL_TICKS_MAX for a connection.
  */
 import { Writer } from "../base/bytes.ts";
 import type { Connection, ConnectionEvents, Net, Random } from "../platform/platform.ts";
@@ -23,8 +24,12 @@ import { parseAddress } from "./layout.ts";
 
 /** Three seconds: longer than a control plane takes to elect another leader and to know it. */
 const REQUEST_TICKS_MAX = 300;
-/** Heartbeats and map requests are one at a time; the rest are operators. */
+/** What a control process takes of one connection before it stops reading. */
 const REQUESTS_OPEN_MAX = 64;
+/** Of these for the node itself, whose heartbeats and map requests are one at a time; the rest are operators'. */
+const REQUESTS_OWN = 4;
+/** A machine that is gone answers nothing, and the kernel would wait for it for minutes. */
+const DIAL_TICKS_MAX = 100;
 const REDIAL_TICKS_MIN = 10;
 const REDIAL_TICKS_MAX = 100;
 
@@ -46,6 +51,7 @@ export class ControlLine implements ConnectionEvents {
   readonly #open = new Map<number, { readonly answer: Answer; ticks: number }>();
   #requestNext = 1;
   #redialIn = 0;
+  #dialTicks = 0;
   #redialTicks = REDIAL_TICKS_MIN;
   #closed = false;
 
@@ -61,7 +67,8 @@ export class ControlLine implements ConnectionEvents {
 
   ask(request: ControlRequest, answer: Answer): void {
     const connection = this.#connection;
-    if (connection === null || !this.#isUp || this.#open.size >= REQUESTS_OPEN_MAX) return answer(null);
+    const openMax = request.kind === "http" ? REQUESTS_OPEN_MAX - REQUESTS_OWN : REQUESTS_OPEN_MAX;
+    if (connection === null || !this.#isUp || this.#open.size >= openMax) return answer(null);
     const id = this.#requestNext++;
     this.#open.set(id, { answer, ticks: 0 });
     const body = encodeShape(controlRequest, request);
@@ -73,6 +80,8 @@ export class ControlLine implements ConnectionEvents {
   tick(): void {
     if (this.#closed) return;
     if (this.#connection === null && --this.#redialIn <= 0) this.#dial();
+    else if (this.#connection !== null && !this.#isUp && ++this.#dialTicks > DIAL_TICKS_MAX)
+      return this.#drop();
     for (const open of this.#open.values()) {
       if (++open.ticks <= REQUEST_TICKS_MAX) continue;
       this.#drop();
@@ -85,6 +94,7 @@ export class ControlLine implements ConnectionEvents {
     this.#leader = null; // said once, tried once
     this.#parser = nativeParser("server");
     this.#isUp = false;
+    this.#dialTicks = 0;
     this.#connection = this.#host.net.dial(next.host, next.port, this);
   }
 

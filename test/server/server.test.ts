@@ -1,4 +1,5 @@
 /** The node, room by itself: its parts with small doubles of their hosts, and whole clusters in a simulated world. */
+import "./agent.case.ts";
 import "./append_sender.case.ts";
 import "./birth.case.ts";
 import "./cluster_surface.case.ts";
