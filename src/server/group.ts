@@ -219,8 +219,11 @@ export class GroupReplica {
     this.#host.touch();
     if (message.kind !== "append" || message.entries.length === 0) return this.core.step(message);
     const newest = message.entries[message.entries.length - 1] as Entry;
-    this.#leaderTimeMs = batchTimeMs(newest.bytes);
-    this.#leaderTimeAtMs = this.#host.clock.monotonicMs();
+    // What is committed may have been stamped long ago: it is sent to one who was away.
+    if (newest.index > message.commit) {
+      this.#leaderTimeMs = batchTimeMs(newest.bytes);
+      this.#leaderTimeAtMs = this.#host.clock.monotonicMs();
+    }
     this.#gate.offer(message);
   }
 

@@ -200,13 +200,15 @@ export class NodeStatus implements NodeInfo {
   }
 
   helloReply(): Uint8Array {
-    const { config, groups } = this.#node;
+    const { config, groups, platform } = this.#node;
+    // Any group's time will do, they all follow the wall clocks of most nodes; without one, this node's own clock.
+    const leaderTimeMs = groups[0]?.leaderTimeEstimateMs() ?? platform.clock.wallMs();
     return encodeShape(helloReply, {
       cluster: this.#node.cluster === "" ? NO_CLUSTER : this.#node.cluster,
       node: config.id,
       version: config.version,
       wireVersion: WIRE_VERSION,
-      leaderTimeMs: Math.max(0, Math.floor(groups[0]?.leaderTimeEstimateMs() ?? 0)),
+      leaderTimeMs: Math.max(0, Math.floor(leaderTimeMs)),
       leaders: groups.flatMap((group) => this.#leaderOf(group)),
       frameBytesMax: REQUEST_FRAME_BYTES_MAX,
     });

@@ -1,7 +1,11 @@
 /** Control processes with their log, and storage nodes under them, in a simulated world. */
 import t from "tap";
 import xxhash from "xxhash-wasm";
-import { Town } from "./process_town.ts";
+import type { NucleusNode } from "../../src/server/node.ts";
+import { NodeStatus } from "../../src/server/node_status.ts";
+import { helloReply } from "../../src/wire/control.ts";
+import { decodeShape, ShapeError } from "../../src/wire/msgpack.ts";
+import { type Inhabitant, Town } from "./process_town.ts";
 
 const { h64 } = await xxhash();
 const CLUSTER = "ab".repeat(16);
@@ -174,3 +178,74 @@ t.test("a blank directory does not begin by itself", async (t) => {
   town.startControl(0);
   t.throws(() => town.run(1000), /empty|--init/);
 });
+
+/** The leader's time as a node tells clients of the library that connect: by it they reckon until when a write may be tried. */
+function toldTimeMs(node: NucleusNode): number {
+  const hello = decodeShape(helloReply, new NodeStatus(node).helloReply(), "hello");
+  if (hello instanceof ShapeError) throw hello;
+  return hello.leaderTimeMs;
+}
+
+function logTimeOf(town: Town, shard: string): number {
+  const group = town.state?.shards.get(shard)?.group ?? 0;
+  const groups = town.nodes.flatMap(({ server }) => [...(server?.groups ?? [])]);
+  return groups.find((one) => one.group === group && one.isLeader)?.leaderTimeMs() ?? Number.NaN;
+}
+
+const NAMED = [1, 2].map((i) => ({ id: `s${i}`, weight: 1, nodes: ["n1", "n2", "n3"] }));
+
+t.test("a node without replicas tells clients the time too", async (t) => {
+  const town = new Town(h64, {
+    seed: 8,
+    controls: 1,
+    nodes: 4,
+    firstLayout: { ...firstLayout, shards: NAMED },
+  });
+  town.startAll(true);
+  town.until("both shards have a leader", () => town.isServed);
+  town.run(3000);
+  const spare = town.nodes[3]?.server;
+  if (spare == null) throw new Error("n4 runs");
+  t.equal(spare.groups.length, 0);
+  t.ok(Math.abs(toldTimeMs(spare) - logTimeOf(town, "s1")) < 1000, `${toldTimeMs(spare)}`);
+});
+
+t.test(
+  "a node that was away for long tells clients no old time while it learns what it missed",
+  async (t) => {
+    const town = new Town(h64, {
+      seed: 9,
+      controls: 1,
+      nodes: 3,
+      firstLayout: { ...firstLayout, shards: NAMED },
+    });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    town.run(3000);
+    const group = town.state?.shards.get("s1")?.group ?? 0;
+    const follower = town.nodes.find(
+      ({ server }) => server?.groups.every((one) => one.group !== group || !one.isLeader) === true,
+    ) as Inhabitant<NucleusNode>;
+    town.kill(follower);
+    const other = town.nodes.find((one) => one !== follower) as Inhabitant<NucleusNode>;
+    const client = town.client(other.id);
+    for (let i = 0; i < 20; i++) client.send("SET", `key${i}`, "before");
+    town.until("what it will miss is written", () => client.replies.length === 20);
+    town.run(90_000);
+    town.startNode(town.nodes.indexOf(follower));
+    let worstMs = 0;
+    town.until("it has learnt it", () => {
+      const { server } = follower;
+      if (server == null || server.groups.length < 2) return false;
+      for (const one of server.groups) {
+        const errorMs = Math.abs(one.leaderTimeEstimateMs() - logTimeOf(town, "s1"));
+        if (one.core.leader !== 0 && errorMs > worstMs) worstMs = errorMs;
+      }
+      return (
+        server.groups.every((one) => one.core.leader !== 0) &&
+        server.groups.some(({ store }) => store.keyCount > 0)
+      );
+    });
+    t.ok(worstMs < 5000, `${worstMs} ms`);
+  },
+);
