@@ -3,6 +3,7 @@
  * and one writer a millisecond by which the time without acknowledgements is measured.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../src/base/errors.ts";
 import type { Prng } from "../src/base/prng.ts";
 import { connect, type NucleusClient, OutcomeUnknownError, UnavailableError } from "../src/client/index.ts";
 import { History, type RegisterOp, type Result } from "../src/sim/history.ts";
@@ -30,6 +31,8 @@ export type NativeCounts = {
 
 export class NativeLoad {
   readonly counts: NativeCounts = { incrs: 0, unknown: 0, refused: 0, registerOps: 0, writes: 0 };
+  /** Of calls that failed: why, and how often. */
+  readonly said = new Map<string, number>();
   readonly history = new History();
   readonly #db: NucleusClient<string>;
   readonly #probe: NucleusClient<string>;
@@ -52,10 +55,11 @@ export class NativeLoad {
     for (let i = 0; i < COUNTERS; i++) this.#sums.push(new Set());
   }
 
-  start(incrLanes: number, registerLanes: number): void {
+  /** `probes`: beside them the writer by which gaps are measured. */
+  start(incrLanes: number, registerLanes: number, probes = true): void {
     for (let i = 0; i < incrLanes; i++) this.#lanes.push(this.#incrLane(i));
     for (let i = 0; i < registerLanes; i++) this.#lanes.push(this.#registerLane(i));
-    this.#lanes.push(this.#probeLane());
+    if (probes) this.#lanes.push(this.#probeLane());
   }
 
   async stop(): Promise<void> {
@@ -91,6 +95,8 @@ export class NativeLoad {
   }
 
   #count(error: unknown): void {
+    const said = messageOf(error);
+    this.said.set(said, (this.said.get(said) ?? 0) + 1);
     if (error instanceof OutcomeUnknownError) this.counts.unknown++;
     else if (error instanceof UnavailableError) this.counts.refused++;
     else this.#problems.push(`the native client failed: ${String(error)}`);

@@ -29,22 +29,28 @@ export function programOf(runtime: string, binary: string): Program {
 export type Status = {
   readonly node: string;
   readonly shards: readonly {
+    readonly id: string;
     readonly leader: string | null;
     readonly role: string;
     readonly term: number;
     readonly applied: number;
     readonly commit: number;
+    readonly slots: number;
     readonly keys: number;
     readonly hash: string;
   }[];
 };
 
+/** The words behind the program that start a process; `first`: on an empty directory, at the cluster's birth. */
+export type WordsOf = (node: NodeProcess, first: boolean) => readonly string[];
+
+/** A node, or a control process. */
 export class NodeProcess {
   readonly id: string;
   readonly port: number;
   readonly dir: string;
   readonly #program: Program;
-  readonly #layout: string;
+  readonly #words: WordsOf;
   #child: ChildProcess | null = null;
   #exited: Promise<string> = Promise.resolve("never started");
   #started = false;
@@ -53,12 +59,12 @@ export class NodeProcess {
   paused = false;
   readonly problems: string[];
 
-  constructor(id: string, port: number, root: string, program: Program, layout: string, problems: string[]) {
+  constructor(id: string, port: number, root: string, program: Program, words: WordsOf, problems: string[]) {
     this.id = id;
     this.port = port;
     this.dir = join(root, id);
     this.#program = program;
-    this.#layout = layout;
+    this.#words = words;
     this.problems = problems;
   }
 
@@ -74,14 +80,22 @@ export class NodeProcess {
     return this.#child?.pid ?? 0;
   }
 
+  /** It was told to end, and not started since. */
+  get isDown(): boolean {
+    return this.#expected || !this.running;
+  }
+
+  /** What it knows; its log is beside it. */
+  get dataDir(): string {
+    return join(this.dir, "data");
+  }
+
   start(): void {
     if (this.#child !== null) throw new Error(`${this.id} runs already`);
     fs.mkdirSync(this.dir, { recursive: true });
     const log = fs.openSync(join(this.dir, "log"), "a");
     const { command, args } = this.#program;
-    const own = ["node", "--id", this.id, "--listen", `127.0.0.1:${this.port}`];
-    own.push("--dir", join(this.dir, "data"), "--layout", this.#layout, "--parent-pipe");
-    if (!this.#started) own.push("--init");
+    const own = [...this.#words(this, !this.#started), "--parent-pipe"];
     this.#started = true;
     this.#expected = false;
     // The pipe on stdin ends with this process, and the node with it, even if nothing here can run any more.
@@ -188,8 +202,12 @@ export class ProcessCluster {
     const nodes = ports.map((port, i) => ({ id: `n${i + 1}`, addr: `127.0.0.1:${port}` }));
     const settings = segmentBytes === undefined ? {} : { settings: { segmentBytes } };
     fs.writeFileSync(layout, JSON.stringify({ cluster: CLUSTER, nodes, ...settings }));
+    const words: WordsOf = (node, first) => [
+      ...["node", "--id", node.id, "--listen", `127.0.0.1:${node.port}`, "--dir", node.dataDir],
+      ...["--layout", layout, ...(first ? ["--init"] : [])],
+    ];
     for (const [i, port] of ports.entries()) {
-      cluster.nodes.push(new NodeProcess(`n${i + 1}`, port, cluster.root, program, layout, cluster.problems));
+      cluster.nodes.push(new NodeProcess(`n${i + 1}`, port, cluster.root, program, words, cluster.problems));
     }
     try {
       for (const node of cluster.nodes) node.start();
