@@ -93,7 +93,7 @@ class Run {
     this.#checkers = [
       leaders,
       durability,
-      new StateMachineChecker(cluster.world, cluster.nodes),
+      new StateMachineChecker(cluster.world, cluster.nodes, town !== null),
       new DamageChecker(cluster.world),
       new BoundsChecker(cluster.world),
       ...(town === null ? [] : this.#checkersOfMoves(cluster)),

@@ -6,6 +6,7 @@
  * beside a fingerprint of the sources, by whichever runtime runs first; the others must find the same.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import xxhash from "xxhash-wasm";
 import { utf8 } from "../../src/base/bytes.ts";
 import { crc32 } from "../../src/base/checksum.ts";
 import { runTask } from "../../src/base/task.ts";
@@ -13,8 +14,9 @@ import { readFile, replaceFile } from "../../src/platform/files.ts";
 import type { Connection, Platform } from "../../src/platform/platform.ts";
 import { DISK_DEFAULT } from "../../src/sim/disk.ts";
 import { NET_DEFAULT, Network } from "../../src/sim/net.ts";
+import { managedPlanOfSeed } from "../../src/sim/plan_managed.ts";
 import { Machine } from "../../src/sim/platform.ts";
-import { runSeed } from "../../src/sim/run.ts";
+import { runPlan, runSeed } from "../../src/sim/run.ts";
 import { World } from "../../src/sim/world.ts";
 import { end, ok, same } from "./tap.ts";
 
@@ -22,6 +24,11 @@ import { end, ok, same } from "./tap.ts";
 const GOLDEN_WORLDS: readonly string[] = ["babde0710f9e113e", "dde9b437fb1d8ffd", "061bda881bcde870"];
 /** Seeds of whole clusters: three with faults of many kinds, one calm. */
 const SEEDS = [4, 9, 20, 30] as const;
+/** .. and of one with a control plane, for as long as a shard takes to be added. */
+const MANAGED_SEED = 7;
+const MANAGED_US = 6_000_000;
+
+const { h64 } = await xxhash();
 
 /** Three machines that write files, send each other numbers and die now and then. */
 function worldHash(seed: number): string {
@@ -112,6 +119,12 @@ function clusters(): void {
     hashes[String(seed)] = report.hash;
     ok(report.events > 10_000, `seed ${seed} did something: ${report.events} events`);
   }
+  const managed = runPlan(
+    { ...managedPlanOfSeed(MANAGED_SEED), horizonUs: MANAGED_US },
+    { story: "never", h64 },
+  );
+  hashes[`managed ${MANAGED_SEED}`] = managed.hash;
+  ok(managed.moves.done > 0, `slots moved: ${managed.moves.done} times`);
   let known: { sources: number; hashes: Record<string, string> } | null = null;
   try {
     known = JSON.parse(readFileSync(file, "utf8"));

@@ -157,13 +157,15 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     number: 16,
-    name: "F1: whether a slot is served is asked when a command is admitted, and not when it is applied",
+    name: "F1: whether a slot is sealed is asked when a command is admitted, and not when it is applied",
     managed: true,
     edits: [
       {
         file: "src/store/store.ts",
         find: "        const refused = refusedSlot(x);\n",
-        replace: "        const refused = -1;\n",
+        replace:
+          "        const slot = refusedSlot(x);\n" +
+          "        const refused = slot >= 0 && x.keyspace.slots.state(slot) === SLOT.sealed ? -1 : slot;\n",
       },
     ],
   },

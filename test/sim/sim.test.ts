@@ -6,4 +6,5 @@ import "./platform.case.ts";
 import "./linearizability.case.ts";
 import "./regressions.case.ts";
 import "./run.case.ts";
+import "./managed.case.ts";
 import "../mutants/applies.case.ts";
