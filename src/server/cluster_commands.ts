@@ -55,6 +55,16 @@ export class ClusterDoor {
     return node.id === this.#node;
   }
 
+  /** The slots that this node leads, as a set. */
+  get ownSlots(): Uint8Array {
+    const slots = new Uint8Array(SLOT_SET_BYTES);
+    const self = this.view.view.nodes.find((node) => this.isSelf(node));
+    for (const [first, last] of self?.ranges ?? [])
+      for (let slot = first; slot <= last; slot++)
+        slots[slot >>> 3] = (slots[slot >>> 3] as number) | (1 << (slot & 7));
+    return slots;
+  }
+
   run(args: Args, reply: RespEncoder): void {
     const sub = argText(args, 1).toLowerCase();
     const takes = (words: number): boolean => {

@@ -12,7 +12,7 @@ import { assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
 import type { Connection } from "../platform/platform.ts";
-import { CommandView } from "../wire/command.ts";
+import { CommandView, OP } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
 import { keyCount } from "../wire/command_keys.ts";
 import { type CommandInfo, resolveCommand } from "../wire/command_table.ts";
@@ -140,12 +140,33 @@ export class RespClient implements Client, Origin {
       const error = translate(spec, parser, this.#frameEncoder, this.#host.random);
       if (error !== null) return this.#answerError(error);
     }
-    const bad = this.#view.read(this.#frame.bytes, 0, this.#frame.length);
-    assert(bad === null, "translate writes good frames");
-    const elsewhere = this.#host.redisMode === "cluster" ? this.#elsewhere() : null;
-    if (elsewhere !== null) return this.#answerError(elsewhere);
+    this.#readFrame();
+    if (this.#host.redisMode === "cluster") {
+      const elsewhere = this.#elsewhere();
+      if (elsewhere !== null) return this.#answerError(elsewhere);
+      this.#narrow();
+    }
     this.#heldRequest = this.#replies.assign();
     this.#admit();
+  }
+
+  #readFrame(): void {
+    const bad = this.#view.read(this.#frame.bytes, 0, this.#frame.length);
+    assert(bad === null, "translate writes good frames");
+  }
+
+  /** In cluster mode tools ask every master for DBSIZE and KEYS, and add up: here both are about what this node leads. */
+  #narrow(): void {
+    const { op, argCount } = this.#view;
+    const isWide = (op === OP.dbSize && argCount === 0) || (op === OP.keys && argCount === 1);
+    if (!isWide) return;
+    const pattern = argCount === 0 ? null : this.#view.arg(0).slice();
+    this.#frame.clear();
+    this.#frameEncoder.begin(op);
+    if (pattern !== null) this.#frameEncoder.arg(pattern);
+    this.#frameEncoder.arg(this.#host.cluster.ownSlots);
+    this.#frameEncoder.end();
+    this.#readFrame();
   }
 
   /** In cluster mode: where the client is sent, as an error text; null: the command is taken here. */

@@ -63,6 +63,28 @@ t.test("in cluster mode the keys of a command lie in one slot, and a command wit
   t.end();
 });
 
+t.test(
+  "in cluster mode DBSIZE and KEYS are about what this node leads: tools add up over the masters",
+  (t) => {
+    const { host, ask } = inClusterMode();
+    ask("DBSIZE");
+    ask("KEYS", "a*");
+    ask("SCAN", "0");
+    const lower = "\ufffd".repeat(HALF / 8) + "\0".repeat(HALF / 8); // a set of the lower slots, as text
+    t.same(
+      host.admitted.map(({ op, words }) => [op, words.includes(lower)]),
+      [
+        [OP.dbSize, true],
+        [OP.keys, true],
+        [OP.scan, false],
+      ],
+      "a scan is of the whole cluster, wherever it goes on",
+    );
+    t.same(host.admitted[1]?.words, ["a*", lower]);
+    t.end();
+  },
+);
+
 t.test("without a leader nobody is sent anywhere: the command waits where it came in", (t) => {
   const shards = MINE.shards.map((shard) => ({ ...shard, leader: null }));
   const { host, ask } = inClusterMode({ ...MINE, shards });
