@@ -9,9 +9,9 @@ import { allTitles, type Title } from "./titles.ts";
 
 const PATH = "docs/hazards.md";
 /** Rows of each family that is built. */
-const ROWS: Readonly<Record<string, number>> = { A: 12, B: 11, C: 11, D: 19, E: 7, G: 7, H: 12, I: 4 };
-/** Families of what is not built: their rows may have tests already, and need none. */
-const LATER: Readonly<Record<string, number>> = { F: 13, J: 14 };
+const ROWS: Readonly<Record<string, number>> = { A: 12, B: 11, C: 11, D: 19, E: 7, F: 13, G: 7, H: 12, I: 4 };
+/** The family of what is not built: its rows may have tests already, and need none. */
+const LATER: Readonly<Record<string, number>> = { J: 14 };
 const NOT_COVERED = /^Not covered yet: .{15,}|^Not applicable: .{15,}/;
 
 type Row = { readonly id: string; readonly cells: readonly string[]; readonly at: number };
