@@ -16,6 +16,7 @@
 import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { type Done, runTask, type Task, wait } from "../base/task.ts";
+import { MiB } from "../base/units.ts";
 import type { Connection, Listener, Platform } from "../platform/platform.ts";
 import type { Entry, Lsn, Message } from "../raft/types.ts";
 import type { GroupId, Recovered, Wal } from "../wal/types.ts";
@@ -23,6 +24,7 @@ import type { PeerHello, PeerNote, SlotClaim } from "../wire/control.ts";
 import type { MoveMessage } from "../wire/move_message.ts";
 import type { SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import { type JoinOrder, type Opened, type OpenOptions, openNode } from "./birth.ts";
+import { CacheBudget } from "./entry_cache.ts";
 import type { GroupReplica } from "./group.ts";
 import type { Home } from "./home.ts";
 import { type HostedReplica, TICK_MS } from "./hosted.ts";
@@ -36,6 +38,9 @@ import { Seat, type SeatHost } from "./seat.ts";
 const LATE_MS_LOGGED = 100;
 /** One second to hand over and drain. */
 const STOP_TICKS_MAX = 100;
+const STOPPED_EARLY = "it was told to stop while it started";
+/** Entries in memory, of all groups together (design section 6). */
+const CACHE_BYTES_MAX = 16 * MiB;
 
 export type EngineConfig = {
   readonly host: string;
@@ -190,10 +195,11 @@ export class Engine {
     const opened = yield* openNode(this.platform, options);
     if (this.#stopping !== null) {
       if (opened.home.log !== null) yield* opened.home.log.wal.close();
-      throw new NucleusError("ESTOPPED", "it was told to stop while it started");
+      throw new NucleusError("ESTOPPED", STOPPED_EARLY);
     }
     this.#open(opened, options);
     yield* prepare();
+    if (this.#stopping !== null) throw new NucleusError("ESTOPPED", STOPPED_EARLY);
     for (const { hosted } of this.#seats.values()) if (hosted?.isAlone === true) hosted.group.core.campaign();
     this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
     this.wake();
@@ -235,6 +241,7 @@ export class Engine {
       electionMs: this.config.electionMs,
       peers: this.#peers,
       known: knownPeers,
+      cacheBudget: new CacheBudget(CACHE_BYTES_MAX),
       wake: () => this.wake(),
       touch: (hosted) => this.#touched.add(hosted),
       appendAll: () => this.#appendAll(),

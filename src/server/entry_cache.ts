@@ -1,10 +1,29 @@
 /**
- * The newest entries of a group in memory, so that sending and applying rarely touch the disk. Entries that are
+ * The newest entries of a group in memory, so that sending and applying rarely touch the disk. All groups of a node share
+ * one budget: above it whoever has more than its share gives way, so the node never holds more than twice the budget of
+ * entries that it could do without, however many groups it has. Entries that are
  * not applied yet stay whatever the budget says only if they were appended since the start; after a restart the
  * log is read back in pieces instead.
  */
 import { assert } from "../base/assert.ts";
 import type { Entry, Index } from "../raft/types.ts";
+
+/** Of one node. */
+export class CacheBudget {
+  readonly bytesMax: number;
+  /** In the caches of all groups. */
+  bytes = 0;
+  groups = 0;
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  /** What a group may keep whatever the others have. */
+  get share(): number {
+    return this.bytesMax / Math.max(1, this.groups);
+  }
+}
 
 export class EntryCache {
   /** entries[i] has index #first + i; without gaps. */
@@ -13,10 +32,11 @@ export class EntryCache {
   #head = 0;
   #first: Index = 1;
   #bytes = 0;
-  readonly bytesMax: number;
+  readonly #budget: CacheBudget;
 
-  constructor(bytesMax: number) {
-    this.bytesMax = bytesMax;
+  constructor(budget: CacheBudget) {
+    this.#budget = budget;
+    budget.groups++;
   }
 
   get bytes(): number {
@@ -43,21 +63,28 @@ export class EntryCache {
       this.clear(entry.index);
     }
     this.#entries.push(entry);
-    this.#bytes += entry.bytes.length;
+    this.#count(entry.bytes.length);
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    this.#budget.bytes += bytes;
   }
 
   /** Entries at or above `index` were replaced in the log (hazard B5). */
   truncate(index: Index): void {
     while (this.lastIndex >= index && this.#entries.length > this.#head) {
-      this.#bytes -= (this.#entries.pop() as Entry).bytes.length;
+      this.#count(-(this.#entries.pop() as Entry).bytes.length);
     }
     if (this.#entries.length === this.#head) this.clear(Math.min(index, this.#first));
   }
 
   /** Lets go of the oldest applied entries until the budget holds. */
   evict(appliedIndex: Index): void {
-    while (this.#bytes > this.bytesMax && this.#first <= appliedIndex && this.#head < this.#entries.length) {
-      this.#bytes -= (this.#entries[this.#head] as Entry).bytes.length;
+    const { bytesMax, share } = this.#budget;
+    while (this.#budget.bytes > bytesMax && this.#bytes > share) {
+      if (this.#first > appliedIndex || this.#head >= this.#entries.length) break;
+      this.#count(-(this.#entries[this.#head] as Entry).bytes.length);
       this.#entries[this.#head] = null;
       this.#head++;
       this.#first++;
@@ -72,6 +99,12 @@ export class EntryCache {
     this.#entries = [];
     this.#head = 0;
     this.#first = nextIndex;
-    this.#bytes = 0;
+    this.#count(-this.#bytes);
+  }
+
+  /** The group is closed for good: its share is the others'. */
+  end(): void {
+    this.clear(this.lastIndex + 1);
+    this.#budget.groups--;
   }
 }

@@ -11,7 +11,6 @@
  */
 import { assert } from "../base/assert.ts";
 import { MiB } from "../base/units.ts";
-import type { Clock, Log } from "../platform/platform.ts";
 import type { ConfigChange } from "../raft/config.ts";
 import { RaftCore } from "../raft/core.ts";
 import type { ConfigRefusal } from "../raft/membership.ts";
@@ -28,51 +27,21 @@ import {
   type SnapshotMeta,
   type Term,
 } from "../raft/types.ts";
-import type { ApplyListener, Store } from "../store/types.ts";
-import { STATE_VERSION } from "../store/types.ts";
-import type { GroupId, Wal } from "../wal/types.ts";
-import { BATCH_HEADER_BYTES, batchTimeMs, COMMAND_ENCODING, sealBatch } from "../wire/batch.ts";
-import { DISCARD, type ReplySink } from "../wire/reply.ts";
+import type { Store } from "../store/types.ts";
+import type { GroupId } from "../wal/types.ts";
+import { BATCH_HEADER_BYTES, batchTimeMs } from "../wire/batch.ts";
 import { AppendGate } from "./append_gate.ts";
 import { AppendSender } from "./append_sender.ts";
 import { Bundle } from "./bundle.ts";
-import { EntryCache } from "./entry_cache.ts";
+import { type CacheBudget, EntryCache } from "./entry_cache.ts";
+import type { GroupHost } from "./group_host.ts";
 import { LogTime } from "./log_time.ts";
+import { ProposalListener } from "./proposal_listener.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadRounds } from "./read_rounds.ts";
 import { Replay } from "./replay.ts";
+import { type SealedPlace, sealBody, sealBundle } from "./sealing.ts";
 import type { Snapshots } from "./snapshots.ts";
-
-/** What a replica needs of its node. */
-export type GroupHost = {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly wal: Wal;
-  /** Sends a message to its addressee; `entries` are those of an append. */
-  send(group: GroupId, message: Message, entries: readonly Entry[]): void;
-  /** There is work for another turn. */
-  wake(): void;
-  /** The replica has something for the log, or to send, in this turn. */
-  touch(): void;
-  /** Gives the log everything that this node's replicas took so far: only then it can tell how much room is left. */
-  appendAll(): void;
-  /** The role, the leader or the term changed. */
-  onLeaderChange(group: GroupReplica): void;
-  /** Reads that must be asked again, elsewhere or later; none of them was answered. */
-  onReadsLost(group: GroupReplica, reads: Bundle): void;
-  /** Proposals that certainly took no effect. */
-  onNotExecuted(group: GroupReplica, bundle: Bundle): void;
-  /** Command `i` took no effect: the applied state does not serve this slot. `rides`: it was proposed. */
-  onNotServed(group: GroupReplica, bundle: Bundle, i: number, slot: number, rides: boolean): void;
-  /** The node cannot go on. */
-  fatal(error: Error): void;
-  /** A replica needs what the log no longer has. */
-  sendSnapshot(group: GroupReplica, to: ReplicaId): void;
-  /** Makes the received snapshot of `meta` the state, and appends its mark to the log. */
-  installSnapshot(group: GroupReplica, meta: SnapshotMeta): void;
-  /** A batch was applied: for checkers and statistics. */
-  onApplied(group: GroupReplica, entry: Entry): void;
-};
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
@@ -122,7 +91,7 @@ export class GroupReplica {
     options: Omit<RaftOptions, "self" | "seal">,
     restored: Restored,
     store: Store,
-    cacheBytesMax: number,
+    cacheBudget: CacheBudget,
     host: GroupHost,
     snapshots: (group: GroupReplica) => Snapshots,
   ) {
@@ -131,7 +100,7 @@ export class GroupReplica {
     this.store = store;
     this.#host = host;
     this.#listener = new ProposalListener((bundle, i, slot) => host.onNotServed(this, bundle, i, slot, true));
-    this.#cache = new EntryCache(cacheBytesMax);
+    this.#cache = new EntryCache(cacheBudget);
     this.#timeMs = store.logTimeMs;
     const { index } = restored.snapshot;
     this.#replay = new Replay(index, index + restored.log.length, {
@@ -208,6 +177,7 @@ export class GroupReplica {
     if (core.hasWork || core.leader !== this.#leaderSeen || core.term !== this.#termSeen) this.#host.touch();
     if (this.#gate.isWaiting && this.#gate.release()) this.advance(); // space may have come back
     this.store.tidy(); // a piece of what FLUSHALL left behind
+    this.#cache.evict(this.store.appliedIndex); // others may need the memory more
     this.#snapshots.tick();
     if (this.isLeader && !this.#timeBatchWanted) {
       const deadline = this.store.earliestDeadlineMs();
@@ -284,7 +254,8 @@ export class GroupReplica {
     if (!this.canPropose(bundle.bytes)) return false;
     const index = this.core.lastIndex + 1;
     const term = this.core.term;
-    const bytes = this.#sealBundle(bundle, term, index);
+    this.#bundleBytes = bundle.writer.length;
+    const bytes = sealBundle(bundle, this.#placeOf(term, index));
     this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
     this.#host.touch();
     this.#proposals.add(index, term, bundle);
@@ -317,10 +288,14 @@ export class GroupReplica {
     return refusal;
   }
 
-  /** Proposes a step of a move, or a chunk of one. False: not now, and certainly nothing was proposed. */
-  proposeMove(body: Uint8Array): boolean {
+  /**
+   * Proposes a step of a move, or a chunk of one. False: not now, and certainly nothing was proposed. `ends`: it closes the
+   * move here, so that slots are served again; like no-ops and configs it may use the log's reserve. There are two of
+   * these to a move, of some hundred bytes, and without room none begins.
+   */
+  proposeMove(body: Uint8Array, ends = false): boolean {
     if (this.core.proposable(BATCH_HEADER_BYTES + body.length) !== null) return false;
-    if (!this.#hasRoom(BATCH_HEADER_BYTES + body.length)) return false;
+    if (!ends && !this.#hasRoom(BATCH_HEADER_BYTES + body.length)) return false;
     const index = this.core.lastIndex + 1;
     const { term } = this.core;
     const bytes = this.#seal(ENTRY_KIND.move, term, index, body);
@@ -329,46 +304,19 @@ export class GroupReplica {
     return true;
   }
 
-  #sealBundle(bundle: Bundle, term: Term, index: Index): Uint8Array {
-    const { writer } = bundle;
-    this.#timeMs = this.leaderTimeMs();
-    this.#bundleBytes = writer.length;
-    sealBatch(writer.bytes, 0, {
-      bodySize: writer.length - BATCH_HEADER_BYTES,
-      group: this.group,
-      term,
-      index,
-      timeMs: this.#timeMs,
-      count: bundle.count,
-      kind: ENTRY_KIND.commands,
-      encoding: COMMAND_ENCODING,
-      stateVersion: STATE_VERSION,
-    });
-    // The cache would keep the unused end of the buffer alive with it.
-    return writer.length * 4 < writer.bytes.length * 3 ? writer.copy() : writer.view();
-  }
-
   /** Bytes of the last bundle that was sealed: a good first size for the next one. */
   get bundleBytesExpected(): number {
     return this.#bundleBytes;
   }
 
-  #seal(kind: EntryKind, term: Term, index: Index, body: Uint8Array): Uint8Array {
-    const bytes = new Uint8Array(BATCH_HEADER_BYTES + body.length);
-    bytes.set(body, BATCH_HEADER_BYTES);
+  /** Time moves on with what is sealed. */
+  #placeOf(term: Term, index: Index): SealedPlace {
     this.#timeMs = this.leaderTimeMs();
-    sealBatch(bytes, 0, {
-      bodySize: body.length,
-      group: this.group,
-      term,
-      index,
-      timeMs: this.#timeMs,
-      count: 0,
-      kind,
-      encoding: COMMAND_ENCODING,
-      stateVersion: STATE_VERSION,
-    });
-    return bytes;
+    return { group: this.group, term, index, timeMs: this.#timeMs };
+  }
+
+  #seal(kind: EntryKind, term: Term, index: Index, body: Uint8Array): Uint8Array {
+    return sealBody(kind, body, this.#placeOf(term, index));
   }
 
   /** Asks for a round of reads. False: this replica does not lead; nothing was asked. */
@@ -519,36 +467,14 @@ export class GroupReplica {
     this.#reads.giveUpBefore(tick);
   }
 
+  /** This replica is closed for good, and its memory is the others'. */
+  forgetEntries(): void {
+    this.#cache.end();
+  }
+
   /** This replica is closed for good: it answers nobody any more. */
   end(): void {
     this.#proposals.end();
     for (const reads of this.#reads.end()) this.#host.onReadsLost(this, reads);
-  }
-}
-
-/** Leads the replies of a batch to those who proposed its commands here. */
-class ProposalListener implements ApplyListener {
-  bundle: Bundle | null = null;
-  readonly #refused: (bundle: Bundle, i: number, slot: number) => void;
-
-  constructor(refused: (bundle: Bundle, i: number, slot: number) => void) {
-    this.#refused = refused;
-  }
-
-  begin(ordinal: number): ReplySink {
-    const { bundle } = this;
-    if (bundle === null || ordinal >= bundle.count) return DISCARD;
-    return bundle.origin(ordinal).begin(bundle.tag(ordinal));
-  }
-
-  end(ordinal: number): void {
-    const { bundle } = this;
-    if (bundle === null || ordinal >= bundle.count) return;
-    bundle.end(ordinal);
-  }
-
-  notServed(ordinal: number, slot: number): void {
-    const { bundle } = this;
-    if (bundle !== null && ordinal < bundle.count) this.#refused(bundle, ordinal, slot);
   }
 }

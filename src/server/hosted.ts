@@ -9,7 +9,9 @@ import type { Platform } from "../platform/platform.ts";
 import type { Entry, GroupConfig, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
-import { type GroupHost, GroupReplica } from "./group.ts";
+import type { CacheBudget } from "./entry_cache.ts";
+import { GroupReplica } from "./group.ts";
+import type { GroupHost } from "./group_host.ts";
 import { membersOf } from "./layout.ts";
 import type { Peers } from "./peers.ts";
 import type { Router } from "./router.ts";
@@ -19,8 +21,6 @@ import { Snapshots } from "./snapshots.ts";
 import { StateHashes } from "./state_hashes.ts";
 
 export const TICK_MS = 10;
-/** An entry cache of a node (design section 6). */
-const CACHE_BYTES_MAX = 16 * MiB;
 
 export type HostedHost = {
   readonly platform: Platform;
@@ -29,6 +29,7 @@ export type HostedHost = {
   readonly wal: Wal;
   readonly peers: Peers;
   readonly routing: Routing;
+  readonly cacheBudget: CacheBudget;
   wake(): void;
   touch(hosted: HostedReplica): void;
   appendAll(): void;
@@ -60,7 +61,7 @@ export class HostedReplica {
       raftOptions(electionMs, (bound) => random.u32() % bound),
       born.restored,
       born.store,
-      CACHE_BYTES_MAX,
+      host.cacheBudget,
       this.#groupHost(),
       (owner) => this.#openSnapshots(born, owner),
     );
@@ -196,6 +197,7 @@ export class HostedReplica {
     this.#ended = true;
     this.#host.routing.detach(this.group);
     this.traffic.stop();
+    this.group.forgetEntries();
   }
 
   /** Ended, and nothing of it is at work on the disk any more. */

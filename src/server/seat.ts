@@ -16,6 +16,7 @@ import type { Entry, Index, ReplicaId } from "../raft/types.ts";
 import type { GroupId } from "../wal/types.ts";
 import type { CloseReplica, PeerHello, StateHash } from "../wire/control.ts";
 import { type BornReplica, type JoinOrder, joinGroup, type OpenedGroup, type OpenOptions } from "./birth.ts";
+import type { CacheBudget } from "./entry_cache.ts";
 import type { GroupReplica } from "./group.ts";
 import type { Home } from "./home.ts";
 import { HostedReplica } from "./hosted.ts";
@@ -41,6 +42,7 @@ export type SeatHost = {
   readonly peers: Peers;
   readonly routing: Routing;
   readonly known: KnownPeers;
+  readonly cacheBudget: CacheBudget;
   wake(): void;
   /** The node cannot go on. */
   fatal(error: Error): void;
@@ -204,6 +206,7 @@ export class Seat {
         wal: log.wal,
         peers,
         routing,
+        cacheBudget: host.cacheBudget,
         wake: () => host.wake(),
         touch: (hosted) => host.touch(hosted),
         appendAll: () => host.appendAll(),

@@ -4,7 +4,7 @@ import { NucleusError } from "../../src/base/errors.ts";
 import { type Done, type Task, wait } from "../../src/base/task.ts";
 import type { AppendRequest, Entry } from "../../src/raft/types.ts";
 import { AppendSender } from "../../src/server/append_sender.ts";
-import { EntryCache } from "../../src/server/entry_cache.ts";
+import { CacheBudget, EntryCache } from "../../src/server/entry_cache.ts";
 import type { Wal } from "../../src/wal/types.ts";
 
 function entry(index: number): Entry {
@@ -17,7 +17,7 @@ function append(to: number, prevIndex: number, lastIndex: number): AppendRequest
 
 /** Entries 1..100 in the log, 51..100 in the cache; reads end when the test says so. */
 function sender() {
-  const cache = new EntryCache(1_000_000);
+  const cache = new EntryCache(new CacheBudget(1_000_000));
   for (let index = 51; index <= 100; index++) cache.push(entry(index));
   const reads: Done<Entry[]>[] = [];
   const sent: string[] = [];

@@ -2,14 +2,14 @@
 import fc from "fast-check";
 import t from "tap";
 import type { Entry } from "../../src/raft/types.ts";
-import { EntryCache } from "../../src/server/entry_cache.ts";
+import { CacheBudget, EntryCache } from "../../src/server/entry_cache.ts";
 
 function entry(index: number, term = 1, size = 10): Entry {
   return { index, term, kind: 1, bytes: new Uint8Array(size) };
 }
 
 t.test("B5: entries that the log replaced are gone, also when all that is cached was", (t) => {
-  const cache = new EntryCache(1000);
+  const cache = new EntryCache(new CacheBudget(1000));
   for (let index = 5; index <= 9; index++) cache.push(entry(index, 1));
   cache.truncate(8);
   t.equal(cache.lastIndex, 7);
@@ -26,7 +26,7 @@ t.test("B5: entries that the log replaced are gone, also when all that is cached
 });
 
 t.test("B5: one batch larger than the whole budget replaces what it must", (t) => {
-  const cache = new EntryCache(100);
+  const cache = new EntryCache(new CacheBudget(100));
   for (let index = 1; index <= 5; index++) cache.push(entry(index));
   cache.truncate(3);
   cache.push(entry(3, 2, 10_000));
@@ -39,7 +39,7 @@ t.test("B5: one batch larger than the whole budget replaces what it must", (t) =
 });
 
 t.test("only what is applied is evicted, oldest first, until the budget holds", (t) => {
-  const cache = new EntryCache(55);
+  const cache = new EntryCache(new CacheBudget(55));
   for (let index = 1; index <= 10; index++) cache.push(entry(index));
   cache.evict(3);
   t.equal(cache.firstIndex, 4);
@@ -58,7 +58,7 @@ t.test("B5: the cache is always a piece of the log", (t) => {
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const cache = new EntryCache(80);
+      const cache = new EntryCache(new CacheBudget(80));
       const log = new Map<number, number>(); // index -> term
       let last = 0;
       let applied = 0;
@@ -98,5 +98,25 @@ t.test("B5: the cache is always a piece of the log", (t) => {
     { seed: 5, numRuns: 400 },
   );
   t.pass("over 400 histories");
+  t.end();
+});
+
+t.test("all groups of a node share one budget, and who has more than its share gives way", (t) => {
+  const budget = new CacheBudget(1000);
+  const caches = Array.from({ length: 100 }, () => new EntryCache(budget));
+  const held = (): number => caches.reduce((sum, { bytes }) => sum + bytes, 0);
+  for (let index = 1; index <= 50; index++) {
+    for (const cache of caches) {
+      cache.push(entry(index));
+      cache.evict(index);
+    }
+  }
+  t.equal(budget.bytes, held());
+  t.ok(held() <= 2000, `${held()} bytes in all`);
+  for (const cache of caches.slice(1)) cache.end();
+  t.equal(budget.bytes, caches[0]?.bytes);
+  for (let index = 51; index <= 130; index++) caches[0]?.push(entry(index));
+  caches[0]?.evict(130);
+  t.ok((caches[0]?.bytes ?? 0) > 500, "what the others had is free");
   t.end();
 });
