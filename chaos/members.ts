@@ -5,7 +5,8 @@
  *
  *     --binary PATH      the program; dist/nucleus, or dist/nucleus.mjs with --runtime node
  *     --runtime R        bun (the compiled program) or node
- *     --rounds N         all steps, N times (1)
+ *     --rounds N         the steps, N times (1)
+ *     --steps LIST       some of dead,grow,drain,blank (all)
  *     --calm S           seconds of load after each step, and before the first (4)
  *     --fill MiB         data that new replicas have to be sent, beside the load's own keys (8)
  *     --seed N           keys and the order of reads; timing itself is the machine's
@@ -16,7 +17,7 @@
  * Six nodes, two shards, one control process. The steps of a round:
  *
  *     dead      kill -9 of the leader of s1, for good; `node replace` puts another node in its place, `node remove`
- *     3 5 3     s2 gets two replicas more, then its leader and another one are taken out
+ *     grow      s2 gets two replicas more, then its leader and another one are taken out
  *     drain     `node drain` of a node that leads, then SIGTERM and `node remove`
  *     blank     kill -9 of a follower's node, its directory wiped, started as always
  *
@@ -54,6 +55,7 @@ const { values } = parseArgs({
     binary: { type: "string" },
     runtime: { type: "string", default: "bun" },
     rounds: { type: "string", default: "1" },
+    steps: { type: "string", default: "dead,grow,drain,blank" },
     calm: { type: "string", default: "4" },
     fill: { type: "string", default: "8" },
     seed: { type: "string" },
@@ -212,6 +214,8 @@ async function blank(scene: Scene): Promise<void> {
   });
 }
 
+const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = { dead, grow, drain, blank };
+
 function figures(scene: Scene): Figure[] {
   const { load, leftOut, machine, steps } = scene;
   const whole = { fromMs: steps[0]?.span.fromMs ?? 0, toMs: Number.POSITIVE_INFINITY };
@@ -261,6 +265,8 @@ function figures(scene: Scene): Figure[] {
 }
 
 async function run(cluster: OperatedCluster): Promise<number> {
+  const steps = values.steps.split(",").map((name) => STEPS[name]);
+  if (steps.includes(undefined)) throw new Error(`--steps takes some of ${Object.keys(STEPS).join()}`);
   const random = Prng.fromSeed(seed);
   const { problems } = cluster;
   const load = new ShardLoad(cluster.url, cluster.nodes, await cluster.map(), random.fork("load"), problems);
@@ -273,8 +279,8 @@ async function run(cluster: OperatedCluster): Promise<number> {
     await sleep(2000);
     await scene.step("nothing", async () => {});
     for (let round = 0; round < Number(values.rounds) && problems.length === 0; round++) {
-      for (const step of [dead, grow, drain, blank]) {
-        await step(scene);
+      for (const step of steps) {
+        await step?.(scene);
         await allRegistered(scene);
         if (problems.length > 0) break;
       }
@@ -294,7 +300,7 @@ async function run(cluster: OperatedCluster): Promise<number> {
   if (refused + unknown > 0)
     problems.push(`${refused} calls of the second load were refused, ${unknown} unknown`);
   for (const problem of [...new Set(problems)].slice(0, 20)) say(`PROBLEM ${problem}`);
-  for (const { kind, shard, said } of load.failures.slice(0, 10)) say(`FAILED ${kind} ${shard}: ${said}`);
+  for (const line of load.failureLines().slice(0, 10)) say(line);
   const code = report(
     [{ name: "problems", value: problems.length, limit: { most: 0 } }, ...figures(scene)],
     values.json,

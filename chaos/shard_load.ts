@@ -232,6 +232,19 @@ export class ShardLoad {
     );
   }
 
+  /** What was said, how often, and when first and last after the start of the first of them. */
+  failureLines(): string[] {
+    const startMs = this.failures[0]?.atMs ?? 0;
+    const groups = new Map<string, number[]>();
+    for (const { kind, shard, said, atMs } of this.failures) {
+      const what = `${kind} ${shard}: ${said}`;
+      groups.set(what, [...(groups.get(what) ?? []), Math.round(atMs - startMs)]);
+    }
+    return [...groups].map(
+      ([what, at]) => `FAILED ${at.length} times, +${at[0]} to +${at.at(-1)} ms, ${what}`,
+    );
+  }
+
   /**
    * Windows with an acknowledged write of the shard, and without one. Not looked at: those of `leftOut`; not judged: empty
    * ones in which the machine stood still.
