@@ -62,7 +62,15 @@ export const SUITES: readonly Suite[] = [
   {
     name: "test:clients",
     ciOnly: true,
-    steps: () => [{ name: "clients", output: "tap", command: tap(...filesIn("test/clients", ".test.ts")) }],
+    steps: () => [
+      { name: "compile", output: "exit", command: ["./compile.sh", "--fast", "--if-stale"] },
+      // One after the other: each has a whole cluster.
+      {
+        name: "clients",
+        output: "tap",
+        command: tap("--jobs=1", "--timeout=600", ...filesIn("test/clients", ".test.ts")),
+      },
+    ],
   },
   // Other seeds than those of everyone's run.
   {
