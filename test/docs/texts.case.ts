@@ -36,13 +36,19 @@ upToDate(
   answers.filter((answer) => typeof answer === "string" && !consistency.includes(flat(answer))).map(String),
 );
 
-const logged = found(/\.write\(\s*"(?:debug|info|warn|error)",\s*["`]([^"`$]+)/g, "server", "wal", "cli");
+const logged = found(
+  /(?:\.write\(\s*"(?:debug|info|warn|error)",|#host\.log\()\s*["`]([^"`$]+)/g,
+  "server",
+  "controlplane",
+  "wal",
+  "cli",
+);
 upToDate(
   "operations.md tells of every line that a node logs",
   logged.filter((words) => !operations.includes(`\`${words.trim().replace(/:$/, "")}`)),
 );
 
-const codes = found(/NucleusError\(\s*"(\w+)"/g, "server", "wal");
+const codes = found(/NucleusError\(\s*"(\w+)"/g, "server", "controlplane", "wal");
 upToDate(
   "operations.md tells of every error code that ends a start or a node",
   codes.filter((code) => !operations.includes(`\`${code}\``)),
