@@ -59,6 +59,8 @@ export type Windows = {
   readonly notJudged: number;
 };
 
+export type Percentile = { readonly ms: number; readonly judged: number; readonly notJudged: number };
+
 type Lane = {
   readonly door: Door;
   readonly shard: string;
@@ -267,17 +269,29 @@ export class ShardLoad {
     return { filled, emptyAtMs, notJudged };
   }
 
-  /** The part `share` of all answered calls that began in `span` took at most this long. */
-  percentile(kind: Kind, share: number, span: Span, leftOut: readonly LeftOut[]): number {
-    const took = this.#lanes
+  /**
+   * The part `share` of the answered calls that began in `span` took at most `ms`. Those that `leftOut` is about are not
+   * looked at, and those not judged during which the machine stood still.
+   */
+  percentile(
+    kind: Kind,
+    share: number,
+    span: Span,
+    leftOut: readonly LeftOut[],
+    machine: MachineWatch,
+  ): Percentile {
+    const samples = this.#lanes
       .filter(({ door }) => door.kind === kind)
-      .flatMap(({ shard, samples }) => {
+      .flatMap(({ shard, samples: all }) => {
         const outs = leftOut.filter(({ shards }) => shards.includes(shard));
-        return samples.filter(({ atMs }) => isIn(atMs, span) && !outs.some((out) => isIn(atMs, out)));
-      })
+        return all.filter(({ atMs }) => isIn(atMs, span) && !outs.some((out) => isIn(atMs, out)));
+      });
+    const took = samples
+      .filter(({ atMs, tookMs }) => !machine.stoodStill({ fromMs: atMs, toMs: atMs + tookMs }))
       .map(({ tookMs }) => tookMs)
       .sort((a, b) => a - b);
-    return took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? Number.NaN;
+    const ms = took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? Number.NaN;
+    return { ms, judged: took.length, notJudged: samples.length - took.length };
   }
 }
 
