@@ -291,6 +291,7 @@ export class Engine {
     if (this.#stopping !== null) return;
     this.#stopping = { done, ticks: 0 };
     this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
+    this.#home?.changeNoMore();
     for (const { hosted } of this.#seats.values()) {
       const to = hosted?.group.isLeader === true ? hosted.successor : 0;
       if (to !== 0) hosted?.group.core.transfer(to);
@@ -380,6 +381,7 @@ export class Engine {
   }
 
   #onSynced(lsn: Lsn): void {
+    if (this.#stopped) return; // the log takes no records any more
     for (const hosted of this.#writing) {
       hosted.group.onSynced(lsn);
       if (!hosted.group.waitsBeyond(lsn)) this.#writing.delete(hosted);

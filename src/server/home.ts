@@ -83,6 +83,11 @@ export class Home {
     else begin();
   }
 
+  /** The node stops: what is under way ends, and what waits for that is not begun. It was not promised to anybody. */
+  changeNoMore(): void {
+    this.#waiting.length = 0;
+  }
+
   /** The highest id of the group that was ever held here; 0: none. */
   usedUp(group: GroupId): ReplicaId {
     const tombstone = this.#log?.recovered.tombstones.find((one) => one.group === group)?.replica ?? 0;

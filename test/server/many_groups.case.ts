@@ -258,3 +258,19 @@ t.test("A12, D6: who was met while the disk was full is listened to when it is n
   engines.run(2000);
   t.equal(engines.engine(1).peers.nodeOf(71, 1), "n1");
 });
+
+t.test("a node that stops does not begin what it was ordered and has not begun", async (t) => {
+  const engines = Engines.started(2);
+  engines.found(71, [0]);
+  for (let group = 100; group < 200; group++) engines.order(0, group, [0]);
+  const engine = engines.engine(0);
+  let stopped = false;
+  engine.stop(() => {
+    stopped = true;
+  });
+  engines.until("it stopped", () => stopped, 200);
+  t.ok(engine.home.identity.replicas.size <= 2, "the one that was under way, and no other");
+  engines.kill(0);
+  engines.restart(0);
+  t.equal(engines.replica(0, 71)?.replica, 1);
+});
