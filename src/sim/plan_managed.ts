@@ -91,8 +91,9 @@ function reshardsOf(random: Prng): Reshard[] {
   const reshards: Reshard[] = [];
   for (let i = 0; i < 40; i++) {
     const kind = i === 0 ? "add" : pick(random, ["add", "remove", "reweigh", "reweigh"] as const);
-    const manual = below(random, 6) === 0;
-    reshards.push({ kind, pick: below(random, 1000), manual, holdUs: draw(random, [0, 3 * SECOND_US]) });
+    // While it is held, what was copied changes at the source.
+    const manual = below(random, 3) === 0;
+    reshards.push({ kind, pick: below(random, 1000), manual, holdUs: draw(random, [0, 5 * SECOND_US]) });
   }
   return reshards;
 }
@@ -127,7 +128,7 @@ function workloadOf(random: Prng): WorkloadSpec {
     registers: 6,
     cells: 6,
     counters: 8,
-    expiring: 6,
+    expiring: 20,
     fillers: 200,
     salt: `.${below(random, 1000)}`,
     readPercent: pick(random, [20, 50]),

@@ -191,7 +191,8 @@ export class WorkloadClient {
 
   #fill(): [string, RegisterOp] {
     const key = `f${below(this.#random, this.#spec.fillers ?? 1)}`;
-    return [key, below(this.#random, 4) === 0 ? { kind: "get" } : this.#cellWrite(key)];
+    const choice = below(this.#random, 4);
+    return [key, choice === 0 ? { kind: "get" } : choice === 1 ? { kind: "del" } : this.#cellWrite(key)];
   }
 
   #cellWrite(key: string): RegisterOp {
