@@ -18,7 +18,7 @@ import { assert } from "../base/assert.ts";
 import { KiB, MiB } from "../base/units.ts";
 import type { CopySource } from "../store/copy_source.ts";
 import type { KeyValueStore } from "../store/store.ts";
-import { ChunkWriter, encodeMoveStep, type MoveStep } from "../wire/move_entry.ts";
+import { ChunkWriter, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
 import { TICK_MS } from "./hosted.ts";
@@ -313,8 +313,11 @@ export class MoveSource {
 
   #maySeal(copy: CopySource): boolean {
     if (this.#task.hold || copy.isFirstPass) return false;
-    if (this.#host.tick() - this.#line.heardAt > HEARD_TICKS_MAX) return false;
-    return copy.left <= leftAtSealMax(copy.rounds) && this.#open.size <= 1;
+    if (copy.left > leftAtSealMax(copy.rounds) || this.#open.size > 1) return false;
+    if (this.#host.tick() - this.#line.heardAt <= HEARD_TICKS_MAX) return true;
+    // A held move may have had nothing to say for long.
+    this.#sayAgain(() => ({ kind: "ask", ...this.#sides, abort: false }));
+    return false;
   }
 
   #seal(): void {
@@ -339,7 +342,7 @@ export class MoveSource {
     const proposedAt = this.#steps.get(step.kind);
     const now = this.#host.tick();
     if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return;
-    if (this.#group.proposeMove(encodeMoveStep(step))) this.#steps.set(step.kind, now);
+    if (this.#group.proposeMove(encodeMoveStep(step), endsMove(step))) this.#steps.set(step.kind, now);
   }
 }
 

@@ -7,14 +7,15 @@
  * Nothing here is a promise: the log alone decides, and a leader that comes next reads off it where the move is. What
  * is kept is only what was proposed and is not applied yet, so that it is not proposed again with each message.
  *
- * It aborts by itself what can never end well: a chunk for which there is no memory, and `own` refused although every
- * chunk of the attempt is there.
+ * It aborts by itself what cannot end well: a chunk for which there is no memory or, for a second, no disk space, and
+ * `own` refused although every chunk of the attempt is there.
  */
 
 import type { KeyValueStore } from "../store/store.ts";
 import {
   chunkError,
   encodeMoveStep,
+  endsMove,
   type MoveNote,
   type MoveStep,
   type MoveStepOf,
@@ -26,6 +27,8 @@ import type { MoveSideHost } from "./move_line.ts";
 
 /** A step that was proposed and is not applied after so long may have been lost with a leadership. */
 const STEP_TICKS_MAX = 100;
+/** With no room in the log for so long, the disk is taken to be full (router.ts): it cannot take what comes. */
+const ROOM_TICKS_MAX = 100;
 /** Nothing was heard of the source for so long: it is reminded, and then each second. */
 const POKE_TICKS = 100;
 
@@ -46,6 +49,8 @@ export class MoveTarget {
   readonly #steps = new Map<string, number>();
   /** The chunk that comes next, behind those that were proposed. */
   #expected: Expected | null = null;
+  /** Tick since which the disk has no room for a chunk; -1: it has. */
+  #fullSince = -1;
   /** Why the last import that was refused was. */
   #refusal = { epoch: 0, text: "" };
   /** Something of the source's move was applied in this turn. */
@@ -124,6 +129,15 @@ export class MoveTarget {
     const refusal = this.#store.chunkRefusal(body.length);
     if (refusal !== null) return this.#giveUp(epoch, refusal);
     if (this.#group.proposeMove(body)) expected.next++;
+    else if (this.#isFullFor(body.length, ROOM_TICKS_MAX)) this.#giveUp(epoch, "the log finds no disk space");
+  }
+
+  /** The disk has had no room for a chunk of this size for so long. */
+  #isFullFor(bytes: number, ticks: number): boolean {
+    const now = this.#host.tick();
+    if (!this.#group.isDiskFull(bytes)) this.#fullSince = -1;
+    else if (this.#fullSince < 0) this.#fullSince = now;
+    return this.#fullSince >= 0 && now - this.#fullSince >= ticks;
   }
 
   #giveUp(epoch: number, reason: string): void {
@@ -155,7 +169,7 @@ export class MoveTarget {
     const proposedAt = this.#steps.get(key);
     const now = this.#host.tick();
     if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return false;
-    if (!this.#group.proposeMove(encodeMoveStep(step))) return false;
+    if (!this.#group.proposeMove(encodeMoveStep(step), endsMove(step))) return false;
     this.#steps.set(key, now);
     return true;
   }

@@ -100,6 +100,11 @@ export function encodeMoveStep(step: MoveStep): Uint8Array {
   return body;
 }
 
+/** It closes the move in the log that it is for. */
+export function endsMove({ kind }: MoveStep): boolean {
+  return kind === "own" || kind === "abort" || kind === "release" || kind === "unseal";
+}
+
 /** The step of a move entry's body, or null if it holds a chunk or makes no sense. */
 export function decodeMoveStep(body: Uint8Array): MoveStep | null {
   if (body[0] !== MOVE_FORM.step) return null;

@@ -358,3 +358,32 @@ t.test("F11, F12, F13: FLUSHALL, SCAN, KEYS, DBSIZE and MSETNX while slots move"
   t.same(town.call(client, ["DBSIZE"], ["KEYS", "*"]), ["0", ""]);
   town.checkAllServed();
 });
+
+t.test(
+  "F3: a full disk at the target: what is sealed is brought to its end, by the log's reserve",
+  async (t) => {
+    const town = MoveTown.started(h64, { seed: 17, ...APART });
+    const slots = slotsOf(town, "s1");
+    const keys = keysIn(slots, 50);
+    const client = town.client("n7");
+    town.call(client, ...keys.map((key) => ["SET", key, key]));
+    town.begin(600, "s1", "s2", slots, true);
+    town.untilPhase("s2", 600, "copying");
+    town.run(500);
+    for (const { machine } of town.nodes.slice(3, 6)) {
+      const { disk } = machine;
+      Object.assign(disk, { knobs: { ...disk.knobs, capacityBytes: disk.usedBytes() } });
+    }
+    const [filler = ""] = keysIn(slotsOf(town, "s2"), 1, "fill");
+    let said = "";
+    for (const size of [500_000, 4000, 1]) {
+      said = "";
+      for (let i = 0; i < 200 && !said.startsWith("-MISCONF"); i++)
+        said = town.call(client, ["SET", filler, "x".repeat(size)])[0] as string;
+    }
+    t.match(said, /^-MISCONF/, "not even the smallest write finds room");
+    town.begin(600, "s1", "s2", slots, false);
+    t.match(ends(town, "s1", "s2", 600), /owned|aborted/);
+    t.same(town.call(client, ...keys.map((key) => ["GET", key])), keys);
+  },
+);
