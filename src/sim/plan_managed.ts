@@ -59,7 +59,7 @@ export function managedPlanOfSeed(seed: number): Plan {
   const controls = pick(random, [1, 3, 3]);
   const all = nodes + controls;
   const isCalm = below(random, 10) === 0;
-  const horizonUs = pick(random, [40, 50, 60]) * SECOND_US;
+  const horizonUs = pick(random, [30, 35, 45]) * SECOND_US;
   const vnodes = pick(random, [4, 8, 16]);
   return {
     format: 1,
@@ -204,7 +204,11 @@ function aimed(random: Prng, fault: Fault, controls: number): Fault {
   if (fault.kind === "ambush" && below(random, 4) > 0)
     return { ...fault, after: pick(random, STEPS), nth: draw(random, [1, 6]) };
   const atControl = below(random, 5) === 0 && controls > 0;
-  if (FATAL_KINDS.includes(fault.kind as DrawnKind) || fault.kind === "wall_step") return fault;
+  if (fault.kind === "wall_step") return fault;
+  if (fault.kind === "wipe" || fault.kind === "flip_bit") {
+    const isOther = controls > 1 && below(random, 3) === 0; // the last of them all: one of three
+    return isOther ? { ...fault, node: fault.node + controls } : fault;
+  }
   if ("node" in fault && fault.node === THE_LEADER) return { ...fault, node: leader };
   if ("node" in fault && atControl) return { ...fault, node: CONTROL_LEADER };
   if ("from" in fault && fault.from === THE_LEADER) return { ...fault, from: leader };

@@ -181,12 +181,16 @@ class Run {
   }
 
   #lookAtUs = 0;
+  #isAtRest = false;
   #finals: ReadonlyMap<string, number> = new Map();
 
   /** All nodes that have their disk are up, and their replicas are one and the same. */
   #converged(): boolean {
     const { town } = this.#cluster;
-    if (town !== null) return this.#isLookedAt() && town.unsettled() === null;
+    if (town !== null) {
+      if (this.#isLookDue()) this.#isAtRest = town.unsettled() === null;
+      return this.#isAtRest;
+    }
     let state: string | null = null;
     for (const node of this.#cluster.survivors) {
       const group = node.server?.groups[0];
@@ -199,7 +203,7 @@ class Run {
   }
 
   /** To look at all shards is dear: not after each event. */
-  #isLookedAt(): boolean {
+  #isLookDue(): boolean {
     const { nowUs } = this.#cluster.world;
     if (nowUs < this.#lookAtUs) return false;
     this.#lookAtUs = nowUs + LOOK_US;

@@ -17,9 +17,6 @@ export class Town {
   #state: MetaState | null = null;
   #index = 0;
   #turn = 0;
-  /** Epochs of moves that were begun, and those that both sides have closed. */
-  readonly begun = new Set<number>();
-  readonly ended = new Map<number, "owned" | "aborted">();
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
