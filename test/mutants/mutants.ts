@@ -110,8 +110,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/raft/reads.ts",
-        find: "if (s.readsFresh.length > 0 && s.committedInTerm) beginRound(s);",
-        replace: "if (s.readsFresh.length > 0) beginRound(s);",
+        find: "if (s.readsFresh.length + s.asksFresh.length > 0 && s.committedInTerm) beginRound(s);",
+        replace: "if (s.readsFresh.length + s.asksFresh.length > 0) beginRound(s);",
       },
     ],
   },
@@ -137,9 +137,9 @@ export const MUTANTS: readonly Mutant[] = [
       },
       {
         file: "src/store/snapshot_sink.ts",
-        find: "    const { clientCount, replyCount, hashA, hashB } = this.#sessions;",
+        find: "  const { clientCount, replyCount, hashA, hashB } = sessions;",
         replace:
-          "    if (this.#sessions.clientCount === 0) return null;\n    const { clientCount, replyCount, hashA, hashB } = this.#sessions;",
+          "  if (sessions.clientCount === 0) return null;\n  const { clientCount, replyCount, hashA, hashB } = sessions;",
       },
     ],
   },
@@ -310,9 +310,19 @@ export const MUTANTS: readonly Mutant[] = [
     name: "A12: an emptied directory is born again under its old name, and listened to",
     edits: [
       {
+        file: "src/server/node.ts",
+        find: "founding: init ? { group, replica, entry: bootstrapEntry(layout) } : null,",
+        replace: "founding: { group, replica, entry: bootstrapEntry(layout) },",
+      },
+      {
         file: "src/server/birth.ts",
-        find: "if (init && !wasBorn && tombstones.length === 0)",
-        replace: "if (tombstones.length === 0)",
+        find: "const flags = { init: options.founding !== null, isAlone: !hasOthers };",
+        replace: "const flags = { init: false, isAlone: !hasOthers };",
+      },
+      {
+        file: "src/server/birth.ts",
+        find: "if (founding?.group === group && !wasBorn && tombstones.length === 0)",
+        replace: "if (founding?.group === group && tombstones.length === 0)",
       },
       {
         file: "src/server/known_peers.ts",
@@ -470,8 +480,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/server/identity.ts",
-        find: "if (identity.cluster !== cluster || identity.node !== node) {",
-        replace: "if (identity.cluster !== cluster) {",
+        find: "if (!isOfCluster || identity.node !== node) {",
+        replace: "if (!isOfCluster) {",
       },
       {
         file: "src/server/birth.ts",
