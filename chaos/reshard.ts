@@ -1,0 +1,459 @@
+/**
+ * Slots move between shards of real processes while clients write, and what they saw is judged.
+ *
+ *     npx bun chaos/reshard.ts --binary dist/nucleus --keys 200000 --clients 8
+ *
+ *     --binary PATH      the compiled program (dist/nucleus)
+ *     --nodes N          storage nodes (6), --shards N at first (2): then one is added, and removed with --back
+ *     --keys N           loaded before (100000), values of --value bytes (100)
+ *     --clients N        connections that INCR, SET and GET, half over RESP and half native (8); 0 = an idle cluster
+ *     --rate R           commands a second of all together (open loop); 0 = a share of the peak that is measured first
+ *     --share F          that share (0.5)
+ *     --kill             kills leaders of both sides and of the control plane at random while slots move (3 control processes)
+ *     --seconds N        no run goes on for longer (240)
+ *     --figures          also judge figures: pauses, keys a second, latency
+ *     --seed N, --json, --keep
+ *
+ * Exit code 1 if a key is missing or twice, a sum is wrong, a slot is not served just once, a process ended by itself, or
+ * the plan does not end; with --figures also if the pauses' median is above 10 ms or one above 50 ms (under load), or less
+ * than 50,000 keys move in a second (idle), or p99 at the given share is more than three times what it was before.
+ */
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { Prng } from "../src/base/prng.ts";
+import type { RespConnection } from "../src/cli/resp_connection.ts";
+import { connect, type NucleusClient } from "../src/client/index.ts";
+import { ManagedCluster, type Member } from "./reshard_cluster.ts";
+
+const PAUSE_MEDIAN_MS_MAX = 10;
+const PAUSE_P99_MS_MAX = 50;
+const IDLE_KEYS_PER_SECOND_MIN = 50_000;
+const P99_TIMES_MAX = 3;
+const COUNTERS = 400;
+const BATCH = 1000;
+const PEAK_SECONDS = 3;
+const BASE_SECONDS = 5;
+
+const { values } = parseArgs({
+  options: {
+    binary: { type: "string", default: "dist/nucleus" },
+    nodes: { type: "string", default: "6" },
+    shards: { type: "string", default: "2" },
+    keys: { type: "string", default: "100000" },
+    value: { type: "string", default: "100" },
+    clients: { type: "string", default: "8" },
+    rate: { type: "string", default: "0" },
+    share: { type: "string", default: "0.5" },
+    seconds: { type: "string", default: "240" },
+    seed: { type: "string" },
+    kill: { type: "boolean", default: false },
+    back: { type: "boolean", default: false },
+    figures: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
+  },
+});
+const seed = Number(values.seed ?? Math.floor(performance.timeOrigin) % 1_000_000);
+const random = Prng.fromSeed(seed);
+const [keys, clients] = [Number(values.keys), Number(values.clients)];
+const endMs = performance.now() + Number(values.seconds) * 1000;
+const problems: string[] = [];
+
+type MoveRecord = { readonly keys: number; readonly bytes: number; readonly pauseMs: number };
+type Reshard = {
+  readonly active: boolean;
+  readonly keysMoved: number;
+  readonly last: { readonly number: number; readonly done: number; readonly moves: number } | null;
+  readonly finished: readonly { readonly plan: number; readonly record: MoveRecord }[];
+};
+type ClusterMapJson = { readonly ranges?: readonly (readonly number[])[] };
+
+function say(text: string): void {
+  if (!values.json) console.log(text);
+}
+
+function quantile(sorted: readonly number[], q: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+}
+
+// ------------------------------------------------------------------------------------------- load
+
+/** A sum that many add to: what was acknowledged is in it, what is unknown may be. */
+class Counter {
+  readonly name: string;
+  acked = 0;
+  unknown = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+const counters = Array.from({ length: COUNTERS }, (_, i) => new Counter(`counter:${i}`));
+const said = new Map<string, number>();
+
+function hearError(text: string): void {
+  const word = text.slice(0, 60);
+  said.set(word, (said.get(word) ?? 0) + 1);
+}
+
+/** One connection of either kind; `call` never throws. */
+type Caller = { incr(counter: Counter): Promise<void>; get(key: string): Promise<void>; close(): void };
+
+class RespCaller implements Caller {
+  readonly #cluster: ManagedCluster;
+  #opening: Promise<RespConnection> | null = null;
+
+  constructor(cluster: ManagedCluster) {
+    this.#cluster = cluster;
+  }
+
+  async #connection(): Promise<RespConnection | null> {
+    this.#opening ??= this.#cluster.connect();
+    try {
+      return await this.#opening;
+    } catch {
+      this.#opening = null;
+      await sleep(20);
+      return null;
+    }
+  }
+
+  async incr(counter: Counter): Promise<void> {
+    const connection = await this.#connection();
+    if (connection === null) return;
+    try {
+      const reply = await connection.call(["INCR", counter.name], 10_000);
+      if (reply.kind === "integer") counter.acked++;
+      else if (reply.kind === "error") {
+        hearError(reply.text);
+        if (reply.text.startsWith("UNCERTAIN")) counter.unknown++;
+      }
+    } catch {
+      counter.unknown++;
+      this.#opening = null;
+    }
+  }
+
+  async get(key: string): Promise<void> {
+    const connection = await this.#connection();
+    if (connection === null) return;
+    try {
+      const reply = await connection.call(["GET", key], 10_000);
+      if (reply.kind === "nil") problems.push(`${key} is not there`);
+      else if (reply.kind === "error") hearError(reply.text);
+    } catch {
+      this.#opening = null;
+    }
+  }
+
+  close(): void {
+    void this.#opening?.then((connection) => connection.close()).catch(() => {});
+  }
+}
+
+class NativeCaller implements Caller {
+  readonly #client: NucleusClient<string>;
+
+  constructor(cluster: ManagedCluster) {
+    this.#client = connect(`nucleus://${cluster.nodes.map(({ port }) => `127.0.0.1:${port}`).join(",")}`, {
+      timeoutMs: 10_000,
+    });
+  }
+
+  async incr(counter: Counter): Promise<void> {
+    try {
+      await this.#client.incr(counter.name);
+      counter.acked++;
+    } catch (error) {
+      hearError((error as Error).message);
+      if ((error as Error).name === "OutcomeUnknownError") counter.unknown++;
+    }
+  }
+
+  async get(key: string): Promise<void> {
+    try {
+      if ((await this.#client.get(key)) === undefined) problems.push(`${key} is not there`);
+    } catch (error) {
+      hearError((error as Error).message);
+    }
+  }
+
+  close(): void {
+    void this.#client.close();
+  }
+}
+
+class Load {
+  readonly #callers: readonly Caller[];
+  #running = false;
+  #done = 0;
+  latenciesMs: number[] = [];
+
+  constructor(callers: readonly Caller[]) {
+    this.#callers = callers;
+  }
+
+  async #one(caller: Caller): Promise<void> {
+    const beganMs = performance.now();
+    if (random.below(10) < 5) await caller.incr(counters[random.below(COUNTERS)] as Counter);
+    else await caller.get(keyOf(random.below(keys)));
+    this.latenciesMs.push(performance.now() - beganMs);
+    this.#done++;
+  }
+
+  /** Closed loop: what the cluster does at most, with 8 outstanding on each connection. */
+  async peak(): Promise<number> {
+    this.#running = true;
+    this.#done = 0;
+    const lanes = this.#callers.flatMap((caller) =>
+      Array.from({ length: 8 }, async () => {
+        while (this.#running) await this.#one(caller);
+      }),
+    );
+    await sleep(PEAK_SECONDS * 1000);
+    this.#running = false;
+    await Promise.all(lanes);
+    return this.#done / PEAK_SECONDS;
+  }
+
+  /** Open loop: what is due is sent, however late the others are. */
+  start(rate: number): { stop(): Promise<void> } {
+    this.latenciesMs = [];
+    const pending = new Set<Promise<void>>();
+    let sent = 0;
+    const beganMs = performance.now();
+    const timer = setInterval(() => {
+      const due = ((performance.now() - beganMs) / 1000) * rate;
+      for (; sent < due && pending.size < 20_000; sent++) {
+        const call = this.#one(this.#callers[sent % this.#callers.length] as Caller);
+        pending.add(call);
+        void call.finally(() => pending.delete(call));
+      }
+    }, 2);
+    const stop = async (): Promise<void> => {
+      clearInterval(timer);
+      await Promise.all(pending);
+    };
+    return { stop };
+  }
+}
+
+function keyOf(i: number): string {
+  return `key:${i}`;
+}
+
+async function fill(cluster: ManagedCluster): Promise<void> {
+  const connection = await cluster.connect();
+  const value = "v".repeat(Number(values.value));
+  for (let from = 0; from < keys; from += BATCH) {
+    const calls = Array.from({ length: Math.min(BATCH, keys - from) }, (_, i) =>
+      connection.call(["SET", keyOf(from + i), value], 30_000),
+    );
+    const refused = (await Promise.all(calls)).find(({ kind }) => kind === "error");
+    if (refused !== undefined) throw new Error(`loading: ${JSON.stringify(refused)}`);
+  }
+  await Promise.all(counters.map(({ name }) => connection.call(["SET", name, "0"], 30_000)));
+  connection.close();
+}
+
+// ------------------------------------------------------------------------------------------- faults
+
+async function kills(cluster: ManagedCluster, isOver: () => boolean): Promise<number> {
+  let count = 0;
+  while (!isOver()) {
+    await sleep(500 + random.below(2000));
+    const live = await cluster.live();
+    const shards = live?.shards ?? [];
+    const leader = shards[random.below(Math.max(1, shards.length))]?.leader ?? null;
+    const isControl = random.below(4) === 0;
+    const victim: Member | undefined = isControl
+      ? cluster.controls[random.below(cluster.controls.length)]
+      : cluster.nodes.find(({ id }) => id === leader);
+    if (victim === undefined || !victim.running) continue;
+    await victim.kill();
+    count++;
+    await sleep(random.below(1500));
+    victim.start();
+    await sleep(1500);
+  }
+  return count;
+}
+
+// ------------------------------------------------------------------------------------------- judging
+
+async function judge(cluster: ManagedCluster): Promise<void> {
+  const connection = await cluster.connect();
+  const ask = async (...words: string[]): Promise<string> => {
+    const reply = await connection.call(words, 30_000);
+    if (reply.kind === "integer") return String(reply.value);
+    if (reply.kind === "bulk") return Buffer.from(reply.bytes).toString();
+    return reply.kind === "error" ? `-${reply.text}` : reply.kind;
+  };
+  for (const { name, acked, unknown } of counters) {
+    const sum = Number(await ask("GET", name));
+    if (!(sum >= acked && sum <= acked + unknown))
+      problems.push(`${name} is ${sum}; ${acked} were acknowledged and ${unknown} unknown`);
+  }
+  const size = await ask("DBSIZE");
+  if (size !== String(keys + COUNTERS)) problems.push(`DBSIZE is ${size}, not ${keys + COUNTERS}`);
+  const value = "v".repeat(Number(values.value));
+  for (let from = 0; from < keys; from += BATCH) {
+    const all = Array.from({ length: Math.min(BATCH, keys - from) }, (_, i) => ask("GET", keyOf(from + i)));
+    const bad = (await Promise.all(all)).findIndex((text) => text !== value);
+    if (bad >= 0) problems.push(`${keyOf(from + bad)} is wrong or gone`);
+  }
+  const found = new Set<string>();
+  let cursor = "0";
+  do {
+    const reply = await connection.call(["SCAN", cursor, "COUNT", "2000"], 30_000);
+    const [next, page] = reply.kind === "array" ? reply.items : [];
+    if (next?.kind !== "bulk" || page?.kind !== "array") throw new Error(`SCAN: ${JSON.stringify(reply)}`);
+    cursor = Buffer.from(next.bytes).toString();
+    for (const item of page.items) {
+      const name = item.kind === "bulk" ? Buffer.from(item.bytes).toString() : "";
+      if (found.has(name)) problems.push(`SCAN gives ${name} twice`);
+      found.add(name);
+    }
+  } while (cursor !== "0");
+  if (found.size !== keys + COUNTERS) problems.push(`SCAN finds ${found.size} keys`);
+  connection.close();
+  await checkSlots(cluster);
+}
+
+/** Each slot is with one shard, as the control plane has it from the shards' own logs. */
+async function checkSlots(cluster: ManagedCluster): Promise<void> {
+  const map = (await cluster.control("GET", "/cluster/map"))?.body as ClusterMapJson | undefined;
+  const counts = new Uint8Array(16_384);
+  for (const [first = 0, last = -1] of map?.ranges ?? []) for (let s = first; s <= last; s++) counts[s]!++;
+  const bad = counts.findIndex((count) => count !== 1);
+  if (bad >= 0) problems.push(`slot ${bad} is served ${counts[bad]} times by the map`);
+}
+
+// ------------------------------------------------------------------------------------------- the run
+
+async function reshard(
+  cluster: ManagedCluster,
+  path: string,
+  body: object,
+): Promise<{ ms: number; id: string }> {
+  const beganMs = performance.now();
+  const begun = await cluster.control("POST", path, body);
+  const { epoch, shard = "" } = (begun?.body ?? {}) as { epoch?: number; shard?: string };
+  if (begun?.status !== 200 || epoch === undefined) throw new Error(`${path}: ${JSON.stringify(begun)}`);
+  const leftMs = Math.max(1, endMs - performance.now());
+  await cluster.until(
+    `plan ${epoch} ends`,
+    async () => {
+      const status = (await cluster.control("GET", "/reshard/status"))?.body as Reshard | undefined;
+      return status?.active === false && status.last?.number === epoch;
+    },
+    leftMs,
+  );
+  return { ms: performance.now() - beganMs, id: shard };
+}
+
+async function main(): Promise<void> {
+  const program = { command: resolve(values.binary), args: [] };
+  const cluster = await ManagedCluster.start(
+    program,
+    values.kill ? 3 : 1,
+    Number(values.nodes),
+    Number(values.shards),
+  );
+  const callers: Caller[] = [];
+  try {
+    await fill(cluster);
+    for (let i = 0; i < clients; i++)
+      callers.push(i % 2 === 0 ? new RespCaller(cluster) : new NativeCaller(cluster));
+    const load = new Load(callers);
+    const figures: Record<string, number> = { keys, clients, seed };
+    let rate = Number(values.rate);
+    if (clients > 0) {
+      if (rate === 0) {
+        const peak = await load.peak();
+        rate = peak * Number(values.share);
+        figures.peakPerSecond = Math.round(peak);
+      }
+      figures.ratePerSecond = Math.round(rate);
+      const before = load.start(rate);
+      await sleep(BASE_SECONDS * 1000);
+      await before.stop();
+      noteLatency(figures, "before", load);
+    }
+    const during = clients > 0 ? load.start(rate) : null;
+    let isOver = false;
+    const killing = values.kill ? kills(cluster, () => isOver) : Promise.resolve(0);
+    const { ms, id } = await reshard(cluster, "/shard/add", {});
+    if (values.back) await reshard(cluster, "/shard/remove", { id });
+    isOver = true;
+    figures.kills = await killing;
+    await during?.stop();
+    if (during !== null) noteLatency(figures, "during", load);
+    await noteMoves(cluster, figures, ms);
+    for (const member of [...cluster.controls, ...cluster.nodes]) if (!member.running) member.start();
+    await judge(cluster);
+    judgeFigures(figures);
+    report(figures, cluster.problems);
+  } finally {
+    for (const caller of callers) caller.close();
+    await cluster.end(values.keep);
+    if (values.keep) say(`  kept: ${cluster.root}`);
+  }
+}
+
+function noteLatency(figures: Record<string, number>, when: string, { latenciesMs }: Load): void {
+  const sorted = latenciesMs.toSorted((a, b) => a - b);
+  for (const [name, q] of [
+    ["P50", 0.5],
+    ["P99", 0.99],
+    ["P999", 0.999],
+    ["Max", 1],
+  ] as const)
+    figures[`${when}${name}Ms`] = Math.round(quantile(sorted, q) * 100) / 100;
+}
+
+async function noteMoves(
+  cluster: ManagedCluster,
+  figures: Record<string, number>,
+  ms: number,
+): Promise<void> {
+  const status = (await cluster.control("GET", "/reshard/status"))?.body as Reshard;
+  const records = status.finished.map(({ record }) => record);
+  const pauses = records.map(({ pauseMs }) => pauseMs).sort((a, b) => a - b);
+  const moved = records.reduce((sum, record) => sum + record.keys, 0);
+  Object.assign(figures, {
+    moves: records.length,
+    keysMoved: moved,
+    seconds: Math.round(ms / 10) / 100,
+    keysPerSecond: Math.round(moved / (ms / 1000)),
+    pauseMedianMs: quantile(pauses, 0.5),
+    pauseP99Ms: quantile(pauses, 0.99),
+    pauseMaxMs: quantile(pauses, 1),
+  });
+}
+
+function judgeFigures(figures: Record<string, number>): void {
+  if (!values.figures) return;
+  const { pauseMedianMs = 0, pauseP99Ms = 0, keysPerSecond = 0, beforeP99Ms = 0, duringP99Ms = 0 } = figures;
+  if (pauseMedianMs > PAUSE_MEDIAN_MS_MAX) problems.push(`the median pause is ${pauseMedianMs} ms`);
+  if (pauseP99Ms > PAUSE_P99_MS_MAX) problems.push(`p99 of the pauses is ${pauseP99Ms} ms`);
+  if (clients === 0 && keysPerSecond < IDLE_KEYS_PER_SECOND_MIN)
+    problems.push(`${keysPerSecond} keys a second moved`);
+  if (clients > 0 && duringP99Ms > P99_TIMES_MAX * beforeP99Ms)
+    problems.push(`p99 is ${duringP99Ms} ms, and was ${beforeP99Ms} ms`);
+}
+
+function report(figures: Record<string, number>, ofProcesses: readonly string[]): void {
+  problems.push(...ofProcesses);
+  const ok = problems.length === 0;
+  if (values.json) console.log(JSON.stringify({ ok, figures, said: Object.fromEntries(said), problems }));
+  for (const [name, value] of Object.entries(figures)) say(`  ${name.padEnd(20)} ${value}`);
+  for (const [text, count] of said) say(`  said ${String(count).padStart(6)} times: ${text}`);
+  for (const problem of problems.slice(0, 20)) say(`  WRONG  ${problem}`);
+  say(ok ? "  ok" : `  ${problems.length} problems`);
+  if (!ok) process.exitCode = 1;
+}
+
+await main();
