@@ -24,8 +24,8 @@ import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
 import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
-import { LeaderSearch, type SearchHost } from "./leader_search.ts";
-import type { Numbering } from "./numbering.ts";
+import { LeaderSearch } from "./leader_search.ts";
+import type { RouterHost } from "./router_host.ts";
 
 /**
  * A command that could not be brought to a leader, or learn its fate, within this many ticks is answered so.
@@ -38,21 +38,6 @@ const WAITING_BYTES_MAX = 8 * MiB;
 const ROOM_TICKS_MAX = 100;
 /** While a sync is under way the next batch grows, up to this; then it is sent without waiting. */
 const BATCH_BYTES_EARLY = 64 * 1024;
-
-export type RouterHost = SearchHost & {
-  readonly numbering: Numbering;
-  /** True while the log has a sync under way. */
-  syncing(): boolean;
-  /** The node of the replica that leads here, as far as known. */
-  leaderNode(group: GroupReplica): string | null;
-  /** Commands on this slot wait for its next owner: what comes now goes behind them. */
-  isHeld(slot: number): boolean;
-  /** Holds commands that `group` does not take because it does not serve their slot, or sends them to who does. */
-  turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void;
-  /** Flushes the router in the next turn. */
-  touch(router: Router): void;
-  wake(): void;
-};
 
 export class Router {
   readonly group: GroupId;

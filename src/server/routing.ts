@@ -27,7 +27,8 @@ import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { Numbering } from "./numbering.ts";
 import { Parking } from "./parking.ts";
-import { Router, type RouterHost } from "./router.ts";
+import { Router } from "./router.ts";
+import type { RouterHost } from "./router_host.ts";
 import { isSplit, KeyScatter, type ScatterHost, SpaceScatter } from "./scatter.ts";
 
 /** Routers that nobody needs any more are looked for this often. */

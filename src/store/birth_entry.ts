@@ -11,6 +11,7 @@
  */
 import { Reader, Writer } from "../base/bytes.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
+import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { readSettings, writeSettings } from "./settings.ts";
 import type { StoreSettings } from "./types.ts";
 
@@ -60,4 +61,11 @@ export function decodeBirth(bytes: Uint8Array): Birth | null {
     next = last + 1;
   }
   return { settings, shard, epoch, slots };
+}
+
+/** The birth in a sealed bootstrap entry, or null. */
+export function birthOf(batch: Uint8Array): Birth | null {
+  const reader = new Reader(batch, BATCH_HEADER_BYTES);
+  reader.blob(); // the group's config is raft's business
+  return reader.failed ? null : decodeBirth(reader.raw(reader.left));
 }

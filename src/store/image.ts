@@ -97,6 +97,16 @@ export type SessionTotals = {
   readonly hashA: number;
   readonly hashB: number;
 };
+export function totalsOf({
+  clientCount,
+  clientsEver,
+  replyCount,
+  hashA,
+  hashB,
+}: SessionTotals): SessionTotals {
+  return { clientCount, clientsEver, replyCount, hashA, hashB };
+}
+
 const NO_SESSIONS: SessionTotals = { clientCount: 0, clientsEver: 0, replyCount: 0, hashA: 0, hashB: 0 };
 
 function writeTotals(writer: Writer, totals: SessionTotals): void {

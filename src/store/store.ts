@@ -20,14 +20,14 @@ import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
 import type { MoveNote } from "../wire/move_entry.ts";
 import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
 import type { ReplySink } from "../wire/reply.ts";
-import { type Birth, decodeBirth, wholeBirth } from "./birth_entry.ts";
+import { type Birth, birthOf, wholeBirth } from "./birth_entry.ts";
 import { argumentError, keyArgumentOf, keyCountOf } from "./commands/arguments.ts";
-import { execute } from "./commands/execute.ts";
+import { execute, GROWING_OPS } from "./commands/execute.ts";
 import { refusedSlot } from "./commands/served.ts";
 import { type CopyScene, CopySource } from "./copy_source.ts";
 import { STORE_ERROR } from "./errors.ts";
 import { Execution } from "./execution.ts";
-import { IMAGE_VERSION, type ImageHead, type SessionTotals } from "./image.ts";
+import { IMAGE_VERSION, type ImageHead, totalsOf } from "./image.ts";
 import { Keyspace } from "./keyspace.ts";
 import { hex64, Moves, recordsDigest } from "./moves.ts";
 import { fateOf, ownershipHash, viewOf } from "./ownership.ts";
@@ -64,19 +64,6 @@ const MOVED_PER_BATCH_MIN = 16;
 const TIDY_RECORDS = 2048;
 /** Refs reach 32 GiB; three tenths are left for what fragments. */
 const ENGINE_BYTES_MAX = 0.7 * SLAB_BYTES_MAX;
-
-/** Ops that can make the store larger: refused at the memory cap. All others go on. */
-const GROWING_OPS = new Set<number>([
-  OP.set,
-  OP.getSet,
-  OP.append,
-  OP.setRange,
-  OP.incrBy,
-  OP.incrByFloat,
-  OP.mset,
-  OP.msetNx,
-  OP.copy,
-]);
 
 export class KeyValueStore implements Store {
   appliedIndex: Index = 0;
@@ -501,14 +488,4 @@ export class KeyValueStore implements Store {
     }
     return false;
   }
-}
-
-function birthOf(batch: Uint8Array): Birth | null {
-  const reader = new Reader(batch, BATCH_HEADER_BYTES);
-  reader.blob(); // the group's config is raft's business
-  return reader.failed ? null : decodeBirth(reader.raw(reader.left));
-}
-
-function totalsOf({ clientCount, clientsEver, replyCount, hashA, hashB }: Sessions): SessionTotals {
-  return { clientCount, clientsEver, replyCount, hashA, hashB };
 }

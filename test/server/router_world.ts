@@ -1,7 +1,7 @@
 import { utf8, Writer } from "../../src/base/bytes.ts";
 import type { Bundle } from "../../src/server/bundle.ts";
 import { Numbering } from "../../src/server/numbering.ts";
-import type { RouterHost } from "../../src/server/router.ts";
+import type { RouterHost } from "../../src/server/router_host.ts";
 import { CommandView, type Op } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import type { NotServed } from "../../src/wire/peer_encode.ts";

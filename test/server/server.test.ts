@@ -1,5 +1,4 @@
 /** The node, room by itself: its parts with small doubles of their hosts, and whole clusters in a simulated world. */
-import "./agent.case.ts";
 import "./append_sender.case.ts";
 import "./birth.case.ts";
 import "./cluster_surface.case.ts";
@@ -17,9 +16,6 @@ import "./http_sockets.case.ts";
 import "./layout.case.ts";
 import "./local_reads.case.ts";
 import "./log_time.case.ts";
-import "./many_groups.case.ts";
-import "./moves.case.ts";
-import "./moves_faults.case.ts";
 import "./opening.case.ts";
 import "./process.case.ts";
 import "./overload.case.ts";

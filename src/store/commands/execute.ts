@@ -47,6 +47,19 @@ const EXECUTOR_OF: Readonly<Record<Op, Executor>> = {
 const EXECUTORS: (Executor | undefined)[] = new Array(256).fill(undefined);
 for (const op of Object.values(OP)) EXECUTORS[op] = EXECUTOR_OF[op];
 
+/** Ops that can make the store larger: refused at the memory cap. All others go on. */
+export const GROWING_OPS = new Set<number>([
+  OP.set,
+  OP.getSet,
+  OP.append,
+  OP.setRange,
+  OP.incrBy,
+  OP.incrByFloat,
+  OP.mset,
+  OP.msetNx,
+  OP.copy,
+]);
+
 /** Runs the command of `x` whatever its arguments are: exactly one reply, unless it leaves `x` undecided. */
 export function execute(x: Execution): void {
   const error = argumentError(x.command);
