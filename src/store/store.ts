@@ -16,7 +16,7 @@ import { KiB } from "../base/units.ts";
 import type { ENTRY_KIND, Index, Term } from "../raft/types.ts";
 import { slotOf } from "../ring/slot.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
-import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import { CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import type { MoveNote } from "../wire/move_entry.ts";
 import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
 import type { ReplySink } from "../wire/reply.ts";
