@@ -317,7 +317,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: "src/server/birth.ts",
         find: "const flags = { init: options.founding !== null, isAlone: !hasOthers };",
-        replace: "const flags = { init: false, isAlone: !hasOthers };",
+        replace: "const flags = { init: false, isAlone: false };",
       },
       {
         file: "src/server/birth.ts",
