@@ -11,6 +11,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { NodeProcess } from "./processes.ts";
 
 const SAMPLE_MS = 20;
+/** Waits are summed over so many samples, about 100 ms: many short ones stop a cluster like a long one. */
+const SAMPLES = 5;
 /** A window of 100 ms cannot be held against the cluster if so much of it was taken away. */
 export const STALL_MS = 40;
 
@@ -20,7 +22,8 @@ export class MachineWatch {
   readonly stalls: Span[] = [];
   readonly #processes: readonly NodeProcess[];
   readonly #file: number;
-  readonly #waitedMs = new Map<number, number>();
+  /** Of each process: how long it had waited in all, at the last samples. */
+  readonly #waits = new Map<number, { readonly atMs: number; readonly waitedMs: number }[]>();
   #running = true;
   readonly #loops: Promise<void>[];
 
@@ -42,18 +45,32 @@ export class MachineWatch {
     while (this.#running) {
       await sleep(SAMPLE_MS);
       const nowMs = performance.now();
-      if (nowMs - lastMs >= STALL_MS + SAMPLE_MS) this.stalls.push({ fromMs: lastMs, toMs: nowMs });
-      for (const { pid } of this.#processes) if (pid > 0) this.#sample(pid, lastMs, nowMs);
+      if (nowMs - lastMs >= STALL_MS + SAMPLE_MS) this.#note(lastMs, nowMs);
+      for (const { pid } of this.#processes) if (pid > 0) this.#sample(pid, nowMs);
       lastMs = nowMs;
     }
   }
 
-  /** The kernel counts a wait when it is over: it may have begun long before the last sample. */
-  #sample(pid: number, lastMs: number, nowMs: number): void {
+  /** The kernel counts a wait when it is over: it may have begun long before the first of these samples. */
+  #sample(pid: number, nowMs: number): void {
+    const waits = this.#waits.get(pid) ?? [];
+    this.#waits.set(pid, waits);
     const waitedMs = waitedMsOf(pid);
-    const ms = waitedMs - (this.#waitedMs.get(pid) ?? waitedMs);
-    this.#waitedMs.set(pid, waitedMs);
-    if (ms >= STALL_MS) this.stalls.push({ fromMs: lastMs - ms, toMs: nowMs });
+    const first = waits[0] ?? { atMs: nowMs, waitedMs };
+    const ms = waitedMs - first.waitedMs;
+    if (ms >= STALL_MS) this.#note(Math.min(first.atMs, nowMs - ms), nowMs);
+    waits.push({ atMs: nowMs, waitedMs });
+    if (waits.length > SAMPLES) waits.shift();
+  }
+
+  /** Those that touch become one: they come in the order of their ends. */
+  #note(fromMs: number, toMs: number): void {
+    let from = fromMs;
+    for (let last = this.stalls.at(-1); last !== undefined && last.toMs >= from; last = this.stalls.at(-1)) {
+      from = Math.min(from, last.fromMs);
+      this.stalls.pop();
+    }
+    this.stalls.push({ fromMs: from, toMs });
   }
 
   async #watchDisk(): Promise<void> {
@@ -63,7 +80,7 @@ export class MachineWatch {
       fs.writeSync(this.#file, bytes, 0, bytes.length, 0);
       await new Promise<void>((done) => fs.fdatasync(this.#file, () => done()));
       const toMs = performance.now();
-      if (toMs - fromMs >= STALL_MS) this.stalls.push({ fromMs, toMs });
+      if (toMs - fromMs >= STALL_MS) this.#note(fromMs, toMs);
       await sleep(SAMPLE_MS);
     }
   }
