@@ -40,6 +40,7 @@ export class NodeStatus implements NodeInfo {
       ["Clients", this.#clients()],
       ["Memory", this.#memory()],
       ["Persistence", this.#persistence()],
+      ["Stats", this.#stats()],
       ["Replication", this.#replication()],
       ["Cluster", [["cluster_enabled", this.#node.redisMode === "cluster" ? 1 : 0]]],
       ["Keyspace", this.#keyspace()],
@@ -68,7 +69,14 @@ export class NodeStatus implements NodeInfo {
     return [
       ["connected_clients", this.#node.clientCount],
       ["blocked_clients", 0],
+    ];
+  }
+
+  /** Commands that a door answers by itself are not counted. */
+  #stats(): Facts {
+    return [
       ["total_connections_received", this.#node.clientsTotal],
+      ["total_commands_processed", this.#node.commandsTotal],
     ];
   }
 

@@ -105,6 +105,14 @@ async function tryWords(t: Test, world: RedisWorld): Promise<void> {
   const { placeOf, cli } = { placeOf: world.placeOf.bind(world), cli: world.cli.bind(world) };
   t.equal((await cli("n1", ["PING"])).stdout, "PONG\n");
   t.match((await cli("n1", ["-3", "INFO", "server"])).stdout, /^redis_version:7\.4\.0\r$/m);
+  // What `redis-cli --stat` reads; it never ends, so it is not run.
+  for (const name of [
+    "connected_clients",
+    "used_memory",
+    "total_connections_received",
+    "total_commands_processed",
+  ])
+    t.match((await cli("n1", ["INFO"])).stdout, new RegExp(`^${name}:\\d+\r$`, "m"));
   t.match((await cli("n1", ["COMMAND", "DOCS", "get"])).stdout, "summary");
   t.equal((await cli("n1", ["READONLY"])).stdout, "OK\n");
   t.equal((await cli("n1", ["READWRITE"])).stdout, "OK\n");

@@ -271,6 +271,8 @@ t.test("a cluster of a fixed layout in cluster mode: one shard, whose leader all
     cluster.call(i, "CLUSTER", "NODES").replace("myself,", "").split(/\r?\n/).sort();
   t.same(view(leader), view(follower));
   t.match(cluster.call(follower, "INFO", "cluster"), /cluster_enabled:1/);
+  const counted = /total_commands_processed:(\d+)/.exec(cluster.call(leader, "INFO", "stats"))?.[1];
+  t.ok(Number(counted) > 0, "redis-cli --stat shows a number of commands");
   t.match(fromUtf8(new TextEncoder().encode(cluster.call(follower, "HELLO", "2"))), /mode cluster/);
   cluster.kill(leader);
   cluster.until("another leads, and is named", () => {
