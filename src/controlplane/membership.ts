@@ -14,14 +14,20 @@ import type { Addressed, Situation } from "./reconciler.ts";
 import { type MetaState, type NodeRecord, ordered, type ShardRecord, takesReplicas } from "./state.ts";
 import { isSameList } from "./step.ts";
 
-/** Founders that do not hold their replica yet, until the group has had a leader: from then on it helps itself. */
+/**
+ * Founders that do not hold their replica yet. A group that has a leader helps itself; one that had one and lost it may
+ * need a founder whose order never came: two of three began, and the disk of one of them is gone. Nothing was ever
+ * promised under that founder's id, and a directory that once held it takes no bootstrap again.
+ */
 export function creates({ view, bootstrapOf }: Situation, shards: readonly ShardRecord[]): Addressed[] {
   return shards.flatMap((shard) => {
-    if (shard.formed || shard.state === "lost") return [];
-    const holders = view.groups.get(shard.group)?.holders;
+    const group = view.groups.get(shard.group);
+    if (shard.state === "lost" || (shard.formed && group?.leader != null)) return [];
     const missing = shard.birth.founders.filter(
       ({ node, incarnation }) =>
-        holders?.has(node) !== true && view.beats.get(node)?.incarnation === incarnation,
+        group?.holders.has(node) !== true &&
+        view.beats.get(node)?.incarnation === incarnation &&
+        (!shard.formed || shard.replicas.includes(node)),
     );
     if (missing.length === 0) return [];
     const bootstrap = bootstrapOf(shard);

@@ -155,6 +155,17 @@ t.test(
 );
 
 t.test(
+  "F3: a group that lost its leader before its last founder had its order is given that founder",
+  async (t) => {
+    const driver = small();
+    driver.run(register("n2", id("wiped")));
+    const beats = [beat("n1", [follows(101)]), beat("n2", [], id("wiped")), beat("n3")];
+    t.same(printed(roundOf(driver.state, beats)), ["n3: create s1 replica 3"], "n1 alone is no majority");
+    t.same(printed(roundOf(driver.state, beats.slice(0, 2))), []);
+  },
+);
+
+t.test(
   "E7: a group that nobody knows is left alone; one that was retired is closed wherever it turns up",
   async (t) => {
     const driver = small();
