@@ -197,5 +197,5 @@ export class Managed {
 function holdersOf({ routing }: NucleusNode, group: number): string[] {
   const { map } = routing;
   const places = map?.shards.find((shard) => shard.group === group)?.replicas ?? [];
-  return places.map((place) => (map?.nodes[place] as ClusterMap["nodes"][number]).id);
+  return places.flatMap((place) => map?.nodes[place]?.id ?? []);
 }

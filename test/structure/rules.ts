@@ -42,7 +42,8 @@ export const ROOMS: Readonly<Record<string, readonly Allowance[]>> = {
     // What drives its own group, which is what drives any shard's; and how doors tell who calls.
     {
       room: "server",
-      files: /^(group\w*|engine|birth|bootstrap|bundle|fate|http_request|console_page|identity|lane|layout|output)\.ts$/,
+      files:
+        /^(group\w*|engine|birth|bootstrap|bundle|fate|http_request|console_page|identity|lane|layout|output)\.ts$/,
     },
   ],
   sim: whole(
