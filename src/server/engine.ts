@@ -78,6 +78,8 @@ export class Engine {
   readonly #seats = new Map<GroupId, Seat>();
   /** Replicas with work for this turn. */
   readonly #touched = new Set<HostedReplica>();
+  /** Replicas whose reads could not all be answered: looked at in the next turn, which a tick brings at the latest. */
+  readonly #reading = new Set<HostedReplica>();
   /** Replicas that wait for a sync, or for room in the log. */
   readonly #writing = new Set<HostedReplica>();
   /** Places with something to see to when this turn's work is done. */
@@ -250,6 +252,7 @@ export class Engine {
       onClosed: (hosted) => {
         this.#touched.delete(hosted);
         this.#writing.delete(hosted);
+        this.#reading.delete(hosted);
       },
       endTurnOf: (seat) => this.#ending.add(seat),
       onLeader: (group) => host.onLeader(group),
@@ -420,6 +423,8 @@ export class Engine {
     this.#turnAsked = false;
     if (this.#stopped) return;
     this.routing.flush();
+    for (const hosted of this.#reading) this.#touched.add(hosted);
+    this.#reading.clear();
     this.#appendAll();
     this.#peers?.flush();
     this.wal?.submit();
@@ -446,6 +451,7 @@ export class Engine {
     this.#touched.clear();
     for (const hosted of touched) {
       if (hosted.group.apply()) this.#touched.add(hosted);
+      if (hosted.group.hasReads) this.#reading.add(hosted);
       this.#advance(hosted); // what applying allowed: the end of a joint change, a served transfer
     }
   }

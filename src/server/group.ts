@@ -160,6 +160,11 @@ export class GroupReplica {
     return this.#proposals.hasOrphans;
   }
 
+  /** Reads wait: for their index, for log time, or for a caller to take what it was answered before. */
+  get hasReads(): boolean {
+    return !this.#reads.isEmpty;
+  }
+
   /** Nobody waits for an answer here, and log time need not move. */
   get isQuiet(): boolean {
     return this.#proposals.open === 0 && this.#reads.isEmpty && !this.#timeBatchWanted;

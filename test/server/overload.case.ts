@@ -97,6 +97,19 @@ t.test("H3: silence from before it stood still does not count", (t) => {
   t.end();
 });
 
+t.test(
+  "J5: reads that waited for a reader are answered when it has read, though nothing else happens",
+  (t) => {
+    const cluster = Cluster.started({ seed: 9, nodes: 1 });
+    cluster.call(0, "SET", "large", "v".repeat(900_000));
+    const client = cluster.client(0);
+    for (let i = 0; i < 8; i++) client.send("GET", "large"); // beyond what a connection may hold
+    cluster.until("all are answered", () => client.replies.length === 8);
+    t.ok(client.replies.every((reply) => reply.length === 900_000));
+    t.end();
+  },
+);
+
 t.test("H9: heartbeats do not wait behind a snapshot that fills the link", (t) => {
   const cluster = Cluster.started({ seed: 7, electionMs: ELECTION_MS });
   cluster.makeLeader(0);
