@@ -93,7 +93,11 @@ t.test(
     t.equal(nucleus(["cluster", "init", "--shards", "2", "-p", port]).status, 7);
     t.equal(nucleus(["reshard", "cancel", "-p", port]).status, 3);
     t.equal(nucleus(["leader", "move", "n1", "-p", port]).status, 2, "of which shard?");
-    const moved = nucleus(["leader", "move", "n1", "--shard", "s3", "--json", "-p", port]);
+    // The control plane spreads leaders at the same time: one hand-over at a time.
+    const moved = await until(() => {
+      const said = nucleus(["leader", "move", "n1", "--shard", "s3", "--json", "-p", port]);
+      return said.status === 0 && said;
+    }, "n1 leads s3");
     t.match(JSON.parse(moved.stdout), { shard: "s3", leader: "n1" });
 
     t.equal(await up.stop(), 0);
