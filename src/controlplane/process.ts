@@ -156,11 +156,10 @@ export class ControlProcess {
 
   /** Hands leadership over, lets what was begun end, then closes connections and log. */
   stop(done: Done<void>): void {
-    if (this.#http !== null) this.#http.isOpen = false;
+    this.#http?.close(); // nobody new is let in: whoever comes next may need the port
     this.engine.stop((error) => {
       this.service.close();
       this.#door.close();
-      this.#http?.close();
       done(error, undefined);
     });
   }

@@ -264,10 +264,10 @@ export class NucleusNode {
    */
   stop(done: Done<void>): void {
     this.#managed?.close();
+    this.http.close(); // nobody new is let in, as on the clients' port: whoever comes next may need it
     this.engine.stop((error) => {
       this.#doors.close();
       this.#proxy.close();
-      this.http.close();
       done(error, undefined);
     });
   }
