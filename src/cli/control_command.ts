@@ -2,16 +2,13 @@
 import * as fs from "node:fs";
 import xxhash from "xxhash-wasm";
 import type { Argv } from "yargs";
-import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
+import { messageOf, NucleusError } from "../base/errors.ts";
 import { type ControlConfig, ControlProcess } from "../controlplane/process.ts";
 import { type FirstLayout, parseFirstLayout } from "../controlplane/requests.ts";
-import type { Log, LogLevel, Platform } from "../platform/platform.ts";
+import type { Log, Platform } from "../platform/platform.ts";
 import { checkSettings, type NodeAddress, SETTINGS_DEFAULT } from "../server/layout.ts";
 import { isName, NAME_RULE } from "../wire/shapes.ts";
-import { EXIT } from "./exit_codes.ts";
-import { jsonLog } from "./json_log.ts";
-import { dropPidFile, takePidFile } from "./pid_file.ts";
-import { explainStart, hostPort, startExitCode, stopOnBugs, stopOnSignals } from "./server_process.ts";
+import { hostPort, runServer } from "./server_process.ts";
 
 type ControlArgs = {
   id: string;
@@ -82,34 +79,14 @@ export const controlCommand = (createPlatform: (log: Log) => Platform) => ({
 });
 
 async function runControl(args: ControlArgs, createPlatform: (log: Log) => Platform): Promise<void> {
-  const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
-  stopOnBugs(log);
-  const refuse = (error: unknown): never => {
-    log.write("error", `cannot start: ${explainStart(error, args)}`);
-    process.exit(startExitCode(error));
-  };
   const { h64 } = await xxhash();
-  let control: ControlProcess;
-  try {
-    const config = configOf(args);
-    fs.mkdirSync(args.dir, { recursive: true, mode: 0o700 });
-    takePidFile(args.dir);
-    control = new ControlProcess(createPlatform(log), config, h64, (error) => {
-      log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error) });
-      process.exit(EXIT.failed); // nothing after a failed write or a broken rule may leave this process
-    });
-  } catch (error) {
-    return refuse(error);
-  }
-  control.start((error) => {
-    if (error !== null) {
-      dropPidFile(args.dir);
-      refuse(error);
-    }
-    const http = args.http === undefined ? {} : { http: args.http };
-    log.write("info", "listening", { addr: args.listen, ...http, dir: args.dir, cluster: control.cluster });
+  runServer<ControlProcess>(args, {
+    prepare: (log) => {
+      const config = configOf(args);
+      return (fatal) => new ControlProcess(createPlatform(log), config, h64, fatal);
+    },
+    facts: ({ cluster }) => ({ ...(args.http === undefined ? {} : { http: args.http }), cluster }),
   });
-  stopOnSignals(control, args.dir, args["parent-pipe"]);
 }
 
 export function configOf(args: ControlArgs): ControlConfig {

@@ -2,12 +2,14 @@
  * What running a server in the foreground takes, whether it is a storage node or a control process: addresses of the
  * command line, why it cannot start, how it stops, and that it ends at once when it is broken.
  */
+import * as fs from "node:fs";
 import { codeOf, messageOf, NucleusError } from "../base/errors.ts";
-import type { Log } from "../platform/platform.ts";
+import type { Log, LogLevel } from "../platform/platform.ts";
 import { parseAddress } from "../server/layout.ts";
 import { EXIT } from "./exit_codes.ts";
+import { jsonLog } from "./json_log.ts";
 import { listenerOf } from "./local_process.ts";
-import { dropPidFile } from "./pid_file.ts";
+import { dropPidFile, takePidFile } from "./pid_file.ts";
 
 /** A clean stop that takes longer than this is abandoned: the log can be recovered, an operator cannot. */
 const STOP_MS_MAX = 10_000;
@@ -20,7 +22,57 @@ export function hostPort(text: string, option: string): HostPort {
   throw new NucleusError("EUSAGE", `${option} must be HOST:PORT, for example 127.0.0.1:7001, not "${text}"`);
 }
 
-export function startExitCode(error: unknown): number {
+/** What both kinds of server are told on the command line. */
+export type ServerArgs = {
+  readonly id: string;
+  readonly listen: string;
+  readonly dir: string;
+  readonly "log-level": string;
+  readonly "parent-pipe": boolean;
+};
+
+type Done = (error: Error | null) => void;
+type Server = { start(done: Done): void; stop(done: Done): void };
+
+export type ServerKind<S extends Server> = {
+  /** Judges the command line, before anything is written; what it gives makes the server. `fatal` ends the process. */
+  readonly prepare: (log: Log) => (fatal: (error: Error) => void) => S;
+  /** For the line that says that it listens. */
+  readonly facts: (server: S) => Readonly<Record<string, string | number>>;
+};
+
+/** Runs a server in the foreground until it is told to stop. */
+export function runServer<S extends Server>(args: ServerArgs, { prepare, facts }: ServerKind<S>): void {
+  const { dir } = args;
+  const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
+  stopOnBugs(log);
+  const refuse = (error: unknown): never => {
+    log.write("error", `cannot start: ${explainStart(error, args)}`);
+    process.exit(startExitCode(error));
+  };
+  let server: S;
+  try {
+    const make = prepare(log);
+    fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
+    takePidFile(dir);
+    server = make((error) => {
+      log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error) });
+      process.exit(EXIT.failed); // nothing after a failed write or a broken rule may leave this process
+    });
+  } catch (error) {
+    return refuse(error);
+  }
+  server.start((error) => {
+    if (error !== null) {
+      dropPidFile(dir);
+      refuse(error);
+    }
+    log.write("info", "listening", { addr: args.listen, dir, ...facts(server) });
+  });
+  stopOnSignals(server, dir, args["parent-pipe"]);
+}
+
+function startExitCode(error: unknown): number {
   return ["EUSAGE", "ELAYOUT", "EREQUEST"].includes(codeOf(error)) ? EXIT.usage : EXIT.failed;
 }
 
@@ -28,7 +80,7 @@ export function startExitCode(error: unknown): number {
  * A broken rule, or what nobody foresaw: one line, and the process ends at once. What it knows may be wrong, so
  * nothing of it may be written, sent or served (hazard H2).
  */
-export function stopOnBugs(log: Log): void {
+function stopOnBugs(log: Log): void {
   const stop = (error: unknown): never => {
     const where = error instanceof Error ? (error.stack?.split("\n")[1]?.trim() ?? "") : "";
     log.write("error", `stopped at once: ${messageOf(error)}`, { code: codeOf(error), where });
@@ -39,11 +91,7 @@ export function stopOnBugs(log: Log): void {
 }
 
 /** `hasParent`: whoever started this process holds its standard input open as long as it lives. */
-export function stopOnSignals(
-  server: { stop(done: (error: Error | null) => void): void },
-  dir: string,
-  hasParent: boolean,
-): void {
+function stopOnSignals(server: Server, dir: string, hasParent: boolean): void {
   let stopping = false;
   const stop = (): void => {
     if (stopping) return;
@@ -78,10 +126,7 @@ function takenText(listen: string): string {
 }
 
 /** What happened, why, and what to do next. */
-export function explainStart(
-  error: unknown,
-  { listen, dir }: { readonly listen: string; readonly dir: string },
-): string {
+function explainStart(error: unknown, { listen, dir }: ServerArgs): string {
   const reason = messageOf(error);
   switch (codeOf(error)) {
     case "EADDRINUSE":
