@@ -250,8 +250,9 @@ export function* joinGroup(
     if (order.bootstrap === null) yield* home.use(group, replica);
     const log = yield* home.soundLog();
     if (order.bootstrap !== null && !hasRoom(order.bootstrap.bytes.length)) return noRoom(dir);
-    const old = log.recovered.groups.find((one) => one.group === group);
-    if (old !== undefined && old.replica < replica) log.wal.appendTombstone(old.replica, group);
+    // As the log is now: it may hold a founder whose birth was broken off by a full disk, and whose id nobody noted.
+    const old = log.wal.replicaOf(group);
+    if (old > 0 && old < replica) log.wal.appendTombstone(old, group);
     yield* setSnapshotsAside(platform.disk, `${dir}/snapshots`, group, wasDamaged);
     const found = yield* begin(home, log, order);
     return yield* bringUp(platform, options, log.wal, found, replica);

@@ -84,6 +84,8 @@ export interface Wal {
    * that follow it. A mark below the newest one changes nothing.
    */
   appendSnapshotMark(replica: ReplicaId, group: GroupId, index: Index, term: Term): Lsn;
+  /** The replica of the group that has records here and was not closed; 0: none. */
+  replicaOf(group: GroupId): ReplicaId;
   /** The group is closed on this node, and this replica id with it. */
   appendTombstone(replica: ReplicaId, group: GroupId): Lsn;
   /** End of the turn: what was appended is to be written and synced. */

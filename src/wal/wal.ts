@@ -197,6 +197,10 @@ class SegmentedLog implements Wal {
     return this.#mayFree();
   }
 
+  replicaOf(group: GroupId): ReplicaId {
+    return this.#image.groups.get(group)?.replica ?? 0;
+  }
+
   appendTombstone(replica: ReplicaId, group: GroupId): Lsn {
     this.#appendPlain(RECORD_KIND.tombstone, replica, group, 0, 0, 0, () =>
       this.#image.tombstone(replica, group, this.#end),

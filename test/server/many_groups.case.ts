@@ -243,6 +243,22 @@ t.test("D6: a founder's order on a full disk waits for space, and others are ser
   t.equal(engines.replica(0, 72)?.replica, 1);
 });
 
+t.test("A12, D6: a birth that a full disk broke off is closed by the next order, with its log", async (t) => {
+  const engines = Engines.started(2);
+  const { disk } = engines.at(0).machine;
+  disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+  engines.order(0, GROUP, [0]); // into the log, which has its room; its id is not noted
+  engines.run(100);
+  disk.faults.occupiedBytes = 0;
+  const engine = engines.engine(0);
+  engine.create("a test", engine.home.identity.incarnation, { group: GROUP, replica: 5, bootstrap: null });
+  engines.run(500);
+  t.equal(engines.replica(0, GROUP)?.replica, 5);
+  engines.power(0);
+  engines.restart(0);
+  t.equal(engines.replica(0, GROUP)?.replica, 5);
+});
+
 t.test("A12, D6: who was met while the disk was full is listened to when it is not", async (t) => {
   const engines = new Engines(2);
   const nodes = engines.addresses;
