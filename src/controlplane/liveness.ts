@@ -8,7 +8,8 @@
  * Hints of leaders are ordered by term: a late word never replaces a newer one (hazard F9).
  */
 import { assert } from "../base/assert.ts";
-import type { Heartbeat, LeadReport, Registration } from "../wire/control_plane.ts";
+import { compareIds } from "../ring/layout.ts";
+import { type Heartbeat, type LeadReport, NODES_MAX, type Registration } from "../wire/control_plane.ts";
 import type { MetaState } from "./state.ts";
 
 export type Standing = "alive" | "suspect" | "dead";
@@ -43,6 +44,8 @@ export type View = {
   /** The last heartbeat of each registered node that is not dead. */
   readonly beats: ReadonlyMap<string, Heartbeat>;
   readonly groups: ReadonlyMap<number, GroupView>;
+  /** Nodes that know of shards of which the state knows nothing: they were refused, or report replicas. */
+  readonly strangers: readonly string[];
 };
 
 export class Liveness {
@@ -50,6 +53,7 @@ export class Liveness {
   readonly #options: LivenessOptions;
   readonly #heard = new Map<string, { readonly beat: Heartbeat; readonly tick: number }>();
   readonly #hints = new Map<number, Hint>();
+  readonly #strangers = new Set<string>();
   /** Rises with every change of a hint. */
   hintChanges = 0;
 
@@ -85,6 +89,17 @@ export class Liveness {
     const twin = [...state.nodes.values()].find((node) => node.address === address && node.id !== id);
     if (twin === undefined || !isAlive(twin.id)) return null;
     return `CONFLICT node '${twin.id}' is at ${address} already`;
+  }
+
+  /** A node that was refused because it has seen more than this state can have issued. */
+  noteStranger(node: string): void {
+    if (this.#strangers.size < NODES_MAX) this.#strangers.add(node);
+  }
+
+  #strangersTo(state: MetaState, beats: ReadonlyMap<string, Heartbeat>): string[] {
+    const holders = [...beats.values()].filter(({ groups }) => groups.length > 0).map(({ node }) => node);
+    const strange = state.shards.size === 0 ? [...this.#strangers, ...holders] : [...this.#strangers];
+    return [...new Set(strange)].sort(compareIds);
   }
 
   #hint(group: number, hint: Hint): void {
@@ -128,6 +143,7 @@ export class Liveness {
       silentMs: (node) => this.silentTicks(node, tick) * this.#options.tickMs,
       beats,
       groups: groupsOf(beats, standing),
+      strangers: this.#strangersTo(state, beats),
     };
   }
 

@@ -9,7 +9,7 @@ import type { View } from "./liveness.ts";
 import { hasQuorum } from "./membership.ts";
 import { reportOf } from "./observe.ts";
 import type { Addressed, Situation } from "./reconciler.ts";
-import { isOpen, type MetaState, type Plan, type PlannedMove } from "./state.ts";
+import { isOpen, type MetaState, ordered, type Plan, type PlannedMove } from "./state.ts";
 
 /** After so many failures an attempt waits no longer than after one less: 2^6 rounds. */
 const BACKOFF_TRIES_MAX = 6;
@@ -47,10 +47,36 @@ function canAct(state: MetaState, view: View, id: string): boolean {
   );
 }
 
-export function moveOrders({ state, view }: Situation): Addressed[] {
+/** A move that no plan knows: of before a restore. */
+export type Orphan = { readonly shard: string; readonly node: string; readonly epoch: number };
+
+/**
+ * Moves that are open at their targets and in no plan: begun after the backup of which this state was made. Those of them
+ * that were held would wait for a word that nobody can give; so their targets are to abort what they do not own yet, and
+ * the sources read that from there.
+ */
+export function orphans({ state, view }: Pick<Situation, "state" | "view">): Orphan[] {
+  const planned = new Set((state.plan?.moves ?? []).filter(isOpen).map(({ epoch }) => epoch));
+  return ordered(state.shards).flatMap(({ id, group }) => {
+    const leader = view.groups.get(group)?.leader ?? null;
+    const open = (leader?.lead.moves ?? []).filter(
+      ({ epoch, side, phase }) => side === "target" && OPEN_PHASES.has(phase) && !planned.has(epoch),
+    );
+    return open.map(({ epoch }) => ({ shard: id, node: leader?.node ?? "", epoch }));
+  });
+}
+
+const OPEN_PHASES: ReadonlySet<string> = new Set(["importing", "copying"]);
+
+export function moveOrders(now: Situation): Addressed[] {
+  const { state, view } = now;
   const { plan } = state;
-  if (plan === null) return [];
-  return plan.moves.filter(isOpen).flatMap((move) => ordersFor(state, view, plan, move));
+  const aborts = orphans(now).map(({ shard: to, node, epoch }): Addressed => {
+    return { node, order: { kind: "abort", epoch, to } };
+  });
+  if (plan === null) return aborts;
+  const orders = plan.moves.filter(isOpen).flatMap((move) => ordersFor(state, view, plan, move));
+  return [...aborts, ...orders];
 }
 
 function ordersFor(state: MetaState, view: View, plan: Plan, move: PlannedMove): Addressed[] {

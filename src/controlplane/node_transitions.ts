@@ -4,11 +4,13 @@
  *
  * After a restore the state may be older than what it issued since. So everything that nodes have seen counts: counters
  * rise to the highest number heard, and the restore number rises above any map version that this state cannot have
- * made - one at or above the entry that is being applied.
+ * made - one at or above the entry that is being applied. Whenever that shows that this state is an old one, all nodes are
+ * counted before anything is ordered; and a state without shards takes no node that knows of some: it is no old state of
+ * this cluster but none at all, and would make a second set of them.
  */
 import { compareVersions, type Heard, NODES_MAX, type Registration } from "../wire/control_plane.ts";
 import type { BodyOf } from "./commands.ts";
-import { cancelPlan } from "./plan_end.ts";
+import { withoutPlan } from "./plan_end.ts";
 import { FORMER_MAX, type MetaState, type NodeRecord, ordered, without, withValue } from "./state.ts";
 import { done, noNode, refused, type Step } from "./step.ts";
 
@@ -17,10 +19,23 @@ export function applyRegister(state: MetaState, given: Registration, index: numb
   if (known?.former.includes(given.incarnation) === true) return refused(state, stale(given.node));
   if (known === undefined && state.nodes.size >= NODES_MAX)
     return refused(state, `LIMIT there are ${NODES_MAX} nodes already: remove one that is gone`);
+  const problem = strangerProblem(state, given);
+  if (problem !== null) return refused(state, problem);
   const node = registered(known, given);
   const next = isSame(known, node) ? state : { ...state, nodes: withValue(state.nodes, node) };
   return done(hear(next, given.node, given.heard, index));
 }
+
+/** Why a state that has no shards takes no node that has heard of some; null if it may. */
+export function strangerProblem(state: MetaState, { node, heard }: Registration): string | null {
+  const isBlank = state.layout === null && state.shards.size === 0;
+  if (!isBlank || (heard.epoch <= state.epoch && heard.plan <= state.planNumber)) return null;
+  return `CONFLICT node '${node}' has known shards of this cluster (epoch ${heard.epoch}), and this control plane is new: ${RESTORE_IT}`;
+}
+
+/** What to do with a control plane that was begun anew where there are shards. */
+export const RESTORE_IT =
+  "stop it, and start one from a backup, on an empty directory: nucleus control --restore FILE";
 
 function registered(known: NodeRecord | undefined, given: Registration): NodeRecord {
   const { node: id, incarnation, address, http, zone, capacity } = given;
@@ -72,6 +87,8 @@ export function isNews(state: MetaState, node: string, heard: Heard): boolean {
 
 function hear(state: MetaState, node: string, heard: Heard, index: number): MetaState {
   const restore = restoreAbove(state, heard, index);
+  const isOld = restore > state.version.restore && state.awaited === null && state.shards.size > 0;
+  if (isOld) return hear(countedAnew(state, restore), node, heard, index);
   const epoch = Math.max(state.epoch, heard.epoch);
   const planNumber = Math.max(state.planNumber, heard.plan);
   const awaited = stillAwaited(state.awaited, node);
@@ -130,18 +147,23 @@ function removeNode(state: MetaState, id: string): Step {
   return done({ ...state, nodes: without(state.nodes, id), awaited: stillAwaited(state.awaited, id) });
 }
 
-/** The plan that the backup knows may be half done or long over: what was begun is closed, the rest must be asked for anew. */
 export function applyRestored(state: MetaState, token: string): Step {
   if (token === state.restoreToken) return done(state, state.version.restore);
-  const nodes = ordered(state.nodes).filter(({ excluded }) => !excluded);
   const restore = state.version.restore + 1;
-  const next: MetaState = {
-    ...cancelPlan(state),
+  return done({ ...countedAnew(state, restore), restoreToken: token }, restore);
+}
+
+/**
+ * The state of long ago, from now on: nothing is ordered before all nodes were heard. Its plan may be half done or long
+ * over: what runs of it its shards end (move_orders.ts), the rest must be asked for anew.
+ */
+function countedAnew(state: MetaState, restore: number): MetaState {
+  const nodes = ordered(state.nodes).filter(({ excluded }) => !excluded);
+  return {
+    ...withoutPlan(state),
     version: { ...state.version, restore },
-    restoreToken: token,
     awaited: nodes.length === 0 ? null : nodes.map(({ id }) => id),
   };
-  return done(next, restore);
 }
 
 function stale(id: string): string {

@@ -2,19 +2,18 @@
  * What the nodes' words say that the state does not know yet, as commands for its log. All of it comes from applied
  * state of the shards, so it is true for ever, only perhaps not new any more; which the numbers in it tell.
  */
+import { compareIds } from "../ring/layout.ts";
 import { rangesOfSlots, slotsOfRanges } from "../ring/range.ts";
-import type { LeadReport, MoveReport } from "../wire/control_plane.ts";
+import { type LeadReport, type MoveReport, REPLICAS_MAX } from "../wire/control_plane.ts";
 import type { Body } from "./commands.ts";
 import type { GroupView, View } from "./liveness.ts";
 import { isNews } from "./node_transitions.ts";
 import type { Situation } from "./reconciler.ts";
-import { isOpen, type MetaState, type PlannedMove } from "./state.ts";
+import { isOpen, type MetaState, type PlannedMove, type ShardRecord } from "./state.ts";
+import { isSameList } from "./step.ts";
 
 export function observations({ state, view }: Situation): Body[] {
   const seen: Body[] = [];
-  for (const [node, { incarnation, heard }] of view.beats) {
-    if (isNews(state, node, heard)) seen.push({ kind: "heard", node, incarnation, heard });
-  }
   const shards = new Map([...state.shards.values()].map((shard) => [shard.group, shard]));
   for (const group of view.groups.values()) {
     if (group.leader === null) continue;
@@ -22,11 +21,26 @@ export function observations({ state, view }: Situation): Body[] {
     if (shard === undefined) seen.push(...adoptions(state, group, group.leader.lead));
     else {
       if (!shard.formed) seen.push({ kind: "formed", shard: shard.id });
+      if (state.awaited !== null) seen.push(...members(shard, group.leader.lead));
       seen.push(...claims(state, shard.id, group.leader.lead));
     }
   }
   for (const move of state.plan?.moves ?? []) if (isOpen(move)) seen.push(...outcomes(state, view, move));
+  // Last: when a node counts as heard after a restore, what it leads is written down.
+  for (const [node, { incarnation, heard }] of view.beats) {
+    if (isNews(state, node, heard)) seen.push({ kind: "heard", node, incarnation, heard });
+  }
   return seen;
+}
+
+/** After a restore: the members that a shard has, where others are wished. */
+function members({ id, group, replicas }: ShardRecord, { voters, joint }: LeadReport): Body[] {
+  const now = nodesOf(voters);
+  return joint || isSameList(now, replicas) ? [] : [{ kind: "adopt", shard: id, group, replicas: now }];
+}
+
+function nodesOf(voters: LeadReport["voters"]): string[] {
+  return [...new Set(voters.map(({ node }) => node))].sort(compareIds).slice(0, REPLICAS_MAX);
 }
 
 function adoptions(state: MetaState, { group, shard }: GroupView, { voters, joint }: LeadReport): Body[] {
@@ -37,9 +51,7 @@ function adoptions(state: MetaState, { group, shard }: GroupView, { voters, join
     state.retired.some((gone) => gone.group === group)
   )
     return [];
-  return [
-    { kind: "adopt", shard, group, replicas: [...new Set(voters.map(({ node }) => node))].slice(0, 15) },
-  ];
+  return [{ kind: "adopt", shard, group, replicas: nodesOf(voters) }];
 }
 
 /** Slots that the shard owns under a higher epoch than is known. */

@@ -27,6 +27,15 @@ export function cancelPlan(state: MetaState): MetaState {
   return settled({ ...state, epoch, plan: { ...plan, cancelled: epoch, moves } });
 }
 
+/** The plan is not followed any further, whatever has become of it; the wish stays as it is. */
+export function withoutPlan(state: MetaState): MetaState {
+  const { plan } = state;
+  if (plan === null) return state;
+  const over = plan.moves.filter((move) => move.state === "done").length;
+  const planEnd = { number: plan.number, cancelled: true, done: over, moves: plan.moves.length };
+  return { ...state, plan: null, planEnd };
+}
+
 /** The state with one move of the plan changed. */
 export function withMove(state: MetaState, plan: Plan, at: number, move: PlannedMove): MetaState {
   return settled({ ...state, plan: { ...plan, moves: plan.moves.with(at, move) } });

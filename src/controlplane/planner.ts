@@ -12,6 +12,7 @@ import type { SlotRange } from "../ring/range.ts";
 import { type Body, type BodyOf, MOVES_MAX, type PlannedShard } from "./commands.ts";
 import type { View } from "./liveness.ts";
 import { chooseNodes } from "./membership.ts";
+import { RESTORE_IT } from "./node_transitions.ts";
 import type { FirstLayout, PlanWish, ShardRequest } from "./requests.ts";
 import { type MetaState, ordered, takesReplicas } from "./state.ts";
 import { isSameList, placeProblem } from "./step.ts";
@@ -26,6 +27,9 @@ export type PlanningTools = {
 
 /** Gives an error text as transitions do. */
 export function planFirst(tools: PlanningTools, wish: FirstLayout): BodyOf<"init"> | string {
+  const { strangers } = tools.view;
+  if (strangers.length > 0)
+    return `CONFLICT node ${strangers.slice(0, 5).join(", ")} has shards of this cluster already, which this control plane does not know: ${RESTORE_IT}`;
   return explained(() => {
     const layout = makeLayout({ number: 1, vnodes: wish.vnodes, shards: wish.shards });
     const owned = new Map(layout.shards.map(({ id }) => [id, [] as SlotRange[]]));

@@ -60,6 +60,15 @@ function beatMsOf({ nodes, shards, plan }: MetaState): number {
   return Math.min(BEAT_MS_MAX, Math.max(BEAT_MS_BUSY, BEAT_MS_EACH * nodes.size));
 }
 
+/** What a node does not obey, and learns nothing from. */
+const SILENCE = {
+  fence: { restore: 0, term: 0 },
+  version: { restore: 0, index: 0 },
+  issued: { epoch: 0, plan: 0 },
+  beatMs: BEAT_MS_MAX,
+  orders: [],
+};
+
 /** Orders for a node, and for which of its directories they were made. */
 type Kept = { readonly incarnation: string; readonly orders: readonly Order[] };
 type KeptMap = { readonly version: MapVersion; readonly hints: number; readonly map: ClusterMap };
@@ -143,8 +152,24 @@ export class Reign {
       this.#isPressing = true;
       this.#reconcileSoon();
     }
+    if (this.isCounting) return { ...SILENCE, standing };
     const orders = isKnown ? this.#take(beat) : [];
-    return { fence: this.fence, standing, version: state.version, beatMs: beatMsOf(state), orders };
+    const issued = { epoch: state.epoch, plan: state.planNumber };
+    return { fence: this.fence, standing, version: state.version, issued, beatMs: beatMsOf(state), orders };
+  }
+
+  /**
+   * After a restore, until every node was heard: the number that this state will speak under is not known yet, as it must
+   * be one that no node has heard. So nobody hears of it now.
+   */
+  get isCounting(): boolean {
+    return this.state.awaited !== null;
+  }
+
+  /** A node that was refused because it knows of shards, and this state does not. */
+  noteStranger(node: string): void {
+    this.#followRestore();
+    this.liveness.noteStranger(node);
   }
 
   /** What was kept for the node; each order is given once, and made again if it shows no effect. */

@@ -19,7 +19,7 @@ import type { Body } from "./commands.ts";
 import { FirstLayoutWish } from "./first_layout.ts";
 import { type HttpAnswer, problem, TRANSIENT } from "./http_answer.ts";
 import type { MetaGroup } from "./meta_group.ts";
-import { isKnownAs } from "./node_transitions.ts";
+import { isKnownAs, strangerProblem } from "./node_transitions.ts";
 import { Reign } from "./reign.ts";
 import type { FirstLayout } from "./requests.ts";
 import { handleHttp } from "./service_http.ts";
@@ -194,6 +194,7 @@ export class ControlService {
       case "beat":
         return reply({ kind: "beat", reply: reign.hear(request.heartbeat) });
       case "map":
+        if (reign.isCounting) return reply({ kind: "refused", text: COUNTING });
         return reply({ kind: "map", map: reign.map() });
     }
   }
@@ -213,7 +214,9 @@ export class ControlService {
       const text = `CONFLICT the directory of node '${registration.node}' belongs to cluster ${cluster}, and this is ${state.cluster}: give it an empty one with --dir, or another --control`;
       return reply({ kind: "refused", text });
     }
-    const problem = reign.liveness.registrationProblem(state, registration, this.#tick);
+    const strange = strangerProblem(state, registration);
+    if (strange !== null) reign.noteStranger(registration.node);
+    const problem = strange ?? reign.liveness.registrationProblem(state, registration, this.#tick);
     if (problem !== null) return reply({ kind: "refused", text: problem });
     const registered = (): ControlReply =>
       this.#reign === reign && this.reign !== null
@@ -247,6 +250,8 @@ export class ControlService {
     });
   }
 }
+
+const COUNTING = "TRYAGAIN the control plane was restored, and has not heard all nodes yet";
 
 /** The log could not take it now; it was not written, and asking again may help. */
 function isTransient(reply: Reply): boolean {

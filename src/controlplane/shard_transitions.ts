@@ -9,6 +9,7 @@ import { countSlots } from "../ring/range.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import { REPLICAS_MAX, SHARDS_MAX } from "../wire/control_plane.ts";
 import type { BodyOf, PlannedShard } from "./commands.ts";
+import { RESTORE_IT } from "./node_transitions.ts";
 import { cancelPlan, settled } from "./plan_end.ts";
 import { type MetaState, RETIRED_MAX, type ShardRecord, without, withValue } from "./state.ts";
 import { done, hasTwin, isSameList, noShard, placeProblem, refused, type Step } from "./step.ts";
@@ -67,6 +68,8 @@ export function hasNewborn(
 
 export function applyInit(state: MetaState, { replicas, vnodes, shards, slots }: BodyOf<"init">): Step {
   if (state.layout !== null) return refused(state, "CONFLICT the cluster has its first layout already");
+  if (state.epoch > 0 || state.planNumber > 0 || state.shards.size > 0)
+    return refused(state, `CONFLICT nodes have heard of shards that are not known here: ${RESTORE_IT}`);
   const layout = layoutOf(state.planNumber + 1, vnodes, shards);
   if (typeof layout === "string") return refused(state, layout);
   const groups = shards.flatMap(({ newborn }) => (newborn === null ? [] : [newborn.group]));
@@ -155,10 +158,13 @@ export function applyAssign(state: MetaState, { shard: id, claims }: BodyOf<"ass
   return done({ ...state, assignment, epoch }, changed);
 }
 
-/** Only a restore forgets shards; without one, a group that is not known is none of this cluster's. */
+/**
+ * Only a restore forgets shards; without one, a group that is not known is none of this cluster's. And while nodes are
+ * counted, the members that a shard has count: the wish of long ago may have been fulfilled and followed by others.
+ */
 export function applyAdopt(state: MetaState, { shard: id, group, replicas }: BodyOf<"adopt">): Step {
   const known = state.shards.get(id);
-  if (known?.group === group) return done(state);
+  if (known?.group === group) return believed(state, known, replicas);
   if (state.version.restore === 0) return refused(state, "CONFLICT nothing was restored here");
   const isUsed = known !== undefined || groupsOf(state).has(group);
   if (isUsed) return refused(state, `CONFLICT shard '${id}' or its group is known as another`);
@@ -175,6 +181,13 @@ export function applyAdopt(state: MetaState, { shard: id, group, replicas }: Bod
   };
   const shards = withValue(state.shards, adopted);
   return done({ ...state, shards, layout: withShard(state.layout, id) });
+}
+
+function believed(state: MetaState, shard: ShardRecord, nodes: readonly string[]): Step {
+  const replicas = nodes.toSorted(compareIds);
+  const isNews = state.awaited !== null && replicas.length > 0 && !hasTwin(replicas);
+  if (!isNews || isSameList(replicas, shard.replicas)) return done(state);
+  return done({ ...state, shards: withValue(state.shards, { ...shard, replicas }) });
 }
 
 function withShard(layout: Layout | null, id: string): Layout | null {

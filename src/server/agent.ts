@@ -7,7 +7,8 @@
  *
  * If nobody answers, all goes on as it is: the map on the disk serves until there is a newer one. Orders stand under a
  * fence; one that is lower than the highest seen is of a deposed control plane (hazard F10). A higher one is on this
- * node's disk before anything that came under it is carried out.
+ * node's disk before anything that came under it is carried out. Nor is one obeyed that has issued fewer epochs or plans than
+ * this node knows of: its state is older than what happened since.
  */
 import { utf8 } from "../base/bytes.ts";
 import { messageOf } from "../base/errors.ts";
@@ -34,6 +35,12 @@ import { type KeptMap, saveMap } from "./map_file.ts";
 
 /** What changed is told this soon. */
 const NEWS_TICKS = 2;
+/**
+ * While slots move the map changes several times a second. It is asked for no more often than this, and written down no more
+ * often: shards know better who has which slots, and three syncs hold up the log's.
+ */
+const MAP_TICKS_MIN = 25;
+const SAVE_TICKS_MIN = 100;
 
 export type AgentHost = {
   readonly platform: Platform;
@@ -60,11 +67,16 @@ export class Agent {
   #saving = false;
   /** Why it could not be saved last: it is tried with every beat, and said once. */
   #problem = "";
+  #tick = 0;
+  #mapAskedTick = -MAP_TICKS_MIN;
+  #savedTick = -SAVE_TICKS_MIN;
   #sinceBeat = 0;
   #beatTicks = BEAT_MS_MAX / TICK_MS;
   #news = false;
   /** Why the last registration was refused: said once. */
   #refused = "";
+  /** The control plane knows less than this node: said once. */
+  #isBehind = false;
   #waiting: { readonly fence: Fence; readonly orders: readonly Order[] } | null = null;
 
   constructor(kept: KeptMap, host: AgentHost) {
@@ -80,8 +92,11 @@ export class Agent {
   }
 
   get heard(): Heard {
-    const { map, epoch, plan } = this.#kept;
-    return { version: map?.version ?? { restore: 0, index: 0 }, epoch, plan };
+    const { map, epoch, plan, fence } = this.#kept;
+    // Orders of a restore may have been obeyed before there was a map of it.
+    const obeyed = { restore: fence.restore, index: 0 };
+    const version = map === null || compareVersions(map.version, obeyed) < 0 ? obeyed : map.version;
+    return { version, epoch, plan };
   }
 
   /** What a start would find: for checkers. */
@@ -111,6 +126,7 @@ export class Agent {
   }
 
   tick(): void {
+    this.#tick++;
     this.#line.tick();
     this.#sinceBeat++;
     if (this.#sinceBeat < (this.#news ? NEWS_TICKS : this.#beatTicks)) return;
@@ -172,7 +188,7 @@ export class Agent {
     });
   }
 
-  #onBeat({ standing, fence, version, beatMs, orders }: HeartbeatReply): void {
+  #onBeat({ standing, fence, version, issued, beatMs, orders }: HeartbeatReply): void {
     this.#beatTicks = Math.ceil(beatMs / TICK_MS);
     if (standing === "unknown") {
       this.#registered = false;
@@ -180,14 +196,29 @@ export class Agent {
     }
     if (standing === "stale")
       return this.#onRefused("another directory has taken this node's place, or an operator excluded it");
-    if (isFenced(fence, this.#kept.fence)) return;
+    if (isFenced(fence, this.#kept.fence) || this.#knowsMoreThan(issued)) return;
     this.#waiting = { fence, orders };
-    if (isFenced(this.#kept.fence, fence)) {
-      this.#kept = { ...this.#kept, fence };
-      this.#save();
-    }
+    this.#remember(fence, issued);
     this.#obeyWaiting();
-    if (compareVersions(version, this.heard.version) > 0) this.#askMap();
+    const known = this.#kept.map?.version ?? { restore: 0, index: 0 };
+    if (compareVersions(version, known) > 0 && this.#tick - this.#mapAskedTick >= MAP_TICKS_MIN) this.#askMap();
+  }
+
+  #knowsMoreThan({ epoch, plan }: HeartbeatReply["issued"]): boolean {
+    const isBehind = epoch < this.#kept.epoch || plan < this.#kept.plan;
+    if (isBehind && !this.#isBehind) {
+      const facts = { epoch, plan, knownEpoch: this.#kept.epoch, knownPlan: this.#kept.plan };
+      this.#host.platform.log.write("error", "the control plane's state is old: it is not obeyed", facts);
+    }
+    this.#isBehind = isBehind;
+    return isBehind;
+  }
+
+  #remember(fence: Fence, { epoch, plan }: HeartbeatReply["issued"]): void {
+    const kept = this.#kept;
+    if (!isFenced(kept.fence, fence) && epoch === kept.epoch && plan === kept.plan) return;
+    this.#kept = { ...kept, fence, epoch, plan };
+    this.#save();
   }
 
   /** What came under a fence waits until the disk knows of it; if that fails, it comes again with the next beat. */
@@ -200,6 +231,7 @@ export class Agent {
   }
 
   #askMap(): void {
+    this.#mapAskedTick = this.#tick;
     this.#line.ask({ kind: "map" }, (reply) => {
       if (reply?.kind !== "map" || mapProblem(reply.map) !== null) return; // the next beat asks again
       this.#onMap(reply.map);
@@ -221,6 +253,9 @@ export class Agent {
    */
   #save(): void {
     if (this.#saving || this.#kept === this.#lasting) return;
+    const isUrgent = isFenced(this.#lasting.fence, this.#kept.fence); // orders wait for it
+    if (!isUrgent && this.#tick - this.#savedTick < SAVE_TICKS_MIN) return; // the next beat is another occasion
+    this.#savedTick = this.#tick;
     this.#saving = true;
     const { platform, dir } = this.#host;
     const saved = this.#kept;

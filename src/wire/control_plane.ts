@@ -211,6 +211,8 @@ export const heartbeatReply = record({
   /** "unknown": register first. "stale": this incarnation was replaced, or excluded. */
   standing: choice("known", "unknown", "stale"),
   version: mapVersion,
+  /** The highest that were issued. Nodes remember them for a control plane that is made from a backup. */
+  issued: record({ epoch: integer(0, COUNTER_MAX), plan: integer(0, COUNTER_MAX) }),
   /** When to beat again at the latest: sooner than usual while orders are on their way. */
   beatMs: integer(10, BEAT_MS_MAX),
   orders: list(order, ORDERS_MAX),

@@ -90,6 +90,7 @@ const REPLIES: readonly ControlReply[] = [
       standing: "known",
       beatMs: 100,
       version: { restore: 1, index: 9 },
+      issued: { epoch: 5, plan: 2 },
       orders: ORDERS,
     },
   },
@@ -129,6 +130,7 @@ function samples(): Sample[] {
       standing: "known" as const,
       beatMs: 1000,
       version: NOTHING_HEARD.version,
+      issued: { epoch: 5, plan: 2 },
       orders: [order],
     };
     add(`reply with ${order.kind}`, heartbeatReply, reply);

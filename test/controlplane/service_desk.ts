@@ -5,9 +5,9 @@ import type { FirstLayout } from "../../src/controlplane/requests.ts";
 import { ControlService } from "../../src/controlplane/service.ts";
 import type { MetaState } from "../../src/controlplane/state.ts";
 import type { Hash64 } from "../../src/ring/circle.ts";
-import type { GroupReport, HeartbeatReply } from "../../src/wire/control_plane.ts";
+import type { GroupReport, Heard, HeartbeatReply } from "../../src/wire/control_plane.ts";
 import type { ControlReply, ControlRequest } from "../../src/wire/control_request.ts";
-import { register } from "./bodies.ts";
+import { NOTHING_HEARD, register } from "./bodies.ts";
 import { CLUSTER, id } from "./driver.ts";
 import { beat } from "./heard.ts";
 import { LogWorld } from "./log_world.ts";
@@ -67,12 +67,24 @@ export class Desk {
     return answers[0] ?? null;
   }
 
-  register(node: string, incarnation = id(node), cluster: string | null = null): ControlReply | null {
-    return this.ask({ kind: "register", cluster, registration: register(node, incarnation).registration });
+  register(
+    node: string,
+    incarnation = id(node),
+    cluster: string | null = null,
+    heard: Heard = NOTHING_HEARD,
+  ): ControlReply | null {
+    const { registration } = register(node, incarnation, heard);
+    return this.ask({ kind: "register", cluster, registration });
   }
 
-  beat(node: string, groups: readonly GroupReport[] = [], incarnation = id(node)): HeartbeatReply {
-    const reply = this.ask({ kind: "beat", heartbeat: beat(node, groups, incarnation) });
+  beat(
+    node: string,
+    groups: readonly GroupReport[] = [],
+    incarnation = id(node),
+    heard: Heard = NOTHING_HEARD,
+  ): HeartbeatReply {
+    const heartbeat = { ...beat(node, groups, incarnation), heard };
+    const reply = this.ask({ kind: "beat", heartbeat });
     if (reply?.kind !== "beat") throw new Error(`a heartbeat was answered with ${reply?.kind}`);
     return reply.reply;
   }

@@ -201,7 +201,8 @@ t.test(
     t.same([awaited, epoch, planNumber, version.restore], [null, 44, 3, 1]);
     t.same(shards.get("s9")?.replicas, ["n1", "n2"], "a shard younger than the backup is adopted");
     t.equal(assignment.epochAt(7), 44);
-    t.equal(printed(roundOf(driver.state, beats))[0], "n1: want v4 n1,n2,n4");
+    const wanted = printed(roundOf(driver.state, beats)).filter((line) => line.includes("want"));
+    t.same(wanted, [], "the members that s1 has are believed");
   },
 );
 

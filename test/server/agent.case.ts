@@ -34,6 +34,8 @@ class Script {
   readonly asked: string[] = [];
   agent: Agent | null = null;
   fence: Fence = { restore: 0, term: 1 };
+  /** The highest epoch and plan number that the control plane says it has issued. */
+  issued = { epoch: 0, plan: 0 };
   orders: Order[] = [];
   map = EMPTY_MAP;
   /** Of a beat's reply; else that of the map. */
@@ -74,7 +76,8 @@ class Script {
 
   beat(): HeartbeatReply {
     const version = this.version ?? this.map.version;
-    return { fence: this.fence, standing: "known", version, beatMs: 500, orders: this.orders };
+    const { fence, issued, orders } = this;
+    return { fence, standing: "known", version, issued, beatMs: 500, orders };
   }
 
   startAgent(addresses: readonly string[]): Agent {
@@ -160,6 +163,7 @@ t.test("F10: orders go on when the disk takes writes again, and what was to last
   disk.faults.occupiedBytes = disk.knobs.capacityBytes;
   script.fence = { restore: 0, term: 9 };
   script.orders = [CLOSE];
+  script.issued = { epoch: 18, plan: 0 };
   agent.noteEpoch(17);
   agent.noteEpoch(18); // while the first is being written
   script.run(3000);
@@ -180,6 +184,7 @@ t.test(
     script.orders = [CLOSE];
     script.until("it obeys", () => script.obeyed.length > 0);
     const { disk } = script.node;
+    script.issued = { epoch: 18, plan: 0 };
     disk.faults.occupiedBytes = disk.knobs.capacityBytes;
     agent.noteEpoch(17);
     agent.noteEpoch(18);
@@ -248,4 +253,47 @@ t.test("J14: a call that is larger than the line takes is refused here, and the 
   script.run(500);
   t.same(statuses, [413, 413, 200]);
   t.equal(agent.isConnected, true);
+});
+
+t.test(
+  "F10: nothing is obeyed that comes from a control plane which knows less than this node; what was issued is remembered",
+  async (t) => {
+    const script = new Script(1);
+    const agent = script.startAgent(["c1"]);
+    script.until("it is known", () => agent.isConnected);
+    script.issued = { epoch: 20, plan: 7 };
+    script.orders = [CLOSE];
+    script.until("it obeys", () => script.obeyed.length > 0);
+    script.run(1000);
+    t.same([agent.heard.epoch, agent.heard.plan], [20, 7]);
+    script.node.powerFailure();
+    script.agent = null;
+    const again = script.startAgent(["c1"]);
+    script.until("it is known again", () => again.isConnected);
+    script.run(1000);
+    t.same([again.heard.epoch, again.heard.plan], [20, 7], "also after a power failure");
+    const count = script.obeyed.length;
+    for (const issued of [
+      { epoch: 19, plan: 7 },
+      { epoch: 20, plan: 6 },
+    ]) {
+      script.issued = issued;
+      script.fence = { restore: 0, term: script.fence.term + 1 };
+      script.map = { ...EMPTY_MAP, version: { restore: 0, index: script.map.version.index + 1 } };
+      script.run(3000);
+      t.equal(script.obeyed.length, count);
+      t.equal(again.heard.version.index, 1, "its map neither");
+    }
+    script.issued = { epoch: 20, plan: 7 };
+    script.until("it obeys again", () => script.obeyed.length > count);
+  },
+);
+
+t.test("F9: a node says of which restore it has obeyed orders, though it has no map of it", async (t) => {
+  const script = new Script(1);
+  const agent = script.startAgent(["c1"]);
+  script.until("it is known", () => agent.isConnected);
+  script.fence = { restore: 3, term: 1 };
+  script.until("it has heard of it", () => agent.lasting.fence.restore === 3);
+  t.same(agent.heard.version, { restore: 3, index: 0 });
 });
