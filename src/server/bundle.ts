@@ -10,7 +10,7 @@ import { assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { KiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX, BATCH_HEADER_BYTES } from "../wire/batch.ts";
-import { OP_WRITE_MIN } from "../wire/command.ts";
+import { type CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { NO_ANSWER, REPLICA_GONE, UNCERTAIN } from "./fate.ts";
@@ -90,6 +90,13 @@ export class Bundle {
     this.origins.push(origin);
     this.tags.push(tag);
     this.marks.push(mark);
+  }
+
+  /** Copies a command's frame to the end. */
+  put(view: CommandView, frameAt: number, origin: Origin, tag: number, mark: number): void {
+    const start = this.writer.length;
+    this.writer.range(view.bytes, frameAt, view.end);
+    this.add(start, origin, tag, mark);
   }
 
   /** Copies frame `i` of another bundle to the end of this one; its origin follows. */

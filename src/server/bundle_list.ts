@@ -25,3 +25,18 @@ export function inBatches(bundle: Bundle): Bundle[] {
 export function sizeOf(bundle: Bundle): number {
   return bundle.bytes - BATCH_HEADER_BYTES;
 }
+
+/** Commands that came within a tenth of a second share a bundle, and with it a deadline: that of the first. */
+const SHARED_TICKS_MAX = 10;
+
+/** A command that came at `sinceTick` may go into the bundle. */
+export function isNear(bundle: Bundle, sinceTick: number): boolean {
+  return sinceTick >= bundle.sinceTick && sinceTick - bundle.sinceTick <= SHARED_TICKS_MAX;
+}
+
+/** Takes out what came before `tick`. It is not always first: what waited elsewhere stands behind younger ones. */
+export function takeBefore(list: Bundle[], tick: number): readonly Bundle[] {
+  const late = list.filter(({ sinceTick }) => sinceTick < tick);
+  if (late.length > 0) list.splice(0, list.length, ...list.filter(({ sinceTick }) => sinceTick >= tick));
+  return late;
+}

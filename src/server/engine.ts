@@ -100,6 +100,7 @@ export class Engine {
     this.routing = new Routing({
       random,
       node: config.open.node,
+      clockTicks: () => clock.monotonicMs() / TICK_MS,
       wallMs: () => clock.wallMs(),
       syncing: () => (this.wal?.endLsn ?? 0) > (this.wal?.syncedLsn ?? 0),
       canForward: (node) => this.#peers?.canForward(node) ?? false,

@@ -7,7 +7,8 @@
  * - a write behind reads that are not answered yet waits until they are.
  * A third one holds for all of them: commands of one connection on one slot are never on their way to two places. A
  * route is a number for such a place (a group, as led from one node); a command waits while others on its slot went
- * by another route. So neither an election nor a move of one slot holds up the commands on others.
+ * by another route. What has to wait does so in `held` (held.ts), and what is behind it on other slots passes: so neither
+ * an election nor a move of one slot holds up the commands on others.
  *
  * All of this matters only between commands that may touch the same key. Slots fall into BUCKETS buckets with a
  * count of outstanding reads and writes each; a shared bucket only makes a command wait without need. A command over
@@ -15,6 +16,7 @@
  * shard of its place among them.
  */
 import { assert } from "../base/assert.ts";
+import type { Held } from "./held.ts";
 
 const BUCKETS = 1024; // 2 x 2 KiB to a connection; 16 pipelined commands meet by chance in 1.5 % of the cases
 /** In a mark, in the place of the slot. */
@@ -41,8 +43,10 @@ export class Lane {
   /** The way of all outstanding commands, or MIXED: then each bucket remembers its own. */
   #route = MIXED;
   #routes: Float64Array | null = null;
-  /** A command whose parts are not all admitted yet (scatter.ts): the connection waits for it. */
-  pending: { admit(): boolean } | null = null;
+  /** Commands that wait for others of this lane; null: none ever did. */
+  held: Held | null = null;
+  /** Answers ever: what waits is looked at again when there was one. */
+  left = 0;
 
   /** The slot that a mark was given for; -1: several. */
   static slotOf(mark: number): number {
@@ -51,6 +55,11 @@ export class Lane {
 
   get outstanding(): number {
     return this.#readsTotal + this.#writesTotal;
+  }
+
+  /** Those that wait included. */
+  get open(): number {
+    return this.outstanding + (this.held?.count ?? 0);
   }
 
   /** A read on this slot must ride in the log. */
@@ -107,6 +116,7 @@ export class Lane {
 
   leave(mark: number): void {
     if ((mark & RIDES) !== 0) this.#ridingReads--;
+    this.left++;
     this.#count(mark, -1);
   }
 

@@ -113,7 +113,7 @@ export class NativeClient implements Client, Origin {
   }
 
   #mustWait(): boolean {
-    return this.lane.outstanding >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
+    return this.lane.open >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
   }
 
   #request(): void {

@@ -111,11 +111,7 @@ export class NucleusNode {
           this.#managed?.tick();
           this.#proxy.tick();
         },
-        afterTurn: () => {
-          this.#managed?.endTurn();
-          this.#doors.flush();
-          this.http.flush();
-        },
+        afterTurn: () => this.#endTurn(),
         onLeader: (group) => {
           this.#managed?.onLeader(group);
           observer.onLeader?.(group);
@@ -270,6 +266,13 @@ export class NucleusNode {
       this.#proxy.close();
       done(error, undefined);
     });
+  }
+
+  #endTurn(): void {
+    this.#managed?.endTurn();
+    this.routing.endTurn();
+    this.#doors.flush();
+    this.http.flush();
   }
 
   #admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {

@@ -9,8 +9,8 @@
  * epoch. While there is a row, whatever comes for its slot goes behind it, or it would overtake.
  *
  * Bounds: PARKED_BYTES_MAX in all; what finds no room is answered at once. Nothing is parked for longer than
- * PARKED_TICKS_MAX from its first refusal, however often it is refused again; what has an open fate has the time that
- * other commands have (router.ts), for only another attempt can tell.
+ * PARKED_TICKS_MAX from its first refusal, however often it is refused again; what has an open fate has all the time
+ * that any command has (router.ts), for only another attempt can tell.
  */
 import type { GroupId } from "../wal/types.ts";
 import type { Bundle } from "./bundle.ts";
@@ -81,7 +81,7 @@ export class Parking {
 
   #isLate({ sent, sinceTick, refusedTick }: Bundle): boolean {
     const now = this.#numbering.tick;
-    return sent ? now - sinceTick > COMMAND_TICKS_MAX : now - refusedTick > PARKED_TICKS_MAX;
+    return now - sinceTick > COMMAND_TICKS_MAX || (!sent && now - refusedTick > PARKED_TICKS_MAX);
   }
 
   end(): void {

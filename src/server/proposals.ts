@@ -89,8 +89,7 @@ export class Proposals {
     for (const orphan of this.#orphans) if (orphan.bundle.sinceTick < tick) giveUp(orphan);
     for (let i = 0; i < this.#current.length; i++) {
       const proposal = this.#current.at(i);
-      if (proposal.bundle.sinceTick >= tick) break;
-      giveUp(proposal);
+      if (proposal.bundle.sinceTick < tick) giveUp(proposal); // what waited before it was proposed stands behind younger ones
     }
   }
 

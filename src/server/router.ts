@@ -18,7 +18,7 @@ import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import { CommandView } from "../wire/command.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
 import { Bundle, type Origin } from "./bundle.ts";
-import { inBatches, insert, sizeOf } from "./bundle_list.ts";
+import { inBatches, insert, isNear, sizeOf, takeBefore } from "./bundle_list.ts";
 import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
@@ -177,16 +177,29 @@ export class Router {
 
   // ------------------------------------------------------------------------------------------- taking in
 
+  /** No room for more commands now. */
+  get isFull(): boolean {
+    return this.#waitingBytes > WAITING_BYTES_MAX;
+  }
+
   /**
-   * Takes the command in `view`, of connection `lane`. False: not now, and nothing was taken; the door stops
-   * reading that connection and asks again after a turn.
+   * Takes the command in `view`, of connection `lane`, that came at `sinceTick`. False: not now, and nothing was taken;
+   * it waits for an answer of its lane, or for room here (`isFull`).
    */
-  admit(view: CommandView, frameAt: number, slot: number, lane: Lane, origin: Origin, tag: number): boolean {
+  admit(
+    view: CommandView,
+    frameAt: number,
+    slot: number,
+    lane: Lane,
+    origin: Origin,
+    tag: number,
+    sinceTick = this.#now,
+  ): boolean {
     if (this.#ended) {
       origin.fail(tag, lane.enter(slot, !view.isWrite), REPLICA_GONE);
       return true;
     }
-    if (this.#waitingBytes > WAITING_BYTES_MAX) return false;
+    if (this.isFull) return false;
     const rides = view.isWrite || lane.readRides(slot);
     if (rides && lane.writeWaits(slot)) return false;
     if (rides && !view.isWrite && lane.ridesFull) return false;
@@ -199,11 +212,9 @@ export class Router {
     const size = view.end - frameAt;
     const away = this.#notHere(view, slot);
     const list = rides ? this.#writes : this.#reads;
-    const bundle = away === null ? this.#open(list, size) : this.#alone(size);
-    const start = bundle.writer.length;
-    bundle.writer.range(view.bytes, frameAt, view.end);
+    const bundle = away === null ? this.#open(list, size, sinceTick) : this.#alone(size, sinceTick);
     const mark = rides && !view.isWrite ? lane.enterRiding(slot) : lane.enter(slot, !rides);
-    bundle.add(start, origin, tag, mark);
+    bundle.put(view, frameAt, origin, tag, mark);
     if (away === null) this.#waitingBytes += size;
     else this.#host.turnAway(bundle, rides, this.group, away);
     return true;
@@ -234,9 +245,9 @@ export class Router {
     return { slot, epoch: fate?.epoch ?? 0, group: to?.group ?? 0, shard: to?.shard ?? "" };
   }
 
-  #alone(size: number): Bundle {
+  #alone(size: number, sinceTick: number): Bundle {
     const bundle = new Bundle(BATCH_HEADER_BYTES + size, 1);
-    bundle.sinceTick = this.#now;
+    bundle.sinceTick = sinceTick;
     bundle.order = this.#host.numbering.nextOrder();
     bundle.given = true;
     return bundle;
@@ -251,12 +262,12 @@ export class Router {
     return store.memoryRefusal(view) ?? store.sessionRefusal(view);
   }
 
-  #open(list: Bundle[], size: number): Bundle {
+  #open(list: Bundle[], size: number, sinceTick: number): Bundle {
     this.touch();
     let bundle = list.at(-1);
-    if (bundle === undefined || bundle.given || !bundle.fits(size)) {
+    if (bundle === undefined || bundle.given || !bundle.fits(size) || !isNear(bundle, sinceTick)) {
       bundle = new Bundle(list === this.#writes ? 2 * (this.#replica?.bundleBytesExpected ?? 0) : 0);
-      bundle.sinceTick = this.#now;
+      bundle.sinceTick = sinceTick;
       bundle.order = this.#host.numbering.nextOrder();
       if (this.leads) bundle.slotChanges = (this.#replica as GroupReplica).slotChanges;
       list.push(bundle);
@@ -338,19 +349,16 @@ export class Router {
   }
 
   /** A part of a command that goes alone on its connection (scatter.ts): no order of this router concerns it. */
-  enlist(view: CommandView, frameAt: number, origin: Origin, tag: number): void {
+  enlist(view: CommandView, frameAt: number, origin: Origin, tag: number, sinceTick: number): void {
     const refusal = this.#ended ? REPLICA_GONE : this.#refusal(view, view.isWrite);
     if (refusal !== null) return origin.fail(tag, 0, refusal);
-    this.#put(view, frameAt, view.isWrite, origin, tag);
+    const list = view.isWrite ? this.#writes : this.#reads;
+    this.#put(view, frameAt, this.#open(list, view.end - frameAt, sinceTick), origin, tag);
   }
 
-  #put(view: CommandView, frameAt: number, rides: boolean, origin: Origin, tag: number): void {
-    const size = view.end - frameAt;
-    const bundle = this.#open(rides ? this.#writes : this.#reads, size);
-    const start = bundle.writer.length;
-    bundle.writer.range(view.bytes, frameAt, view.end);
-    bundle.add(start, origin, tag, 0);
-    this.#waitingBytes += size;
+  #put(view: CommandView, frameAt: number, bundle: Bundle, origin: Origin, tag: number): void {
+    bundle.put(view, frameAt, origin, tag, 0);
+    this.#waitingBytes += view.end - frameAt;
   }
 
   /** A command that another node's door forwarded to this leader; that door keeps the order of its lanes. */
@@ -370,7 +378,8 @@ export class Router {
       assert(isTaken, "a node that forwarded looks further itself");
       return;
     }
-    this.#put(view, frameAt, rides, origin, tag);
+    const list = rides ? this.#writes : this.#reads;
+    this.#put(view, frameAt, this.#open(list, view.end - frameAt, this.#now), origin, tag);
   }
 
   /**
@@ -466,8 +475,7 @@ export class Router {
   /** Never proposed anywhere: it is certain that nothing happened. */
   #giveUpParked(before: number): void {
     for (const list of [this.#behind, this.#writes, this.#reads]) {
-      while (list.length > 0 && (list[0] as Bundle).sinceTick < before) {
-        const bundle = list.shift() as Bundle;
+      for (const bundle of takeBefore(list, before)) {
         this.#waitingBytes -= sizeOf(bundle);
         if (bundle.sent) bundle.failAllUnknown();
         else bundle.failAll(this.#noRoomSince >= 0 ? DISK_FULL : NO_LEADER);

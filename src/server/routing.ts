@@ -15,27 +15,27 @@ import type { Random } from "../platform/platform.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import type { GroupId } from "../wal/types.ts";
 import { type ClusterMap, type MapNode, mergeMaps } from "../wire/cluster_map.ts";
-import { type CommandView, OP } from "../wire/command.ts";
-import { keyCount } from "../wire/command_keys.ts";
+import type { CommandView } from "../wire/command.ts";
 import type { ForwardReply } from "../wire/peer_decode.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
+import { Admission } from "./admission.ts";
 import type { Bundle, Origin } from "./bundle.ts";
-import { CROSS_SLOT, NO_REPLICA, SLOT_NOT_SERVED } from "./fate.ts";
 import { Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { Numbering } from "./numbering.ts";
 import { Parking } from "./parking.ts";
-import { Router } from "./router.ts";
+import { COMMAND_TICKS_MAX, Router } from "./router.ts";
 import type { RouterHost } from "./router_host.ts";
-import { isSplit, KeyScatter, type ScatterHost, SpaceScatter } from "./scatter.ts";
+import type { SpaceScatter } from "./scatter.ts";
 
 /** Routers that nobody needs any more are looked for this often. */
 const SWEEP_TICKS = 100;
 
 export type RoutingHost = Omit<RouterHost, "numbering" | "isHeld" | "turnAway" | "touch"> & {
   readonly random: Random;
+  /** The monotonic clock, in ticks: more of them than came, if they came late. */
+  clockTicks(): number;
   /** This node's wall clock. */
   wallMs(): number;
   /** Sends the frames of `bundle`; only after `canForward`. */
@@ -54,7 +54,7 @@ export type SlotClaim = { readonly first: number; readonly last: number; readonl
 
 export class Routing {
   readonly #host: RoutingHost;
-  readonly #numbering = new Numbering();
+  readonly #numbering: Numbering;
   readonly #routers = new Map<GroupId, Router>();
   /** By slot; null: nobody is known to serve it. */
   readonly #bySlot: (Router | null)[] = new Array<Router | null>(SLOT_COUNT).fill(null);
@@ -62,23 +62,26 @@ export class Routing {
   /** Who waits for the answers to a request that is on its way. */
   readonly #requests = new Map<number, Forwarder>();
   readonly #parking: Parking;
-  readonly #scatterHost: ScatterHost;
+  readonly #admission: Admission;
   /** Commands on the key space, parts of which were refused. */
   #scattered: SpaceScatter[] = [];
   /** Routers with work for the next turn: hundreds of idle ones cost none of it anything. */
   #touched: Router[] = [];
   #map: ClusterMap | null = null;
+  #sinceSweep = 0;
 
   constructor(host: RoutingHost) {
     this.#host = host;
+    this.#numbering = new Numbering(host.clockTicks());
     this.#parking = new Parking(this.#numbering, (slot) => this.routerAt(slot));
-    this.#scatterHost = {
+    this.#admission = new Admission({
+      hasMap: () => this.#map !== null,
       routerOf: (slot) => this.routerAt(slot),
       hear: (refusal) => this.#hear(refusal),
       retryLater: (scatter) => void this.#scattered.push(scatter),
       now: () => this.#numbering.tick,
       random: (bound) => host.random.u32() % bound,
-    };
+    });
   }
 
   /** Rises when something of who leads or serves what may have changed. */
@@ -207,49 +210,10 @@ export class Routing {
 
   // ------------------------------------------------------------------------------------------- commands
 
-  /**
-   * Takes the command in `view`, of connection `lane`. False: not now, and nothing was taken; the door stops
-   * reading that connection and asks again after a turn.
-   */
+  /** Takes a command that came in at a door; false: it must wait there (admission.ts). */
   admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
     this.#host.wake();
-    if (lane.pending !== null) return this.#goOn(lane);
-    const slot = slotOfCommand(view);
-    if (slot < 0) return this.#admitWide(view, frameAt, lane, origin, tag);
-    const router = this.#bySlot[slot] as Router | null;
-    if (router !== null) return router.admit(view, frameAt, slot, lane, origin, tag);
-    return refuse(view, lane, origin, tag, this.#map === null ? NO_REPLICA : SLOT_NOT_SERVED);
-  }
-
-  /** The same command again, of which some parts are admitted. */
-  #goOn(lane: Lane): boolean {
-    if (lane.pending?.admit() !== true) return false;
-    lane.pending = null;
-    return true;
-  }
-
-  /** A command on several slots, or on none in particular. */
-  #admitWide(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    if (this.#map === null) return refuse(view, lane, origin, tag, NO_REPLICA);
-    if (!isSplit(view.op) || view.hasSession) return this.#admitWhole(view, frameAt, lane, origin, tag);
-    if (keyCount(view) > 0) {
-      lane.pending = new KeyScatter(view, lane, origin, tag, this.#scatterHost);
-      return this.#goOn(lane);
-    }
-    if (lane.outstanding > 0) return false;
-    new SpaceScatter(view, lane, origin, tag, this.#scatterHost);
-    return true;
-  }
-
-  /** It must take effect as one: one shard has to serve all its slots. */
-  #admitWhole(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean {
-    const named = slotNamed(view);
-    const slots = named >= 0 ? [named] : slotsOf(view);
-    const routers = new Set(slots.map((slot) => this.routerAt(slot)));
-    if (routers.size > 1) return refuse(view, lane, origin, tag, CROSS_SLOT);
-    const [router = null] = routers;
-    if (router === null) return refuse(view, lane, origin, tag, SLOT_NOT_SERVED);
-    return router.admit(view, frameAt, -1, lane, origin, tag);
+    return this.#admission.admit(view, frameAt, lane, origin, tag);
   }
 
   #turnAway(bundle: Bundle, rides: boolean, group: GroupId, refusal: NotServed): void {
@@ -296,6 +260,7 @@ export class Routing {
   // ------------------------------------------------------------------------------------------- the turn
 
   flush(): void {
+    this.#admission.release();
     this.#parking.release();
     if (this.#scattered.length > 0) {
       const scattered = this.#scattered;
@@ -308,18 +273,25 @@ export class Routing {
     for (const router of touched) router.flush();
   }
 
+  /** The end of a turn: what it answered others waited for. */
+  endTurn(): void {
+    this.#admission.release();
+  }
+
   /** In ticks: deadlines of bundles are counted from theirs. */
   get now(): number {
     return this.#numbering.tick;
   }
 
   tick(): void {
-    this.#numbering.tick++;
+    this.#numbering.advance(this.#host.clockTicks());
     for (const router of this.#routers.values()) router.tick();
-    if (this.#numbering.tick % SWEEP_TICKS === 0) this.#sweep();
+    this.#admission.giveUpBefore(this.now - COMMAND_TICKS_MAX);
+    if (++this.#sinceSweep >= SWEEP_TICKS) this.#sweep();
   }
 
   #sweep(): void {
+    this.#sinceSweep = 0;
     for (const [group, router] of this.#routers) {
       if (!router.isIdle || this.#map?.shards.some((shard) => shard.group === group) !== false) continue;
       if (this.#bySlot.includes(router)) continue;
@@ -329,18 +301,8 @@ export class Routing {
 
   /** Nobody is served any more. */
   end(): void {
+    this.#admission.end();
     this.#parking.end();
     for (const router of this.#routers.values()) router.end();
   }
-}
-
-function refuse(view: CommandView, lane: Lane, origin: Origin, tag: number, text: string): true {
-  origin.fail(tag, lane.enter(-1, !view.isWrite), text); // counted in and out again
-  return true;
-}
-
-/** The slot that a command without keys names: SCAN's cursor begins with it. -1: it names none. */
-function slotNamed(view: CommandView): number {
-  if (view.op === OP.scan) return Number((BigInt.asUintN(64, view.bigint(0)) >> 32n) % BigInt(SLOT_COUNT));
-  return view.op === OP.keysInSlot ? view.number(0) : -1;
 }

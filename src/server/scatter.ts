@@ -15,7 +15,7 @@
 import { assert } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
 import { SLOT_COUNT, slotOf } from "../ring/slot.ts";
-import { CommandView, OP, type Op, SLOT_SET_BYTES } from "../wire/command.ts";
+import { COMMAND_HEADER_BYTES, CommandView, OP, type Op, SLOT_SET_BYTES } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
 import { keyArgument, keyCount } from "../wire/command_keys.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
@@ -24,7 +24,7 @@ import { SLOT_MOVING, SLOT_NOT_SERVED } from "./fate.ts";
 import { Gather, JOINS } from "./gather.ts";
 import type { Lane } from "./lane.ts";
 import { PARKED_TICKS_MAX, RETRY_TICKS } from "./parking.ts";
-import type { Router } from "./router.ts";
+import { COMMAND_TICKS_MAX, type Router } from "./router.ts";
 
 export type ScatterHost = {
   /** Who serves the slot, as far as known. */
@@ -44,65 +44,47 @@ export function isSplit(op: Op): boolean {
   return JOINS.has(op);
 }
 
+/** Takes a part, which is an ordinary command on its slot; `view` is borrowed. */
+export type TakePart = (view: CommandView, slot: number, origin: Origin, tag: number) => void;
+
 /** A command on keys in several slots. */
-export class KeyScatter {
-  readonly #host: ScatterHost;
-  readonly #lane: Lane;
-  readonly #gather: Gather;
-  readonly #frames: Writer;
-  readonly #view = new CommandView();
-  /** Of each part: where its frame starts, and its slot. */
-  readonly #starts: number[] = [];
-  readonly #slots: number[] = [];
-  /** Parts before this one are admitted. */
-  #next = 0;
-
-  constructor(view: CommandView, lane: Lane, origin: Origin, tag: number, host: ScatterHost) {
-    this.#host = host;
-    this.#lane = lane;
-    this.#frames = new Writer(2 * (view.end - view.argStart(0)));
-    const keysOf = new Map<number, number[]>();
-    for (let n = 0; n < keyCount(view); n++) {
-      const i = keyArgument(view.op, n);
-      const slot = slotOf(view.bytes, view.argStart(i), view.argEnd(i));
-      const keys = keysOf.get(slot);
-      if (keys === undefined) keysOf.set(slot, [n]);
-      else keys.push(n);
-    }
-    for (const [slot, keys] of keysOf) this.#addPart(view, slot, keys);
-    this.#gather = new Gather(view, lane, origin, tag, [...keysOf.values()]);
+export function scatterKeys(
+  view: CommandView,
+  lane: Lane,
+  origin: Origin,
+  tag: number,
+  take: TakePart,
+): void {
+  const keysOf = new Map<number, number[]>();
+  for (let n = 0; n < keyCount(view); n++) {
+    const i = keyArgument(view.op, n);
+    const slot = slotOf(view.bytes, view.argStart(i), view.argEnd(i));
+    const keys = keysOf.get(slot);
+    if (keys === undefined) keysOf.set(slot, [n]);
+    else keys.push(n);
   }
-
-  #addPart(view: CommandView, slot: number, keys: readonly number[]): void {
-    const encoder = new CommandEncoder(this.#frames);
-    const words = view.argCount / keyCount(view);
-    this.#starts.push(this.#frames.length);
-    this.#slots.push(slot);
-    encoder.begin(view.op);
-    for (const n of keys) {
-      for (let i = words * n; i < words * (n + 1); i++)
-        encoder.argRange(view.bytes, view.argStart(i), view.argEnd(i));
-    }
-    encoder.end();
+  const gather = new Gather(view, lane, origin, tag, [...keysOf.values()]);
+  const frame = new Writer(view.end - view.argStart(0) + COMMAND_HEADER_BYTES);
+  const part = new CommandView();
+  let number = 0;
+  for (const [slot, keys] of keysOf) {
+    frame.clear();
+    writePart(frame, view, keys);
+    const bad = part.read(frame.bytes, 0, frame.length);
+    assert(bad === null, "a part is a good frame");
+    take(part, slot, gather, number++);
   }
+}
 
-  /** Admits what is not admitted yet. False: not now; the connection waits, or what comes next would overtake. */
-  admit(): boolean {
-    const view = this.#view;
-    for (; this.#next < this.#slots.length; this.#next++) {
-      const slot = this.#slots[this.#next] as number;
-      const start = this.#starts[this.#next] as number;
-      const bad = view.read(this.#frames.bytes, start, this.#frames.length);
-      assert(bad === null, "a part is a good frame");
-      const router = this.#host.routerOf(slot);
-      if (router === null) {
-        this.#gather.fail(this.#next, this.#lane.enter(slot, !view.isWrite), SLOT_NOT_SERVED);
-      } else if (!router.admit(view, start, slot, this.#lane, this.#gather, this.#next)) {
-        return false;
-      }
-    }
-    return true;
+function writePart(frame: Writer, view: CommandView, keys: readonly number[]): void {
+  const encoder = new CommandEncoder(frame);
+  const words = view.argCount / keyCount(view);
+  encoder.begin(view.op);
+  for (const n of keys) {
+    for (let i = words * n; i < words * (n + 1); i++)
+      encoder.argRange(view.bytes, view.argStart(i), view.argEnd(i));
   }
+  encoder.end();
 }
 
 /** Slots that one shard is asked about. */
@@ -111,6 +93,7 @@ type SpacePart = { readonly slots: Uint8Array; refusedTick: number; dueTick: num
 /** A command on the whole key space, or on a set of its slots. */
 export class SpaceScatter {
   readonly #host: ScatterHost;
+  readonly #sinceTick: number;
   readonly #op: Op;
   /** Its arguments, but for the set. */
   readonly #args: readonly Uint8Array[];
@@ -125,8 +108,16 @@ export class SpaceScatter {
   readonly #view = new CommandView();
 
   /** The connection has nothing else under way, and nothing may begin before this ends. */
-  constructor(view: CommandView, lane: Lane, origin: Origin, tag: number, host: ScatterHost) {
+  constructor(
+    view: CommandView,
+    lane: Lane,
+    origin: Origin,
+    tag: number,
+    sinceTick: number,
+    host: ScatterHost,
+  ) {
     this.#host = host;
+    this.#sinceTick = sinceTick;
     this.#op = view.op;
     const own = view.op === OP.keys || view.op === OP.randomKey ? 1 : 0;
     this.#args = own === 0 ? [] : [view.arg(0).slice()];
@@ -182,7 +173,7 @@ export class SpaceScatter {
     encoder.end();
     const bad = this.#view.read(frame.bytes, 0, frame.length);
     assert(bad === null, "a part is a good frame");
-    router.enlist(this.#view, 0, this.#gather, number);
+    router.enlist(this.#view, 0, this.#gather, number, this.#sinceTick);
   }
 
   /** A part has its reply. */
@@ -209,7 +200,7 @@ export class SpaceScatter {
     for (const number of this.#refused) {
       const part = this.#parts[number] as SpacePart;
       if (part.dueTick > now) later.push(number);
-      else if (now - part.refusedTick > PARKED_TICKS_MAX) this.#gather.fail(number, 0, SLOT_MOVING);
+      else if (this.#isLate(part, now)) this.#gather.fail(number, 0, SLOT_MOVING);
       else {
         this.#send(part.slots, part.refusedTick);
         this.#gather.drop(number);
@@ -217,6 +208,10 @@ export class SpaceScatter {
     }
     this.#refused = later;
     return later.length > 0;
+  }
+
+  #isLate({ refusedTick }: SpacePart, now: number): boolean {
+    return now - refusedTick > PARKED_TICKS_MAX || now - this.#sinceTick > COMMAND_TICKS_MAX;
   }
 }
 

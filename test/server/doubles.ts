@@ -88,6 +88,7 @@ export function fakeCluster(map: ClusterMap | null = mapOf()): FakeCluster {
   const routing = new Routing({
     random,
     node: "n1",
+    clockTicks: () => 0,
     wallMs: () => 0,
     syncing: () => false,
     canForward: () => false,

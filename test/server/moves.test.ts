@@ -1,5 +1,6 @@
 /** Many groups and moves between them, apart from the rest of the room: whole clusters with a control plane. */
 import "./agent.case.ts";
+import "./elections.case.ts";
 import "./many_groups.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";

@@ -55,10 +55,11 @@ export class LaneOrigin extends FakeOrigin {
 export function routingWorld() {
   const down = new Set<string>();
   const sent: Sent[] = [];
-  const state = { node: "n1" };
+  const state = { node: "n1", clockTicks: 0 };
   const routing = new Routing({
     random,
     node: state.node,
+    clockTicks: () => state.clockTicks,
     wallMs: () => 1_000_000,
     syncing: () => false,
     canForward: (node) => !down.has(node),
@@ -82,13 +83,20 @@ export function routingWorld() {
     routing.onForwardReply({ ...row, request: id, ordinal, status: FORWARD_STATUS.notServed, refusal });
   const say = (id: number, ordinal: number, status: ForwardStatus, text: string): boolean =>
     routing.onForwardReply({ ...row, request: id, ordinal, status, text });
-  const ticks = (count: number): void => {
+  /** Ticks that come `every` so many of their intervals: a later one stands for those that did not come. */
+  const ticks = (count: number, every = 1): void => {
     for (let i = 0; i < count; i++) {
+      state.clockTicks += every;
       routing.tick();
       routing.flush();
     }
   };
-  return { routing, origin, down, sent, admit, answer, refuse, say, ticks };
+  /** The rest of a turn, and the next one. */
+  const turn = (): void => {
+    routing.endTurn();
+    routing.flush();
+  };
+  return { turn, routing, origin, down, sent, admit, answer, refuse, say, ticks };
 }
 
 export function sessionOf({ bundle }: Sent, i = 0): Session | null {

@@ -7,6 +7,7 @@ import "./doors.case.ts";
 import "./entry_cache.case.ts";
 import "./forwarder.case.ts";
 import "./forwarding.case.ts";
+import "./held.case.ts";
 import "./known_peers.case.ts";
 import "./replacement.case.ts";
 import "./lane.case.ts";

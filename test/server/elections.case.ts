@@ -1,0 +1,34 @@
+/** What one shard's election is to a connection that has commands for others as well. */
+import t from "tap";
+import xxhash from "xxhash-wasm";
+import { keysIn, MoveTown, type Ranges } from "./town.ts";
+
+const { h64 } = await xxhash();
+const APART = { shards: { s1: ["n1", "n2", "n3"], s2: ["n4", "n5", "n6"] }, nodes: 6 };
+
+function keyIn(town: MoveTown, shard: string): string {
+  const store = town.storeOf(shard);
+  const slot = Array.from({ length: 16_384 }, (_, n) => n).find((n) => store.isServed(n)) as number;
+  const slots: Ranges = [[slot, slot]];
+  return keysIn(slots, 1)[0] as string;
+}
+
+t.test("H7: a shard without a leader holds up its own commands of a connection, not those behind them", (t) => {
+  const town = MoveTown.started(h64, { ...APART, seed: 5 });
+  const [mine, other] = [keyIn(town, "s1"), keyIn(town, "s2")];
+  const leader = town.leaderOf("s1").node;
+  const door = town.leaderOf("s2").node.id;
+  const client = town.client(door);
+  const watch = town.client(door);
+  t.same(town.call(client, ["SET", mine, "1"], ["SET", other, "1"]), ["OK", "OK"]);
+  leader.server = null;
+  leader.machine.kill();
+  const before = client.replies.length;
+  client.pipeline(["GET", mine], ["SET", mine, "2"], ["SET", other, "2"], ["GET", mine], ["GET", other]);
+  town.run(100);
+  t.notOk(town.leading("s1"), "there is no new leader yet");
+  t.same(town.call(watch, ["GET", other]), ["2"]);
+  town.until("all are answered", () => client.replies.length === before + 5);
+  t.same(client.replies.slice(before), ["1", "OK", "OK", "2", "2"], "in the order in which they were sent");
+  t.end();
+});
