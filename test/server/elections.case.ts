@@ -13,22 +13,25 @@ function keyIn(town: MoveTown, shard: string): string {
   return keysIn(slots, 1)[0] as string;
 }
 
-t.test("H7: a shard without a leader holds up its own commands of a connection, not those behind them", (t) => {
-  const town = MoveTown.started(h64, { ...APART, seed: 5 });
-  const [mine, other] = [keyIn(town, "s1"), keyIn(town, "s2")];
-  const leader = town.leaderOf("s1").node;
-  const door = town.leaderOf("s2").node.id;
-  const client = town.client(door);
-  const watch = town.client(door);
-  t.same(town.call(client, ["SET", mine, "1"], ["SET", other, "1"]), ["OK", "OK"]);
-  leader.server = null;
-  leader.machine.kill();
-  const before = client.replies.length;
-  client.pipeline(["GET", mine], ["SET", mine, "2"], ["SET", other, "2"], ["GET", mine], ["GET", other]);
-  town.run(100);
-  t.notOk(town.leading("s1"), "there is no new leader yet");
-  t.same(town.call(watch, ["GET", other]), ["2"]);
-  town.until("all are answered", () => client.replies.length === before + 5);
-  t.same(client.replies.slice(before), ["1", "OK", "OK", "2", "2"], "in the order in which they were sent");
-  t.end();
-});
+t.test(
+  "H7: a shard without a leader holds up its own commands of a connection, not those behind them",
+  (t) => {
+    const town = MoveTown.started(h64, { ...APART, seed: 5 });
+    const [mine, other] = [keyIn(town, "s1"), keyIn(town, "s2")];
+    const leader = town.leaderOf("s1").node;
+    const door = town.leaderOf("s2").node.id;
+    const client = town.client(door);
+    const watch = town.client(door);
+    t.same(town.call(client, ["SET", mine, "1"], ["SET", other, "1"]), ["OK", "OK"]);
+    leader.server = null;
+    leader.machine.kill();
+    const before = client.replies.length;
+    client.pipeline(["GET", mine], ["SET", mine, "2"], ["SET", other, "2"], ["GET", mine], ["GET", other]);
+    town.run(100);
+    t.notOk(town.leading("s1"), "there is no new leader yet");
+    t.same(town.call(watch, ["GET", other]), ["2"]);
+    town.until("all are answered", () => client.replies.length === before + 5);
+    t.same(client.replies.slice(before), ["1", "OK", "OK", "2", "2"], "in the order in which they were sent");
+    t.end();
+  },
+);
