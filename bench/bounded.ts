@@ -20,12 +20,13 @@
  *     wiped follower       back within WIPED_BACK_MS_MAX
  */
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { type NodeProcess, ProcessCluster, programOf } from "../chaos/processes.ts";
+import type { NodeProcess, ProcessCluster } from "../chaos/processes.ts";
 import { MiB } from "../src/base/units.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
+import { CLUSTER_OPTIONS, onCluster } from "./cluster.ts";
 import { type Figure, median, report } from "./figures.ts";
 import { KEY_BYTES, load, PIPELINE, VALUE_BYTES } from "./load.ts";
 
@@ -45,16 +46,12 @@ const { values } = parseArgs({
     keys: { type: "string", default: "2000000" },
     rounds: { type: "string", default: "5" },
     wipe: { type: "boolean", default: false },
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
-    keep: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
+    ...CLUSTER_OPTIONS,
   },
 });
 const keys = Number(values.keys);
 const rounds = Number(values.rounds);
 const liveBytes = keys * (KEY_BYTES + VALUE_BYTES);
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
 
 const say = (text: string): void => console.error(text);
 const max = (list: readonly number[]): number => Math.max(...list);
@@ -269,12 +266,4 @@ async function run(cluster: ProcessCluster): Promise<number> {
 
 const sum = (list: readonly number[]): number => list.reduce((total, one) => total + one, 0);
 
-const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 3);
-let exitCode = 1;
-try {
-  exitCode = await run(cluster);
-} finally {
-  if (values.keep) say(`kept: ${cluster.root}`);
-  await cluster.end(values.keep);
-}
-process.exit(exitCode);
+await onCluster(3, values, run);

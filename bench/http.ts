@@ -12,14 +12,13 @@
  * CPU is that of the process at the port, for a request; a row whose generator used more than GENERATOR_SHARE_MAX of a
  * core is marked. Without etcd there is only the one side, and the reason is printed. Nothing is asserted.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
-import * as net from "node:net";
-import * as os from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
-import { cpuSeconds } from "../chaos/processes.ts";
+import { cpuSeconds, freePorts } from "../chaos/processes.ts";
 import { median } from "./figures.ts";
+import { GENERATOR_SHARE_MAX, generate, Rivals } from "./rivals.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -30,7 +29,6 @@ const { values: options } = parseArgs({
   },
 });
 const AUTOCANNON = path.join(import.meta.dirname, "node_modules/autocannon/autocannon.js");
-const GENERATOR_SHARE_MAX = 0.85;
 const VALUE = "x".repeat(100);
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -56,59 +54,15 @@ type Sample = {
   readonly share: number;
 };
 
-const children: ChildProcess[] = [];
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), "nucleus-bench-"));
-
-function start(command: string, args: readonly string[], log: string): number {
-  const out = fs.openSync(path.join(dir, log), "a");
-  const child = spawn(command, args, { stdio: ["ignore", out, out] });
-  children.push(child);
-  return child.pid as number;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = net.createServer();
-      await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
-
-/** Asks until something comes that `find` makes a value of. */
-async function until<T>(what: string, find: () => Promise<T | null>): Promise<T> {
-  for (let i = 0; i < 200; i++) {
-    const found = await find().catch(() => null);
-    if (found !== null) return found;
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  throw new Error(`${what} did not come up; see ${dir}`);
-}
+const rivals = new Rivals();
 
 async function startNucleus(): Promise<Side> {
-  const ports = await freePorts(6);
-  const addr = (i: number): string => `127.0.0.1:${ports[i]}`;
-  const nodes = [0, 1, 2].map((i) => ({ id: `n${i + 1}`, addr: addr(i), http: addr(i + 3) }));
-  const layout = path.join(dir, "layout.json");
-  fs.writeFileSync(layout, JSON.stringify({ cluster: "5eed".repeat(8), nodes }));
-  const pids = nodes.map(({ id, addr: listen }) => {
-    const where = ["--id", id, "--listen", listen, "--dir", path.join(dir, id)];
-    return start(options.binary, ["node", ...where, "--layout", layout, "--init"], `${id}.log`);
-  });
-  const leader = await until("the cluster", async () => {
-    const who = await (await fetch(`http://${addr(3)}/whoami`)).json();
-    const { shards } = who as { shards: { leader: { id: string } | null }[] };
-    const place = nodes.findIndex(({ id }) => id === shards[0]?.leader?.id);
-    return place < 0 ? null : place;
-  });
-  const url = `http://${nodes[leader]?.http}/kv/bench`;
+  const cluster = await rivals.nucleus(options.binary);
+  const leader = await cluster.leader();
+  const url = `http://127.0.0.1:${cluster.httpPorts[cluster.nodes.indexOf(leader)]}/kv/bench`;
   const ask = { put: ["-m", "PUT", "-b", VALUE, url], get: [url] };
   await fetch(url, { method: "PUT", body: VALUE });
-  return { name: "nucleus", pid: pids[leader] as number, ask };
+  return { name: "nucleus", pid: leader.pid, ask };
 }
 
 async function startEtcd(): Promise<Side> {
@@ -117,16 +71,16 @@ async function startEtcd(): Promise<Side> {
   const peer = [3, 4, 5].map((i) => `http://127.0.0.1:${ports[i]}`);
   const cluster = peer.map((at, i) => `e${i}=${at}`).join(",");
   const pids = client.map((at, i) => {
-    const own = ["--name", `e${i}`, "--data-dir", path.join(dir, `e${i}`), "--log-level", "error"];
+    const own = ["--name", `e${i}`, "--data-dir", path.join(rivals.dir, `e${i}`), "--log-level", "error"];
     const clients = ["--listen-client-urls", at, "--advertise-client-urls", at];
     const peers = ["--listen-peer-urls", String(peer[i]), "--initial-advertise-peer-urls", String(peer[i])];
-    return start("etcd", [...own, ...clients, ...peers, "--initial-cluster", cluster], `e${i}.log`);
+    return rivals.start("etcd", [...own, ...clients, ...peers, "--initial-cluster", cluster], `e${i}.log`);
   });
   const post = async (at: string, what: string, body: unknown): Promise<Record<string, unknown>> => {
     const answer = await fetch(`${at}/v3/${what}`, { method: "POST", body: JSON.stringify(body) });
     return (await answer.json()) as Record<string, unknown>;
   };
-  const leader = await until("etcd", async () => {
+  const leader = await rivals.until("etcd", async () => {
     for (const [i, at] of client.entries()) {
       const status = await post(at, "maintenance/status", {});
       const { member_id: id } = status.header as { member_id?: string };
@@ -157,23 +111,7 @@ function noEtcd(): string | null {
 async function measure(side: Side, row: Row): Promise<Sample> {
   const before = cpuSeconds(side.pid);
   const args = [AUTOCANNON, "-j", "-n", "-c", String(row.connections), "-d", options.seconds];
-  const child = spawn(process.execPath, [...args, ...side.ask[row.verb]], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  let text = "";
-  child.stdout.on("data", (bytes) => {
-    text += String(bytes);
-  });
-  let generator = 0;
-  const watch = setInterval(() => {
-    try {
-      generator = cpuSeconds(child.pid as number);
-    } catch {
-      // it has just ended
-    }
-  }, 50);
-  await new Promise((done) => child.on("close", done));
-  clearInterval(watch);
+  const { text, cpuSeconds: own } = await generate(process.execPath, [...args, ...side.ask[row.verb]]);
   const used = cpuSeconds(side.pid) - before;
   const result = JSON.parse(text.slice(text.indexOf("{"))) as {
     readonly requests: { readonly total: number };
@@ -191,7 +129,7 @@ async function measure(side: Side, row: Row): Promise<Sample> {
     rps: total / result.duration,
     p99Ms: result.latency.p99,
     cpuUs,
-    share: generator / result.duration,
+    share: own / result.duration,
   };
 }
 
@@ -263,8 +201,7 @@ let exitCode = 1;
 try {
   await main();
   exitCode = 0;
-} finally {
-  for (const child of children) child.kill("SIGKILL");
-  if (exitCode === 0) fs.rmSync(dir, { recursive: true, force: true });
+} catch (error) {
+  console.error(error);
 }
-process.exit(exitCode);
+await rivals.end(exitCode);

@@ -14,11 +14,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { connect } from "node:net";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { freePorts, type NodeProcess, ProcessCluster, programOf, rssBytes } from "../chaos/processes.ts";
+import { freePorts, type NodeProcess, type ProcessCluster, rssBytes } from "../chaos/processes.ts";
 import { MiB } from "../src/base/units.ts";
+import { CLUSTER_OPTIONS, onCluster } from "./cluster.ts";
 import { median, report } from "./figures.ts";
 import { KEY_BYTES, load, PIPELINE, VALUE_BYTES } from "./load.ts";
 
@@ -32,15 +33,11 @@ const { values } = parseArgs({
   options: {
     from: { type: "string", default: "1000000" },
     to: { type: "string", default: "3000000" },
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
-    keep: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
+    ...CLUSTER_OPTIONS,
   },
 });
 const from = Number(values.from);
 const to = Number(values.to);
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
 
 type Side = { readonly port: number; readonly pid: number };
 
@@ -103,17 +100,14 @@ async function run(sides: readonly Side[]): Promise<number> {
   );
 }
 
-const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 1);
-let redis: ChildProcess | null = null;
-let exitCode = 1;
-try {
+async function besideRedis(cluster: ProcessCluster): Promise<number> {
   const [node] = cluster.nodes as [NodeProcess];
-  const started = await startRedis(cluster.root);
-  redis = started.child;
-  exitCode = await run([{ port: node.port, pid: node.pid }, started.side]);
-} finally {
-  redis?.kill("SIGKILL");
-  if (values.keep) console.error(`kept: ${cluster.root}`);
-  await cluster.end(values.keep);
+  const { side, child } = await startRedis(cluster.root);
+  try {
+    return await run([{ port: node.port, pid: node.pid }, side]);
+  } finally {
+    child.kill("SIGKILL");
+  }
 }
-process.exit(exitCode);
+
+await onCluster(1, values, besideRedis);

@@ -14,14 +14,13 @@
  * GENERATOR_SHARE_MAX the row is marked: the generator may have been the limit. The exit code is 1 if a median lies
  * below its floor. Figures of different machines or runs do not compare.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
-import * as net from "node:net";
-import * as os from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
-import { cpuSeconds } from "../chaos/processes.ts";
+import { cpuSeconds, freePorts } from "../chaos/processes.ts";
+import { RespConnection } from "../src/cli/resp_connection.ts";
 import { median } from "./figures.ts";
+import { GENERATOR_SHARE_MAX, generate, Rivals } from "./rivals.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -34,8 +33,6 @@ const { values: options } = parseArgs({
 });
 const ROUNDS = Number(options.rounds);
 const SECONDS = Number(options.seconds);
-/** A generator above this share of a core was perhaps the limit itself. */
-const GENERATOR_SHARE_MAX = 0.85;
 
 /** `floor`: least median of the ratios to redis; 0 = reported only. */
 type Row = { name: string; test: "set" | "get"; clients: number; pipeline: number; floor: number };
@@ -52,127 +49,53 @@ type Side = { name: string; port: number; pids: number[] };
 /** `cpuUsPerOp`: by process, as in `pids`. */
 type Sample = { rps: number; cpuUsPerOp: number[]; generatorShare: number };
 
-const children: ChildProcess[] = [];
-const dir = fs.mkdtempSync(path.join(os.tmpdir(), "nucleus-bench-"));
-
-function start(command: string, args: readonly string[], log: string): ChildProcess {
-  const out = fs.openSync(path.join(dir, log), "a");
-  const child = spawn(command, args, { stdio: ["ignore", out, out] });
-  children.push(child);
-  return child;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = net.createServer();
-      await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
-
-function redisCli(port: number, ...words: string[]): string {
-  return execFileSync("redis-cli", ["-p", String(port), ...words], {
-    encoding: "utf8",
-    timeout: 5000,
-  }).trim();
-}
-
-async function until(what: string, test: () => boolean): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    try {
-      if (test()) return;
-    } catch {
-      // not there yet
-    }
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  throw new Error(`${what} did not come up; see ${dir}`);
-}
+const rivals = new Rivals();
 
 async function startNucleus(): Promise<Side> {
-  const ports = await freePorts(3);
-  const layout = path.join(dir, "layout.json");
-  const nodes = ports.map((port, i) => ({ id: `n${i + 1}`, addr: `127.0.0.1:${port}` }));
-  fs.writeFileSync(layout, JSON.stringify({ cluster: "5eed".repeat(8), nodes }));
-  const pids = nodes.map(({ id, addr }) => {
-    const args = [
-      "node",
-      "--id",
-      id,
-      "--listen",
-      addr,
-      "--dir",
-      path.join(dir, id),
-      "--layout",
-      layout,
-      "--init",
-    ];
-    return start(options.binary, args, `${id}.log`).pid as number;
-  });
-  let leader = 0;
-  await until("the cluster", () => {
-    const status = JSON.parse(redisCli(ports[0] as number, "NUCLEUS", "STATUS"));
-    leader = nodes.findIndex(({ id }) => id === status.shards[0].leader);
-    return leader >= 0;
-  });
-  const leaderFirst = [pids[leader] as number, ...pids.filter((_, i) => i !== leader)];
-  return { name: "nucleus", port: ports[leader] as number, pids: leaderFirst };
+  const cluster = await rivals.nucleus(options.binary);
+  const leader = await cluster.leader();
+  const others = cluster.nodes.filter((node) => node !== leader);
+  return { name: "nucleus", port: leader.port, pids: [leader, ...others].map(({ pid }) => pid) };
 }
 
 async function startRedis(): Promise<Side> {
   const [port] = (await freePorts(1)) as [number];
-  const redisDir = path.join(dir, "redis");
-  fs.mkdirSync(redisDir);
-  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", redisDir, "--save", ""];
-  const child = start(
+  const dir = path.join(rivals.dir, "redis");
+  fs.mkdirSync(dir);
+  const args = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", ""];
+  const pid = rivals.start(
     "redis-server",
     [...args, "--appendonly", "yes", "--appendfsync", "always"],
     "redis.log",
   );
-  await until("redis-server", () => redisCli(port, "PING") === "PONG");
-  return { name: "redis", port, pids: [child.pid as number] };
+  await rivals.until("redis-server", async () => {
+    const connection = await RespConnection.open({ host: "127.0.0.1", port }, 1000);
+    connection.close();
+    return port;
+  });
+  return { name: "redis", port, pids: [pid] };
 }
 
 async function measure(side: Side, row: Row, requests: number): Promise<Sample> {
   const before = side.pids.map(cpuSeconds);
-  const startedAt = performance.now();
-  const args = [
-    "-p",
-    String(side.port),
+  const { name, port, pids } = side;
+  const load = [
     "-t",
     row.test,
     "-c",
     String(row.clients),
     "-P",
     String(row.pipeline),
+    "-n",
+    String(requests),
   ];
-  args.push("-n", String(requests), "-r", "100000", "-d", "100", "--csv");
-  const child = spawn("redis-benchmark", args, { stdio: ["ignore", "pipe", "inherit"] });
-  let text = "";
-  child.stdout.on("data", (bytes) => {
-    text += String(bytes);
-  });
-  let generatorCpu = 0;
-  const watch = setInterval(() => {
-    try {
-      generatorCpu = cpuSeconds(child.pid as number);
-    } catch {
-      // it has just ended
-    }
-  }, 50);
-  const code = await new Promise((done) => child.on("close", done));
-  clearInterval(watch);
-  const seconds = (performance.now() - startedAt) / 1000;
-  if (code !== 0) throw new Error(`redis-benchmark failed against ${side.name}: ${text}`);
+  const args = ["-p", String(port), ...load, "-r", "100000", "-d", "100", "--csv"];
+  const { code, text, seconds, cpuSeconds: own } = await generate("redis-benchmark", args);
+  if (code !== 0) throw new Error(`redis-benchmark failed against ${name}: ${text}`);
   const rps = Number(text.trim().split("\n").at(-1)?.split(",")[1]?.replaceAll('"', ""));
-  const used = side.pids.map((pid, i) => cpuSeconds(pid) - (before[i] as number));
+  const used = pids.map((pid, i) => cpuSeconds(pid) - (before[i] as number));
   const cpuUsPerOp = used.map((processSeconds) => (processSeconds / requests) * 1e6);
-  return { rps, cpuUsPerOp, generatorShare: generatorCpu / seconds };
+  return { rps, cpuUsPerOp, generatorShare: own / seconds };
 }
 
 type Outcome = {
@@ -272,8 +195,7 @@ async function main(): Promise<number> {
 let exitCode = 1;
 try {
   exitCode = await main();
-} finally {
-  for (const child of children) child.kill("SIGKILL");
-  if (exitCode === 0) fs.rmSync(dir, { recursive: true, force: true });
+} catch (error) {
+  console.error(error);
 }
-process.exit(exitCode);
+await rivals.end(exitCode);

@@ -14,11 +14,12 @@
  * command; the node makes it anew when it starts. Exit code 1 if fewer than COMMANDS_PER_SECOND_MIN are replayed.
  */
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { type NodeProcess, ProcessCluster, programOf } from "../chaos/processes.ts";
+import type { NodeProcess, ProcessCluster } from "../chaos/processes.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
+import { CLUSTER_OPTIONS, onCluster } from "./cluster.ts";
 import { median, report } from "./figures.ts";
 import { keyOf, load, PIPELINE, valueAt } from "./load.ts";
 
@@ -32,15 +33,11 @@ const { values } = parseArgs({
     keys: { type: "string", default: "1000000" },
     pipeline: { type: "string", default: String(PIPELINE) },
     rounds: { type: "string", default: "3" },
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
-    keep: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
+    ...CLUSTER_OPTIONS,
   },
 });
 const commands = Number(values.commands);
 const keys = Number(values.keys);
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
 
 /** One reply as text; null if there was none, or an error. */
 async function ask(node: NodeProcess, words: readonly string[]): Promise<string | null> {
@@ -113,12 +110,4 @@ async function run(cluster: ProcessCluster): Promise<number> {
   );
 }
 
-const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 1);
-let exitCode = 1;
-try {
-  exitCode = await run(cluster);
-} finally {
-  if (values.keep) console.error(`kept: ${cluster.root}`);
-  await cluster.end(values.keep);
-}
-process.exit(exitCode);
+await onCluster(1, values, run);

@@ -12,11 +12,12 @@
  * that is above BACK_MS_MAX.
  */
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { type NodeProcess, ProcessCluster, programOf } from "../chaos/processes.ts";
+import type { NodeProcess, ProcessCluster } from "../chaos/processes.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
+import { CLUSTER_OPTIONS, onCluster } from "./cluster.ts";
 import { median, report } from "./figures.ts";
 import { load, PIPELINE } from "./load.ts";
 
@@ -29,14 +30,10 @@ const { values } = parseArgs({
   options: {
     keys: { type: "string", default: "500000" },
     rounds: { type: "string", default: "5" },
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
-    keep: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
+    ...CLUSTER_OPTIONS,
   },
 });
 const keys = Number(values.keys);
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
 
 async function isWritten(node: NodeProcess): Promise<boolean> {
   let connection: RespConnection | null = null;
@@ -114,12 +111,4 @@ async function run(cluster: ProcessCluster): Promise<number> {
   );
 }
 
-const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 3);
-let exitCode = 1;
-try {
-  exitCode = await run(cluster);
-} finally {
-  if (values.keep) console.error(`kept: ${cluster.root}`);
-  await cluster.end(values.keep);
-}
-process.exit(exitCode);
+await onCluster(3, values, run);

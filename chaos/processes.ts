@@ -182,12 +182,15 @@ export class NodeProcess {
 export class ProcessCluster {
   readonly root: string;
   readonly nodes: NodeProcess[] = [];
+  /** The nodes' ports for HTTP, in their order. */
+  readonly httpPorts: readonly number[];
   /** What went wrong with the processes themselves. */
   readonly problems: string[] = [];
   readonly #emergency: () => void;
 
-  private constructor(root: string) {
+  private constructor(root: string, httpPorts: readonly number[]) {
     this.root = root;
+    this.httpPorts = httpPorts;
     this.#emergency = () => {
       for (const node of this.nodes) if (node.pid > 0) process.kill(node.pid, "SIGKILL");
     };
@@ -196,10 +199,12 @@ export class ProcessCluster {
 
   /** Starts `count` nodes and waits for a leader. */
   static async start(program: Program, count: number, segmentBytes?: number): Promise<ProcessCluster> {
-    const cluster = new ProcessCluster(fs.mkdtempSync(join(tmpdir(), "nucleus-chaos-")));
-    const ports = await freePorts(count);
+    const all = await freePorts(2 * count);
+    const [ports, httpPorts] = [all.slice(0, count), all.slice(count)];
+    const cluster = new ProcessCluster(fs.mkdtempSync(join(tmpdir(), "nucleus-chaos-")), httpPorts);
     const layout = join(cluster.root, "layout.json");
-    const nodes = ports.map((port, i) => ({ id: `n${i + 1}`, addr: `127.0.0.1:${port}` }));
+    const at = (port: number | undefined): string => `127.0.0.1:${port}`;
+    const nodes = ports.map((port, i) => ({ id: `n${i + 1}`, addr: at(port), http: at(httpPorts[i]) }));
     const settings = segmentBytes === undefined ? {} : { settings: { segmentBytes } };
     fs.writeFileSync(layout, JSON.stringify({ cluster: CLUSTER, nodes, ...settings }));
     const words: WordsOf = (node, first) => [
