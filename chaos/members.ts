@@ -42,7 +42,7 @@ import { MiB } from "../src/base/units.ts";
 import { EXIT } from "../src/cli/exit_codes.ts";
 import { MachineWatch, type Span } from "./machine.ts";
 import { NativeLoad } from "./native_load.ts";
-import { OperatedCluster } from "./operated.ts";
+import { type OperatedCluster, onOperated } from "./operated.ts";
 import { type NodeProcess, programOf } from "./processes.ts";
 import { type LeftOut, ShardLoad } from "./shard_load.ts";
 
@@ -317,20 +317,6 @@ async function allRegistered({ cluster }: Scene): Promise<void> {
   });
 }
 
-async function main(): Promise<number> {
-  say(`seed ${seed}, ${binary}`);
-  const plan = { nodes: NODES, controls: 1, shards: 2, replicas: 3 };
-  const cluster = await OperatedCluster.start(programOf(values.runtime, binary), plan);
-  let code = 1;
-  try {
-    code = await run(cluster);
-  } finally {
-    const keep = values.keep || code !== 0;
-    await cluster.end(keep);
-    if (keep) say(`its files and logs are in ${cluster.root}`);
-  }
-  return code;
-}
-
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
-process.exit(await main());
+say(`seed ${seed}, ${binary}`);
+const plan = { nodes: NODES, controls: 1, shards: 2, replicas: 3 };
+await onOperated(programOf(values.runtime, binary), plan, { keep: values.keep, say }, run);

@@ -233,6 +233,26 @@ export class OperatedCluster {
   }
 }
 
+/** Ends the process with the exit code that `run` gives; what went wrong keeps its files. */
+export async function onOperated(
+  program: Program,
+  plan: OperatedPlan,
+  { keep, say }: { readonly keep: boolean; readonly say: (line: string) => void },
+  run: (cluster: OperatedCluster) => Promise<number>,
+): Promise<never> {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+  const cluster = await OperatedCluster.start(program, plan);
+  let code = 1;
+  try {
+    code = await run(cluster);
+  } finally {
+    const isKept = keep || code !== 0;
+    await cluster.end(isKept);
+    if (isKept) say(`its files and logs are in ${cluster.root}`);
+  }
+  process.exit(code);
+}
+
 function isOn(view: ClusterView, id: string, wanted: readonly string[]): boolean {
   const shard = view.shards.find((one) => one.id === id);
   if (shard === undefined) return false;
