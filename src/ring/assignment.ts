@@ -11,9 +11,11 @@
  *
  * Errors: none here; what comes from outside is checked by assignment_ranges.ts.
  */
+
 import { assert } from "../base/assert.ts";
+import { isName } from "../base/names.ts";
 import type { ShardId } from "./circle.ts";
-import { compareIds, isShardId, ownerOf, type Ring } from "./layout.ts";
+import { compareIds, ownerOf, type Ring } from "./layout.ts";
 import { rangesOfSlots, runsOfSlots, type SlotRange } from "./range.ts";
 import { SLOT_COUNT } from "./slot.ts";
 
@@ -57,7 +59,7 @@ export class Assignment {
 
   /** `shard` says that it owns these slots since `epoch`. */
   claim(ranges: Iterable<SlotRange>, shard: ShardId, epoch: number): MergeOutcome {
-    assert(isShardId(shard), "an owner has an id");
+    assert(isName(shard), "an owner has an id");
     assert(Number.isSafeInteger(epoch) && epoch > NO_EPOCH, "owners' epochs begin with 1");
     const outcome = { changed: 0, contradicted: 0 };
     for (const [first, last] of ranges) {

@@ -11,9 +11,9 @@
  *
  * Errors: who sends other data gets an AssignmentError as a value; decoding never throws.
  */
+import { isName } from "../base/names.ts";
 import { Assignment } from "./assignment.ts";
 import type { ShardId } from "./circle.ts";
-import { isShardId } from "./layout.ts";
 import { SLOT_COUNT } from "./slot.ts";
 
 export type AssignmentRange = readonly [first: number, last: number, shard: number, epoch: number];
@@ -46,7 +46,7 @@ export function decodeAssignment(value: unknown): Assignment | AssignmentError {
   const { shards, ranges } = value as { shards?: unknown; ranges?: unknown };
   if (!Array.isArray(shards) || !Array.isArray(ranges)) return "shape";
   if (shards.length > SLOT_COUNT || ranges.length > SLOT_COUNT) return "shape";
-  if (!shards.every(isShardId)) return "shard_id";
+  if (!shards.every(isName)) return "shard_id";
   if (new Set(shards).size < shards.length) return "shard_twice";
   const assignment = new Assignment();
   let next = 0;

@@ -10,6 +10,7 @@
  * Errors: NucleusError "ESHARDS", naming the field, what it may be, and what was there.
  */
 import { NucleusError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { Circle, type Hash64, type ShardId } from "./circle.ts";
 import { runsOfSlots, type SlotRange } from "./range.ts";
 import { SLOT_COUNT } from "./slot.ts";
@@ -37,11 +38,6 @@ export const SHARDS_MAX = 1024;
 const WEIGHT_MAX = 100;
 /** SHARDS_MAX x VNODES_MAX / 4. Hashing them takes about 0.1 s, and there are 64 for each slot. */
 const POINTS_MAX = 1024 * 1024;
-const SHARD_ID = /^[A-Za-z0-9_.-]{1,64}$/;
-
-export function isShardId(value: unknown): value is ShardId {
-  return typeof value === "string" && SHARD_ID.test(value);
-}
 
 /** Points of a shard on the circle. */
 export function pointCount(weight: number, vnodes: number): number {
@@ -79,7 +75,7 @@ function makeShard(value: unknown, i: number, vnodes: number): ShardWish {
   const where = `shards[${i}]`;
   if (typeof value !== "object" || value === null) throw bad(where, `an object like {"id": "s1"}`, value);
   const { id, weight = 1 } = value as { id?: unknown; weight?: unknown };
-  if (!isShardId(id)) throw bad(`${where}.id`, `1 to 64 letters, digits, "_", "." or "-"`, id);
+  if (!isName(id)) throw bad(`${where}.id`, NAME_RULE, id);
   if (typeof weight !== "number" || !(weight > 0 && weight <= WEIGHT_MAX)) {
     throw bad(`${where}.weight`, `a number above 0, up to ${WEIGHT_MAX}`, weight);
   }

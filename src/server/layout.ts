@@ -8,6 +8,7 @@
  * "http" may be left out. Replica i of the group is on the i-th node. Errors: NucleusError "ELAYOUT", naming the field and what it may be.
  */
 import { NucleusError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { MiB } from "../base/units.ts";
 import type { Entry, GroupConfig, Member, ReplicaId } from "../raft/types.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
@@ -136,8 +137,8 @@ function parseNode(value: unknown, i: number): NodeAddress {
   const node = record(value, `nodes[${i}]`);
   onlyKeys(node, ["id", "addr", "http"], `nodes[${i}]`);
   const { id, addr, http } = node;
-  if (typeof id !== "string" || !/^[A-Za-z0-9_.-]{1,64}$/.test(id)) {
-    throw bad(`nodes[${i}].id must be 1 to 64 letters, digits, "_", "." or "-"`);
+  if (!isName(id)) {
+    throw bad(`nodes[${i}].id must be ${NAME_RULE}`);
   }
   const address = typeof addr === "string" ? parseAddress(addr) : null;
   if (address === null) throw bad(`nodes[${i}].addr must be HOST:PORT, for example 127.0.0.1:7001`);

@@ -9,17 +9,14 @@
  * Errors: as in msgpack.ts, ShapeError for what comes in, an assertion for what goes out.
  */
 import { assert } from "../base/assert.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { choice, integer, record, type Shape, ShapeError, type ValueOf } from "./msgpack.ts";
 
 /** Number of slots (ring/slot.ts has it too, and this room may not look there). */
 export const SLOT_COUNT = 16384;
 const WEIGHT_MAX = 100;
-const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
-export const NAME_RULE = '1 to 64 letters, digits, "_", "." or "-"';
 
-export function isName(value: unknown): value is string {
-  return typeof value === "string" && NAME.test(value);
-}
+export { isName, NAME_RULE };
 
 export function isWeight(value: unknown): value is number {
   return typeof value === "number" && value > 0 && value <= WEIGHT_MAX;
