@@ -1,6 +1,7 @@
-/** `nucleus cluster init`: the first layout, once nodes have registered with the control plane. */
+/** `nucleus cluster`: the first layout, once nodes have registered with the control plane; and a backup of what that knows. */
 import type { Argv } from "yargs";
 import { type Address, addressFrom } from "./address.ts";
+import { backupCommand } from "./backup_command.ts";
 import { CHANGE_OPTIONS, type ChangeArguments, WAIT_OPTION } from "./change.ts";
 import { viewCluster } from "./cluster_view.ts";
 import { askControl } from "./control_call.ts";
@@ -39,9 +40,12 @@ const initCommand = {
 
 export const clusterCommand = {
   command: "cluster",
-  describe: "Make a cluster of registered nodes",
+  describe: "Make a cluster of registered nodes; back up what the control plane knows",
   builder: (yargs: Argv) =>
-    yargs.command(initCommand).demandCommand(1, "Say what to do: cluster init --shards N."),
+    yargs
+      .command(initCommand)
+      .command(backupCommand)
+      .demandCommand(1, "Say what to do: cluster init --shards N, or cluster backup FILE."),
   handler: () => {},
 };
 

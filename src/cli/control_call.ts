@@ -17,7 +17,7 @@ import type { Reply } from "../wire/resp_client_parse.ts";
 import type { Address } from "./address.ts";
 import { EXIT, type ExitCode, exitCodeOf, exitCodeOfReply } from "./exit_codes.ts";
 import { Fields } from "./json_fields.ts";
-import { CliError, sentence } from "./output.ts";
+import { CliError, listed, sentence } from "./output.ts";
 import { RespConnection } from "./resp_connection.ts";
 import { notReached } from "./status_command.ts";
 
@@ -39,6 +39,8 @@ export class NoControlPlane extends CliError {
 
 /** An election in the control plane takes about a second, and nodes notice within another. */
 const TRY_MS_MAX = 8000;
+/** A new leader of the control plane calls a node dead that it has not heard for ten seconds; then its answer changes. */
+const SOON_MS_MAX = 15_000;
 const PAUSE_MS = 250;
 const ANSWER_MS_MAX = 5000;
 
@@ -52,13 +54,18 @@ async function askAgain(address: Address, request: ControlRequest): Promise<Fiel
   const words = wordsOf(request, randomBytes(16).toString("hex"));
   const endMs = performance.now() + TRY_MS_MAX;
   let isUnknown = false;
+  let said = "";
   for (;;) {
     const answer = await attempt(address, words);
     if (answer instanceof Fields) return answer;
     const { error, isSent } = answer;
     isUnknown ||= isSent && request.method === "POST";
     if (!answer.isPassing) throw isUnknown ? unknownOutcome(error) : error;
-    if (performance.now() > endMs) throw isUnknown ? unknownOutcome(error) : error;
+    const nowMs = performance.now();
+    if (nowMs > (answer.isSoon ? endMs + SOON_MS_MAX - TRY_MS_MAX : endMs))
+      throw isUnknown ? unknownOutcome(error) : error;
+    if (answer.isSoon && error.message !== said) console.error(waitText(error.message));
+    if (answer.isSoon) said = error.message;
     await sleep(PAUSE_MS);
   }
 }
@@ -73,13 +80,20 @@ export async function controlNote(address: Address): Promise<string> {
   try {
     connection = await RespConnection.open(address, NOTE_MS_MAX);
     const answer = readAnswer(await connection.call(words, NOTE_MS_MAX));
-    return answer instanceof Fields ? "" : `${SILENT} ${WITHOUT_IT}`;
+    return answer instanceof Fields ? restoreNote(answer) : `${SILENT} ${WITHOUT_IT}`;
   } catch (error) {
     if (error instanceof NoControlPlane || codeOf(error) === "ECONNECT") return "";
     return `${SILENT} ${WITHOUT_IT}`;
   } finally {
     connection?.close();
   }
+}
+
+function restoreNote(health: Fields): string {
+  const waitsFor = health.has("waitingFor") ? health.texts("waitingFor") : [];
+  if (waitsFor.length === 0) return "";
+  const who = listed(waitsFor);
+  return `The control plane was restored, and changes nothing before it has heard ${who}. Start what is stopped, or say that it is gone: nucleus node exclude NODE`;
 }
 
 const SILENT = "The control plane does not answer.";
@@ -89,8 +103,20 @@ export function wordsOf({ method, path, body }: ControlRequest, id: string): str
   return ["NUCLEUS", "CONTROL", method, target, ...(body === undefined ? [] : [JSON.stringify(body)])];
 }
 
-/** `isPassing`: asking again may help. `isSent`: it may have been carried out all the same. */
-type Failure = { readonly error: CliError; readonly isPassing: boolean; readonly isSent: boolean };
+/**
+ * `isPassing`: asking again may help. `isSent`: it may have been carried out all the same. `isSoon`: the control plane says
+ * that it will know more in some seconds; that is worth a line, as a person waits for it.
+ */
+type Failure = {
+  readonly error: CliError;
+  readonly isPassing: boolean;
+  readonly isSent: boolean;
+  readonly isSoon?: boolean;
+};
+
+function waitText(why: string): string {
+  return `Not yet: ${why.replace(/\.$/, "")}. It is asked again for up to ${SOON_MS_MAX / 1000} s ..`;
+}
 
 async function attempt(address: Address, words: readonly string[]): Promise<Fields | Failure> {
   let connection: RespConnection;
@@ -150,7 +176,7 @@ export function readStatus(status: number, text: string): Fields | Failure {
   const what = body.has("message") ? body.text("message") : `the control plane answers with status ${status}`;
   const error = new CliError(EXIT_BY_STATUS[status] ?? EXIT.failed, sentence(what));
   if (status !== 503 && status !== 429) throw error;
-  return { error, isPassing: true, isSent: word === "unknown" };
+  return { error, isPassing: true, isSent: word === "unknown", isSoon: word === "tryagain" };
 }
 
 function unknownOutcome(error: CliError): CliError {

@@ -1,13 +1,16 @@
 /** `nucleus control`: one control process, in the foreground, until it is told to stop. */
+
 import * as fs from "node:fs";
 import xxhash from "xxhash-wasm";
 import type { Argv } from "yargs";
 import { messageOf, NucleusError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
+import type { Backup } from "../controlplane/backup.ts";
 import { type ControlConfig, ControlProcess } from "../controlplane/process.ts";
 import { type FirstLayout, parseFirstLayout } from "../controlplane/requests.ts";
 import type { Log, Platform } from "../platform/platform.ts";
 import { checkSettings, type NodeAddress, SETTINGS_DEFAULT } from "../server/layout.ts";
-import { isName, NAME_RULE } from "../wire/shapes.ts";
+import { readBackup } from "./backup_command.ts";
 import { hostPort, runServer } from "./server_process.ts";
 
 type ControlArgs = {
@@ -18,6 +21,7 @@ type ControlArgs = {
   peers?: string;
   cluster?: string;
   "cluster-id"?: string;
+  restore?: string;
   init: boolean;
   "election-ms": number;
   "segment-bytes": number;
@@ -59,6 +63,11 @@ export const controlCommand = (createPlatform: (log: Log) => Platform) => ({
         default: false,
         describe: "First start of a founding control process: its directory is empty",
       })
+      .option("restore", {
+        type: "string",
+        requiresArg: true,
+        describe: "A backup (cluster backup FILE) that a new control plane begins with, instead of --init",
+      })
       .option("election-ms", {
         type: "number",
         default: SETTINGS_DEFAULT.electionMs,
@@ -98,9 +107,8 @@ export function configOf(args: ControlArgs): ControlConfig {
   if (self === undefined) throw usage(`--peers has no "${id}"; list all control processes, this one too`);
   if (self.host !== listen.host || self.port !== listen.port)
     throw usage(`--listen ${args.listen} differs from --peers, where ${id} is at ${self.host}:${self.port}`);
-  const cluster = args["cluster-id"] ?? null;
-  if (cluster !== null && !/^[0-9a-f]{32}$/.test(cluster))
-    throw usage("--cluster-id must be 32 hex digits; make one with: openssl rand -hex 16");
+  const backup = args.restore === undefined ? null : readBackup(args.restore);
+  const cluster = clusterOf(args, backup);
   if (init && cluster === null && peers.length > 1)
     throw usage("--init with --peers needs --cluster-id, the same for all of them (openssl rand -hex 16)");
   const { electionMs, segmentBytes } = checkSettings(args["election-ms"], args["segment-bytes"]);
@@ -110,11 +118,25 @@ export function configOf(args: ControlArgs): ControlConfig {
     peers,
     http: args.http === undefined ? null : hostPort(args.http, "--http"),
     cluster,
-    init,
+    // Whoever starts again with the same words, as service managers do, has its directory already.
+    init: init || (backup !== null && !fs.existsSync(`${args.dir}/node.json`)),
+    backup,
     firstLayout: args.cluster === undefined ? null : readFirstLayout(args.cluster),
     electionMs,
     segmentBytes,
   };
+}
+
+function clusterOf(args: ControlArgs, backup: Backup | null): string | null {
+  const cluster = args["cluster-id"] ?? null;
+  if (cluster !== null && !/^[0-9a-f]{32}$/.test(cluster))
+    throw usage("--cluster-id must be 32 hex digits; make one with: openssl rand -hex 16");
+  if (backup === null) return cluster;
+  if (cluster !== null && cluster !== backup.cluster)
+    throw usage(`--cluster-id differs from the backup, which is of cluster ${backup.cluster}`);
+  if (args.cluster !== undefined)
+    throw usage("--cluster makes a first layout, and --restore has one: give only one of them");
+  return backup.cluster;
 }
 
 function peersOf(text: string): NodeAddress[] {

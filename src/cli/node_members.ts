@@ -1,5 +1,5 @@
 /**
- * `nucleus node add|remove|drain`: which nodes should have replicas. The control plane keeps the wish; the shards' leaders
+ * `nucleus node add|remove|drain|exclude`: which nodes should have replicas. The control plane keeps the wish; the shards' leaders
  * carry it out, a learner first, by joint changes, and never by a step that would cost the majority.
  */
 import type { Argv } from "yargs";
@@ -63,6 +63,17 @@ export const nodeDrainCommand = {
   handler: (args: unknown) => runDrain(args as DrainArguments),
 };
 
+export const nodeExcludeCommand = {
+  command: "exclude <node>",
+  describe: "Say that a node is gone: it is not waited for, its replicas go to other nodes",
+  builder: (yargs: Argv) =>
+    yargs
+      .options(CHANGE_OPTIONS)
+      .positional("node", NODE)
+      .option("undo", { type: "boolean", default: false, describe: "It is there again" }),
+  handler: (args: unknown) => runExclude(args as Omit<DrainArguments, "wait">),
+};
+
 async function runDesired(verb: "add" | "remove", args: MemberArguments): Promise<void> {
   const address = addressFrom(args, process.env.NUCLEUS_ADDR);
   const { node, shard = "" } = args;
@@ -116,6 +127,16 @@ async function runRemove(args: MemberArguments): Promise<void> {
 
 const act = (address: Address, node: string, action: string): Promise<Fields> =>
   askControl(address, { method: "POST", path: "/node", body: { node, action } });
+
+async function runExclude(args: Omit<DrainArguments, "wait">): Promise<void> {
+  const address = addressFrom(args, process.env.NUCLEUS_ADDR);
+  const { node, undo } = args;
+  if (!undo) await confirm(`${node} is not listened to any more, and loses its replicas.`, args);
+  const reply = await act(address, node, undo ? "include" : "exclude");
+  if (args.json) return console.log(JSON.stringify(reply.raw));
+  if (undo) console.log(`${node} is part of the cluster again.`);
+  else console.log(`${node} is excluded. To take that back: nucleus node exclude ${node} --undo`);
+}
 
 async function runDrain(args: DrainArguments): Promise<void> {
   const address = addressFrom(args, process.env.NUCLEUS_ADDR);

@@ -10,6 +10,7 @@
  * change nothing when it is known, by their own numbers (incarnation, plan number, epoch, tries).
  */
 import { utf8 } from "../base/bytes.ts";
+import { KiB } from "../base/units.ts";
 import { COMMAND_BYTES_MAX, type CommandView, OP } from "../wire/command.ts";
 import type { CommandEncoder } from "../wire/command_encode.ts";
 import {
@@ -27,6 +28,7 @@ import {
   shardId,
 } from "../wire/control_plane.ts";
 import {
+  bytes,
   choice,
   decodeShape,
   encodeShape,
@@ -44,6 +46,10 @@ import { oneOf, slots, weight } from "../wire/shapes.ts";
 /** All slots in bundles cut by owner: 64 full ones, and for every pair of shards a rest; 64 shards at once at most. */
 export const MOVES_MAX = 4096;
 const VNODES_MAX = 4096;
+/** Of a backup's image in one command; an image's frame of 32 of them is half as large as it may be (image.ts). */
+export const RESTORE_PART_BYTES = 16 * KiB;
+/** 16 MiB; the largest state is a few megabytes. */
+export const RESTORE_PARTS_MAX = 1024;
 
 const replicas = list(nodeId, REPLICAS_MAX);
 
@@ -106,6 +112,13 @@ export const body = oneOf({
   settings: { settings },
   /** This state comes from a backup. */
   restored: { token: hex(16) },
+  /** One part of a backup's image, in order; with the last one the state becomes that of the backup, and is `restored`. */
+  restorePart: {
+    token: hex(16),
+    part: integer(0, RESTORE_PARTS_MAX - 1),
+    parts: integer(1, RESTORE_PARTS_MAX),
+    bytes: bytes(RESTORE_PART_BYTES),
+  },
 });
 export type Body = ValueOf<typeof body>;
 export type BodyOf<K extends Body["kind"]> = Extract<Body, { readonly kind: K }>;
@@ -144,6 +157,6 @@ export function writeQuery(encoder: CommandEncoder): number {
 export function readCommand(frame: CommandView): ControlCommand | ShapeError {
   if (frame.op !== OP.set || frame.argCount !== 4)
     return new ShapeError("command: a frame of the control plane");
-  // Borrowed bytes: nothing of a command is kept but texts and numbers.
+  // Borrowed bytes: of a command texts and numbers are kept, and copies.
   return decodeShape(controlCommand, frame.arg(1), "command");
 }

@@ -76,5 +76,7 @@ export class HttpDesk {
 }
 
 function send(answer: HttpAnswer, { status, type, text }: Answer): void {
-  answer.send(status, { "content-type": type, "cache-control": "no-store" }, utf8(text));
+  const headers = { "content-type": type, "cache-control": "no-store" };
+  // Not here, or not now: a second is as long as most of that lasts.
+  answer.send(status, status === 503 ? { ...headers, "retry-after": "1" } : headers, utf8(text));
 }

@@ -3,6 +3,7 @@ import { NucleusError } from "../base/errors.ts";
 import { chooseShardId } from "../ring/choose_id.ts";
 import { type Heartbeat, heartbeat, type Registration, registration } from "../wire/control_plane.ts";
 import { type Shape, ShapeError } from "../wire/msgpack.ts";
+import { backupOf } from "./backup.ts";
 import type { Body } from "./commands.ts";
 import { bodyText, type HttpAnswer, type HttpCall, json, problem, queryHas, refusal } from "./http_answer.ts";
 import { liveOf } from "./http_status.ts";
@@ -49,6 +50,7 @@ export const READS: ReadonlyMap<string, Route> = new Map([
   ["/cluster/map", shown(({ reign }) => mapJson(reign.map()))],
   ["/cluster/live", shown(({ service, reign, state }) => liveOf(service, reign, state))],
   ["/cluster/desired", shown(({ state }) => ({ shards: desiredOf(state) }))],
+  ["/cluster/backup", shown(({ state }) => backupOf(state))],
   ["/reshard/plan", showPlan],
   ["/reshard/status", shown(({ reign, state }) => reshardJson(state, reign.view()))],
   ["/shard", shown(({ reign, state }) => ({ shards: shardsOf(state, reign) }))],

@@ -7,7 +7,10 @@ import { type MetaState, ordered } from "./state.ts";
 
 export function health(service: ControlService): HttpAnswer {
   const { reign, cluster, term, leaderAddress: leader } = service;
-  return json({ ok: true, cluster, role: reign === null ? "follower" : "leader", term, leader });
+  const role = reign === null ? "follower" : "leader";
+  // Who restores leads, and serves nobody.
+  const restoring = service.restoreProgress;
+  return json({ ok: true, cluster, role, term, leader, restoring, waitingFor: reign?.state.awaited ?? [] });
 }
 
 /** It leads, or knows who does. */

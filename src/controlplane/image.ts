@@ -7,7 +7,8 @@
  *
  *     place      once, first: image version, index, term, log time, revision
  *     head       once: counters, layout, the plan without its moves, settings
- *     nodes, shards, claims, moves, finished, requests    so many a frame, in this order of kinds; none if there are none
+ *     nodes, shards, claims, moves, finished, requests, restoring
+ *                so many a frame, in this order of kinds; none if there are none
  *     end        once, last: the hash of all payloads between
  *
  * A frame holds at most ITEMS_PER_FRAME things, so making one takes a fraction of a millisecond, and a state is a value
@@ -35,6 +36,7 @@ import {
   shardId,
 } from "../wire/control_plane.ts";
 import {
+  bytes,
   choice,
   decodeShape,
   encodeShape,
@@ -49,7 +51,7 @@ import {
   type ValueOf,
 } from "../wire/msgpack.ts";
 import { oneOf, slots, weight } from "../wire/shapes.ts";
-import { settings } from "./commands.ts";
+import { RESTORE_PART_BYTES, settings } from "./commands.ts";
 import { FORMER_MAX, type MetaState, ordered, type Plan, RETIRED_MAX } from "./state.ts";
 
 /** Rises when an image's bytes change meaning; code N reads N - 1. */
@@ -151,11 +153,14 @@ const frame = oneOf({
   moves: { items: list(move, ITEMS_PER_FRAME) },
   finished: { items: list(finished, ITEMS_PER_FRAME) },
   requests: { items: list(answered, ITEMS_PER_FRAME) },
+  /** Parts of a backup, in order. */
+  restoring: { items: list(record({ token: hex(16), bytes: bytes(RESTORE_PART_BYTES) }), ITEMS_PER_FRAME) },
   end: { hash: hex(8) },
 });
 export type Frame = ValueOf<typeof frame>;
 export type FrameOf<K extends Frame["kind"]> = Extract<Frame, { readonly kind: K }>;
 export type Place = Omit<FrameOf<"place">, "kind" | "version">;
+export type Image = { readonly place: Place; readonly state: MetaState };
 
 export const FRAME_ORDER: readonly Frame["kind"][] = [
   "place",
@@ -166,6 +171,7 @@ export const FRAME_ORDER: readonly Frame["kind"][] = [
   "moves",
   "finished",
   "requests",
+  "restoring",
   "end",
 ];
 
@@ -201,6 +207,11 @@ export function* framesOf(state: MetaState): Generator<Uint8Array> {
     error: reply.ok ? "" : reply.error,
   }));
   yield* pieces("requests", requests);
+  const { token, parts } = state.restoring ?? { token: "", parts: [] };
+  yield* pieces(
+    "restoring",
+    parts.map((part) => ({ token, bytes: part })),
+  );
 }
 
 export function placeFrame(at: Place): Uint8Array {
@@ -209,6 +220,17 @@ export function placeFrame(at: Place): Uint8Array {
 
 export function endFrame(hash: StateHash): Uint8Array {
   return encodeShape(frame, { kind: "end", hash: hash.hex });
+}
+
+/** A whole image, frame by frame. */
+export function* imageFrames({ place: at, state }: Image): Generator<Uint8Array, undefined, undefined> {
+  const hash = new StateHash();
+  yield writeFrame(placeFrame(at));
+  for (const payload of framesOf(state)) {
+    hash.add(payload);
+    yield writeFrame(payload);
+  }
+  yield writeFrame(endFrame(hash));
 }
 
 export function hashOf(state: MetaState): string {

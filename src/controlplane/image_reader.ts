@@ -8,13 +8,19 @@ import {
   type FrameOf,
   frameSize,
   IMAGE_VERSION,
-  type Place,
+  type Image,
   readFrame,
   StateHash,
 } from "./image.ts";
-import type { FinishedMove, MetaState, NodeRecord, PlannedMove, Reply, ShardRecord } from "./state.ts";
-
-export type Image = { readonly place: Place; readonly state: MetaState };
+import type {
+  FinishedMove,
+  MetaState,
+  NodeRecord,
+  PlannedMove,
+  Reply,
+  Restoring,
+  ShardRecord,
+} from "./state.ts";
 
 export class ImageReader implements SnapshotSink {
   readonly #install: (image: Image) => void;
@@ -25,6 +31,7 @@ export class ImageReader implements SnapshotSink {
   readonly #moves: PlannedMove[] = [];
   readonly #finished: FinishedMove[] = [];
   readonly #requests = new Map<string, Reply>();
+  #restoring: Restoring | null = null;
   #place: FrameOf<"place"> | null = null;
   #head: FrameOf<"head"> | null = null;
   #ended = false;
@@ -116,6 +123,13 @@ export class ImageReader implements SnapshotSink {
         for (const { request, ok, number, error } of frame.items)
           this.#requests.set(request, ok ? { ok, number } : { ok, error });
         return null;
+      case "restoring":
+        for (const { token, bytes } of frame.items) {
+          // Decoded bytes are borrowed from the chunk.
+          const parts: readonly Uint8Array[] = [...(this.#restoring?.parts ?? []), bytes.slice()];
+          this.#restoring = { token, parts };
+        }
+        return null;
       case "end":
         this.#ended = true;
         return frame.hash === this.#hash.hex ? null : "the image's hash does not fit its frames";
@@ -132,6 +146,7 @@ export class ImageReader implements SnapshotSink {
       plan: plan === null ? null : { ...plan, moves: this.#moves },
       finished: this.#finished,
       requests: this.#requests,
+      restoring: this.#restoring,
     };
   }
 }

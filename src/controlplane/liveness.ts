@@ -40,6 +40,8 @@ export type GroupView = {
 export type View = {
   readonly tick: number;
   readonly standing: (node: string) => Standing;
+  /** Not heard by this leader, which has not listened long enough to call it dead. */
+  readonly isUnheard: (node: string) => boolean;
   readonly silentMs: (node: string) => number;
   /** The last heartbeat of each registered node that is not dead. */
   readonly beats: ReadonlyMap<string, Heartbeat>;
@@ -140,6 +142,7 @@ export class Liveness {
     return {
       tick,
       standing,
+      isUnheard: (node) => !this.#heard.has(node) && standing(node) !== "dead",
       silentMs: (node) => this.silentTicks(node, tick) * this.#options.tickMs,
       beats,
       groups: groupsOf(beats, standing),

@@ -28,8 +28,8 @@ import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { CONTROL_KEY, metaBootstrap, readCommand } from "./commands.ts";
-import { endFrame, framesOf, hashOf, placeFrame, StateHash, writeFrame } from "./image.ts";
-import { type Image, ImageReader } from "./image_reader.ts";
+import { hashOf, type Image, imageFrames } from "./image.ts";
+import { ImageReader } from "./image_reader.ts";
 import { emptyState, type MetaState, type Reply } from "./state.ts";
 import { transition } from "./transition.ts";
 
@@ -148,7 +148,7 @@ export class MetaStore implements Store {
   #answer(command: CommandView, reply: ReplySink): void {
     const isState = command.op === OP.get && command.argCount === 1 && bytesEqual(command.arg(0), KEY);
     if (!isState) return reply.nil();
-    const image = concat([...imageOf(this.#image())]);
+    const image = concat([...imageFrames(this.#image())]);
     reply.blob(image, 0, image.length);
   }
 
@@ -182,7 +182,7 @@ export class MetaStore implements Store {
   }
 
   beginSnapshot(): SnapshotSource {
-    const frames = imageOf(this.#image());
+    const frames = imageFrames(this.#image());
     return {
       next: () => frames.next().value ?? null,
       close: () => void frames.return(undefined),
@@ -203,16 +203,6 @@ export class MetaStore implements Store {
     const { appliedIndex: index, appliedTerm: term, logTimeMs, revision } = this;
     return { place: { index, term, logTimeMs, revision }, state: this.#state };
   }
-}
-
-function* imageOf({ place, state }: Image): Generator<Uint8Array, undefined, undefined> {
-  const hash = new StateHash();
-  yield writeFrame(placeFrame(place));
-  for (const payload of framesOf(state)) {
-    hash.add(payload);
-    yield writeFrame(payload);
-  }
-  yield writeFrame(endFrame(hash));
 }
 
 function send(reply: Reply, sink: ReplySink): void {

@@ -12,6 +12,7 @@ import type { SlotRange } from "../ring/range.ts";
 import { type Body, type BodyOf, MOVES_MAX, type PlannedShard } from "./commands.ts";
 import type { View } from "./liveness.ts";
 import { chooseNodes } from "./membership.ts";
+import { orphans } from "./move_orders.ts";
 import { RESTORE_IT } from "./node_transitions.ts";
 import type { FirstLayout, PlanWish, ShardRequest } from "./requests.ts";
 import { type MetaState, ordered, takesReplicas } from "./state.ts";
@@ -29,7 +30,7 @@ export type PlanningTools = {
 export function planFirst(tools: PlanningTools, wish: FirstLayout): BodyOf<"init"> | string {
   const { strangers } = tools.view;
   if (strangers.length > 0)
-    return `CONFLICT node ${strangers.slice(0, 5).join(", ")} has shards of this cluster already, which this control plane does not know: ${RESTORE_IT}`;
+    return `CONFLICT node ${listed(strangers)} has shards of this cluster already, which this control plane does not know: ${RESTORE_IT}`;
   return explained(() => {
     const layout = makeLayout({ number: 1, vnodes: wish.vnodes, shards: wish.shards });
     const owned = new Map(layout.shards.map(({ id }) => [id, [] as SlotRange[]]));
@@ -51,6 +52,8 @@ export type Planned = {
 
 export function planNext(tools: PlanningTools, wish: PlanWish): Planned | string {
   const { state, h64 } = tools;
+  const wait = mustWait(tools);
+  if (wait !== null) return wait;
   return explained(() => {
     const { layout: before } = state;
     if (before === null) return "CONFLICT there is no first layout yet: cluster init makes it";
@@ -76,6 +79,21 @@ export function planNext(tools: PlanningTools, wish: PlanWish): Planned | string
       figures: figuresOf({ layout: number, moves, unowned }, state.assignment, layout),
     };
   });
+}
+
+/** After a restore: what is not known yet, and would be planned wrongly. */
+function mustWait({ state, view }: PlanningTools): string | null {
+  const { awaited } = state;
+  if (awaited !== null)
+    return `TRYAGAIN the control plane was restored, and has not heard ${listed(awaited)} yet: start what is stopped, or say that it is gone (nucleus node exclude NODE)`;
+  const [open] = orphans({ state, view });
+  if (open === undefined) return null;
+  return `TRYAGAIN a move to shard '${open.shard}' of before the restore is being ended: ask again in a second`;
+}
+
+function listed(nodes: readonly string[]): string {
+  const named = nodes.slice(0, 5).join(", ");
+  return nodes.length > 5 ? `${named} and ${nodes.length - 5} more` : named;
 }
 
 function byId(a: { readonly id: string }, b: { readonly id: string }): number {
@@ -113,6 +131,9 @@ function bornShards(
   const born: PlannedShard[] = [];
   for (const { id, weight, nodes } of wishes) {
     const chosen = nodes ?? chooseNodes(state, free, [], replicas, loads).map((node) => node.id);
+    const silent = ordered(state.nodes).filter((node) => takesReplicas(node) && view.isUnheard(node.id));
+    if (nodes === null && chosen.length < replicas && silent.length > 0)
+      return `TRYAGAIN shard '${id}' needs ${replicas} nodes, and this control process leads only now and has not heard ${listed(silent.map((node) => node.id))} yet`;
     if (nodes === null && chosen.length < replicas)
       return `CONFLICT shard '${id}' needs ${replicas} nodes, and ${free.length} can be used: start more, or name its nodes`;
     count(loads, chosen);

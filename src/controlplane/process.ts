@@ -23,6 +23,7 @@ import { addressText, type NodeAddress } from "../server/layout.ts";
 import type { GroupId } from "../wal/types.ts";
 import { encodeShape } from "../wire/msgpack.ts";
 import { AdminDoor } from "./admin_door.ts";
+import type { Backup } from "./backup.ts";
 import { metaBootstrap } from "./commands.ts";
 import { HttpDesk, type HttpPlace } from "./http_desk.ts";
 import { MetaStore } from "./meta_store.ts";
@@ -44,6 +45,8 @@ export type ControlConfig = {
   readonly init: boolean;
   /** Of the shards; null: somebody will ask for one. */
   readonly firstLayout: FirstLayout | null;
+  /** What a new control plane is to begin with; null: nothing. */
+  readonly backup: Backup | null;
   readonly electionMs: number;
   readonly segmentBytes: number;
 };
@@ -94,8 +97,9 @@ export class ControlProcess {
     );
     this.#port = new ReplicaPort(this.engine, (node) => this.#addressOf(node));
     const { random, log } = platform;
-    const { firstLayout } = config;
-    this.service = new ControlService({ group: this.#port, h64, random, log, bootstrapOf, firstLayout });
+    const { firstLayout, backup } = config;
+    const host = { group: this.#port, h64, random, log, bootstrapOf, firstLayout, backup };
+    this.service = new ControlService(host);
     this.#door = new AdminDoor({
       onRequest: (request, reply) => this.service.onRequest(request, reply),
       onPeer: (connection, bytes) => this.engine.peers.accept(connection, bytes),

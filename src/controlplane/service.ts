@@ -15,6 +15,7 @@ import type { Log, Random } from "../platform/platform.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import type { Registration } from "../wire/control_plane.ts";
 import { type ControlReply, type ControlRequest, HTTP_REPLY_BYTES_MAX } from "../wire/control_request.ts";
+import type { Backup } from "./backup.ts";
 import type { Body } from "./commands.ts";
 import { FirstLayoutWish } from "./first_layout.ts";
 import { type HttpAnswer, problem, TRANSIENT } from "./http_answer.ts";
@@ -22,6 +23,7 @@ import type { MetaGroup } from "./meta_group.ts";
 import { isKnownAs, strangerProblem } from "./node_transitions.ts";
 import { Reign } from "./reign.ts";
 import type { FirstLayout } from "./requests.ts";
+import { RestoreFeed } from "./restore_feed.ts";
 import { handleHttp } from "./service_http.ts";
 import type { MetaState, Reply, ShardRecord } from "./state.ts";
 
@@ -42,6 +44,8 @@ export type ControlHost = {
   readonly bootstrapOf: (shard: ShardRecord) => Uint8Array;
   /** Wished when this process was started; null: somebody will ask for one. */
   readonly firstLayout: FirstLayout | null;
+  /** What this process was started with, to be the state of a new control plane; null: nothing. */
+  readonly backup: Backup | null;
 };
 
 /** What an operator's command came to: a reply, its fate unknown, or too many others under way. */
@@ -50,6 +54,7 @@ export type Outcome = Reply | "unknown" | "busy";
 export class ControlService {
   readonly #host: ControlHost;
   readonly #first: FirstLayoutWish | null;
+  readonly #feed: RestoreFeed | null;
   #said: string | null = null;
   #isMakingFirst = false;
   #reign: Reign | null = null;
@@ -62,6 +67,7 @@ export class ControlService {
   constructor(host: ControlHost) {
     this.#host = host;
     this.#first = host.firstLayout === null ? null : new FirstLayoutWish(host.firstLayout);
+    this.#feed = host.backup === null ? null : new RestoreFeed(host.backup);
   }
 
   // ------------------------------------------------------------------------------------------- leadership
@@ -81,6 +87,7 @@ export class ControlService {
     const reign = this.#follow();
     if (reign === null) return;
     reign.tick(this.#tick);
+    if (this.isRestoring) return this.#restore(reign);
     if (reign.isReady && this.#tick % FIRST_LAYOUT_TICKS === 0) this.#makeFirstLayout(reign);
   }
 
@@ -126,10 +133,35 @@ export class ControlService {
     return (random.u32() & 0x1fffff) * 2 ** 32 + random.u32() || 1;
   }
 
+  // ------------------------------------------------------------------------------------------- restore
+
+  /** The state is not yet that of the backup that this process was started with. */
+  get isRestoring(): boolean {
+    return this.#feed?.isOver(this.#host.group.state) === false;
+  }
+
+  /** How far that is; null: nothing is restored here, or it is done. */
+  get restoreProgress(): string | null {
+    return this.isRestoring ? (this.#feed?.progress(this.#host.group.state) ?? null) : null;
+  }
+
+  #restore(reign: Reign): void {
+    const part = reign.isReady ? (this.#feed?.step(reign.state) ?? null) : null;
+    if (part === null) return;
+    this.propose(part, null, (outcome) => {
+      const isFinal = typeof outcome !== "string" && !outcome.ok && !isTransient(outcome);
+      this.#feed?.onAnswer(isFinal ? outcome.error : null);
+      const { log, group } = this.#host;
+      if (isFinal) log.write("error", "the backup is not restored", { reason: outcome.error });
+      else if (!this.isRestoring)
+        log.write("info", "the backup is restored", { waitsFor: (group.state.awaited ?? []).join(" ") });
+    });
+  }
+
   /** The leadership that may speak; null: the asker is sent elsewhere. */
   get reign(): Reign | null {
     const reign = this.#follow();
-    return reign?.isReady === true ? reign : null;
+    return reign?.isReady === true && !this.isRestoring ? reign : null;
   }
 
   get leads(): boolean {

@@ -2,7 +2,7 @@
  * The HTTP surface of the control plane (design section 10), without sockets: a call in, an answer out. It is reached at a
  * control process's own port, through any node's, and by `NUCLEUS CONTROL` over RESP; all three end here.
  *
- *     GET    /cluster/map /cluster/live /cluster/desired /reshard/plan /reshard/status /shard /settings /events
+ *     GET    /cluster/map /cluster/live /cluster/desired /cluster/backup /reshard/plan /reshard/status /shard /settings /events
  *     POST   /cluster/init /cluster/desired /reshard/plan /reshard/cutover /reshard/cancel
  *            /shard/add /shard/remove /shard/declare-lost /node /settings /register /heartbeat
  *     GET    /health /livez /readyz /metrics       answered by every control process, leading or not
@@ -37,6 +37,8 @@ export function handleHttp(service: ControlService, call: HttpCall, reply: Answe
   if (everywhere === undefined && read === undefined && write === undefined && call.path !== "/events")
     return reply(unknownPath(call.path));
   if (method === "GET" && everywhere !== undefined) return reply(everywhere(service));
+  if (service.restoreProgress !== null && service.leads)
+    return reply(problem(503, "restoring", `it is being restored: ${service.restoreProgress}`));
   if (service.reign === null) return reply(elsewhere(service.leaderAddress));
   if (method === "GET" && call.path === "/events") return reply(eventText(service));
   const route = method === "GET" ? read : method === "POST" || method === "PUT" ? write : undefined;

@@ -163,7 +163,11 @@ export type MetaState = {
   readonly finished: readonly FinishedMove[];
   readonly settings: Settings;
   readonly requests: ReadonlyMap<string, Reply>;
+  /** A backup that this state is to become: the parts of it that are there. Null: none is awaited. */
+  readonly restoring: Restoring | null;
 };
+
+export type Restoring = { readonly token: string; readonly parts: readonly Uint8Array[] };
 
 export function emptyState(cluster: string): MetaState {
   return {
@@ -183,6 +187,7 @@ export function emptyState(cluster: string): MetaState {
     finished: [],
     settings: SETTINGS_DEFAULT,
     requests: new Map(),
+    restoring: null,
   };
 }
 

@@ -14,6 +14,7 @@ import { unreachable } from "../base/assert.ts";
 import type { Body, ControlCommand } from "./commands.ts";
 import { applyHeard, applyNode, applyRegister, applyRestored } from "./node_transitions.ts";
 import { applyCancel, applyCutover, applyOutcome, applyPlan, applyStart } from "./plan_transitions.ts";
+import { applyRestorePart } from "./restore_transitions.ts";
 import {
   applyAdopt,
   applyAssign,
@@ -71,6 +72,8 @@ function apply(state: MetaState, body: Body, index: number): Step {
       return done({ ...state, settings: body.settings });
     case "restored":
       return applyRestored(state, body.token);
+    case "restorePart":
+      return applyRestorePart(state, body);
     default:
       return unreachable(body);
   }

@@ -40,7 +40,7 @@ export class ControlProxy {
     const call = { method, path: query === "" ? path : `${path}?${query}`, body };
     this.#ask(call, (reply) => {
       if (typeof reply === "string") sendProblem(answer, reply);
-      else answer.send(reply.status, { "content-type": reply.type }, reply.body);
+      else answer.send(reply.status, headersOf(reply), reply.body);
     });
     return true;
   }
@@ -72,6 +72,10 @@ export class ControlProxy {
   close(): void {
     for (const stream of this.#listeners) stream.close();
   }
+}
+
+function headersOf({ status, type }: ControlAnswer): Record<string, string> {
+  return status === 503 ? { "content-type": type, "retry-after": "1" } : { "content-type": type };
 }
 
 function sendProblem(answer: HttpAnswer, message: string): void {

@@ -57,6 +57,7 @@ function controlProcess(
     cluster: layout.cluster,
     init,
     firstLayout: firstLayoutOf(plan),
+    backup: null,
     ...plan.settings,
   };
   return new ControlProcess(platform, config, h64, fatal, observer);

@@ -2,6 +2,8 @@
 import t from "tap";
 import { NucleusError } from "../../src/base/errors.ts";
 import { configOf } from "../../src/cli/control_command.ts";
+import { backupOf } from "../../src/controlplane/backup.ts";
+import { emptyState } from "../../src/controlplane/state.ts";
 
 const USUAL = {
   id: "c1",
@@ -29,6 +31,34 @@ t.test("one alone, and one of three", async (t) => {
   );
   t.match(three, { cluster: ID, http: { port: 8101 }, init: true });
   t.equal(configOf({ ...USUAL, peers: THREE }).cluster, null, "a later start: the directory knows");
+});
+
+t.test("from a backup: a new control plane of the same cluster, also when it starts again", async (t) => {
+  const state = { ...emptyState(ID), epoch: 3 };
+  const dir = t.testdir({ backup: JSON.stringify(backupOf(state)), c1: { "node.json": "{}" }, c2: {} });
+  const restore = `${dir}/backup`;
+  t.match(configOf({ ...USUAL, restore, dir: `${dir}/c2` }), {
+    cluster: ID,
+    init: true,
+    backup: { cluster: ID },
+  });
+  t.match(
+    configOf({ ...USUAL, restore, dir: `${dir}/c1` }),
+    { cluster: ID, init: false },
+    "it has begun already",
+  );
+  t.match(configOf({ ...USUAL, restore, dir: `${dir}/c2`, peers: THREE }), { cluster: ID, init: true });
+  const refused = (part: object): unknown => {
+    try {
+      return configOf({ ...USUAL, restore, dir: `${dir}/c2`, ...part });
+    } catch (error) {
+      return error instanceof NucleusError ? error.message : error;
+    }
+  };
+  t.match(refused({ "cluster-id": "f".repeat(32) }), /--cluster-id differs from the backup/);
+  t.match(refused({ cluster: "layout.json" }), /--restore has one/);
+  t.match(refused({ restore: "package.json" }), /package.json cannot be used: it is no backup/);
+  t.match(refused({ restore: "no such file" }), /cannot read the backup/);
 });
 
 const WRONG: readonly (readonly [object, RegExp])[] = [

@@ -1,5 +1,6 @@
 /** The control plane. One tap file, because each costs most of a second; the cases are in the files it names. */
 import "./admin_door.case.ts";
+import "./backup.case.ts";
 import "./counting.case.ts";
 import "./golden.case.ts";
 import "./liveness.case.ts";

@@ -172,3 +172,29 @@ t.test("F9: epochs that were heard of are above those of a first layout", async 
   t.match(driver.run(init(1, THREE)), /^CONFLICT .*--restore/);
   t.equal(compareVersions(driver.state.version, { restore: 0, index: 1 }), 1);
 });
+
+t.test("a new leader that has not heard all nodes yet says so, and not that there are too few", async (t) => {
+  const desk = new Desk(h64, WISH, 2);
+  desk.lead(0);
+  desk.join(...THREE);
+  desk.run(300);
+  desk.lead(1);
+  desk.world.processes[0]?.stepDown();
+  const add = (): { status: number; json: Record<string, unknown> } =>
+    desk.http("POST", "/shard/add", { id: "s2" }, 1);
+  const beatAt = (node: string): void => void desk.ask({ kind: "beat", heartbeat: beat(node) }, 1);
+  beatAt("n1");
+  const early = add();
+  t.equal(early.status, 503);
+  t.match(early.json, { error: "tryagain", message: /has not heard n2, n3 yet$/ });
+  for (let i = 0; i < 11; i++) {
+    beatAt("n1");
+    beatAt("n2");
+    desk.run(100);
+  }
+  const late = add();
+  t.equal(late.status, 409, "n3 was silent for as long as makes it dead");
+  t.match(late.json, { error: "conflict", message: /needs 3 nodes, and 2 can be used/ });
+  beatAt("n3");
+  t.equal(add().status, 200);
+});

@@ -1,6 +1,7 @@
 /** Control processes and storage nodes in a simulated world: real logs, disks and connections, one thread, one seed. */
 import { utf8 } from "../../src/base/bytes.ts";
 import { MiB } from "../../src/base/units.ts";
+import type { Backup } from "../../src/controlplane/backup.ts";
 import { type ControlConfig, ControlProcess } from "../../src/controlplane/process.ts";
 import type { FirstLayout } from "../../src/controlplane/requests.ts";
 import type { MetaState } from "../../src/controlplane/state.ts";
@@ -32,6 +33,8 @@ export class Town {
   readonly #h64: Hash64;
   readonly #firstLayout: FirstLayout | null;
   cluster: string | null;
+  /** For control processes that are started from now on. */
+  backup: Backup | null = null;
   /** Of the nodes that are started from now on. */
   observer: NodeObserver = {};
   #clients = 0;
@@ -66,6 +69,7 @@ export class Town {
         cluster: this.cluster,
         init,
         firstLayout: this.#firstLayout,
+        backup: this.backup,
         electionMs: ELECTION_MS,
         segmentBytes: SEGMENT_BYTES,
       };

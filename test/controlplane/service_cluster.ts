@@ -55,7 +55,7 @@ export class ServiceCluster extends ModelCluster {
     this.services = this.world.processes.map((group, i) => {
       const random = randomOf(this.random.fork(`control ${i}`));
       const bootstrapOf = () => new Uint8Array(0);
-      return new ControlService({ group, h64, random, log: NO_LOG, bootstrapOf, firstLayout });
+      return new ControlService({ group, h64, random, log: NO_LOG, bootstrapOf, firstLayout, backup: null });
     });
     const [first] = this.world.processes;
     if (first !== undefined) this.world.elect(first);

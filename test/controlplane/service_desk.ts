@@ -1,6 +1,7 @@
 /** One service on one process of a LogWorld, asked and answered at once; time goes on when a test says so. */
 import { utf8 } from "../../src/base/bytes.ts";
 import { Prng } from "../../src/base/prng.ts";
+import type { Backup } from "../../src/controlplane/backup.ts";
 import type { FirstLayout } from "../../src/controlplane/requests.ts";
 import { ControlService } from "../../src/controlplane/service.ts";
 import type { MetaState } from "../../src/controlplane/state.ts";
@@ -20,7 +21,12 @@ export class Desk {
   readonly services: ControlService[];
   readonly said: string[] = [];
 
-  constructor(h64: Hash64, firstLayout: FirstLayout | null = null, processes = 1) {
+  constructor(
+    h64: Hash64,
+    firstLayout: FirstLayout | null = null,
+    processes = 1,
+    backup: Backup | null = null,
+  ) {
     const random = Prng.fromSeed(5);
     this.world = new LogWorld(processes, random.fork("log"));
     const write = (_level: string, message: string, facts: object = {}): void =>
@@ -34,6 +40,7 @@ export class Desk {
           log: { write },
           bootstrapOf: ({ group: number }) => Uint8Array.of(number & 255),
           firstLayout,
+          backup,
         }),
     );
   }
