@@ -146,15 +146,16 @@ function* runs(routing: Routing): Generator<{ first: number; last: number; route
 function knownMap(map: ClusterMap, routing: Routing): ClusterMap {
   const places = new Map(map.shards.map(({ group }, place) => [group, place]));
   const ranges: MapRange[] = [];
-  for (let slot = 0; slot < SLOT_COUNT; slot++) {
-    const router = routing.routerAt(slot);
-    const shard = router === null ? undefined : places.get(router.group);
+  for (const run of runs(routing)) {
+    const shard = places.get(run.router.group);
     if (shard === undefined) continue;
-    const epoch = routing.epochAt(slot);
-    const before = ranges.at(-1);
-    if (before !== undefined && before[1] === slot - 1 && before[2] === shard && before[3] === epoch) {
-      ranges[ranges.length - 1] = [before[0], slot, shard, epoch];
-    } else ranges.push([slot, slot, shard, epoch]);
+    for (let { first } = run; first <= run.last; ) {
+      const epoch = routing.epochAt(first);
+      let last = first;
+      while (last < run.last && routing.epochAt(last + 1) === epoch) last++;
+      ranges.push([first, last, shard, epoch]);
+      first = last + 1;
+    }
   }
   const shards = map.shards.map((shard) => {
     const { node, term } = routing.leadOf(shard.group);

@@ -17,8 +17,12 @@ const CLIENTS_MAX = 10_000;
 /** Ten seconds. */
 const LEAVING_TICKS_MAX = 1000;
 const LEAVING_EVERY_TICKS = 100;
-/** Clients that asked for the map hear of a new one within 100 ms, and no more often. */
+/**
+ * Clients that asked for the map hear of a new one within 100 ms; but while it changes all the time, as when slots move, no
+ * more often than this: what still goes to the former place is sent on from there.
+ */
 const TOPOLOGY_EVERY_TICKS = 10;
+const TOPOLOGY_REST_TICKS = 50;
 
 export type DoorsHost = Pick<
   ClientHost,
@@ -43,6 +47,7 @@ export class Doors {
   readonly #cluster: ClusterDoor;
   /** Of what clients were told last. */
   #topology = -1;
+  #toldTick = -TOPOLOGY_REST_TICKS;
   #mapTold: Uint8Array | null = null;
 
   constructor(host: DoorsHost) {
@@ -124,11 +129,12 @@ export class Doors {
 
   #tellTopology(): void {
     const { topology } = this.#cluster.view;
-    if (topology === this.#topology) return;
+    if (topology === this.#topology || this.#ticks - this.#toldTick < TOPOLOGY_REST_TICKS) return;
     this.#topology = topology;
     const map = this.#cluster.view.mapBytes;
     if (map === null || (this.#mapTold !== null && bytesEqual(map, this.#mapTold))) return;
     this.#mapTold = map;
+    this.#toldTick = this.#ticks;
     for (const client of this.#clients.values()) client.onTopology?.();
   }
 

@@ -84,6 +84,8 @@ export class GroupReplica {
   #bundleBytes = 0;
   #slotChanges = 0;
   readonly #replay: Replay;
+  /** Commands that were proposed or read here, for clients: whoever copies slots looks whether anybody uses the shard. */
+  commandsTaken = 0;
 
   constructor(
     group: GroupId,
@@ -264,6 +266,7 @@ export class GroupReplica {
     this.core.propose({ index, term, kind: ENTRY_KIND.commands, bytes });
     this.#host.touch();
     this.#proposals.add(index, term, bundle);
+    this.commandsTaken += bundle.count;
     if (this.#timeBatchWanted) this.#timeBatchIndex = index;
     this.#timeBatchWanted = false;
     return true;
@@ -327,6 +330,7 @@ export class GroupReplica {
   /** Asks for a round of reads. False: this replica does not lead; nothing was asked. */
   read(bundle: Bundle): boolean {
     this.#host.touch();
+    this.commandsTaken += bundle.count;
     return this.#reads.ask(bundle, (id) => this.core.readIndex(id));
   }
 

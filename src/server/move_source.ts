@@ -11,29 +11,19 @@
  * and has it abort what is not complete; one that finds them served begins anew when it is told of the move again. What
  * this shard cannot give (any more) it has the target abort, so that the move ends there too.
  *
- * Bounds: CHUNKS_OPEN chunks of CHUNK_BYTES on their way, kept until they are applied there; the names of keys that
+ * Bounds: some chunks of CHUNK_BYTES on their way (move_pace.ts), kept until they are applied there; the names of keys that
  * changed meanwhile (store/copy_source.ts); so many bytes a second.
  */
 import { assert } from "../base/assert.ts";
-import { KiB, MiB } from "../base/units.ts";
 import type { CopySource } from "../store/copy_source.ts";
 import type { KeyValueStore } from "../store/store.ts";
 import { ChunkWriter, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
-import { TICK_MS } from "./hosted.ts";
 import { MoveLine, type MoveSideHost } from "./move_line.ts";
+import { CHUNK_BYTES, MovePace } from "./move_pace.ts";
 import { leadsSettled } from "./move_target.ts";
 
-/**
- * 480 records of 100 bytes: 0.2 ms of processor time to make, 0.4 ms to apply on each replica of the target (Node 20, 60,000
- * keys in 256 slots, test machine). So 0.4 us a key here and 0.8 us there, and clients wait behind one chunk at most so long.
- */
-const CHUNK_BYTES = 64 * KiB;
-/** Two rounds of a sync on a majority, so that the target is never idle. */
-const CHUNKS_OPEN = 8;
-/** Made in one turn: 0.4 ms, which clients wait behind it. */
-const CHUNKS_PER_TURN = 2;
 /** With no more than this left to send, the rest takes about a millisecond: the slots can be sealed. */
 const LEFT_AT_SEAL_MAX = 256;
 /** If what changes meanwhile does not become less, it is sealed with this many left rather than never. */
@@ -48,10 +38,6 @@ const AGAIN_TICKS = 20;
 const AGAIN_SEALED_TICKS = 5;
 /** A step that was proposed and is not applied after so long. */
 const STEP_TICKS_MAX = 100;
-/** A fourth of a second's bytes may leave at once. */
-const BURST_PARTS = 4;
-export const RATE_DEFAULT = 64 * MiB;
-
 export type MoveTask = {
   readonly epoch: number;
   readonly slots: MoveMessageOf<"offer">["slots"];
@@ -79,7 +65,7 @@ export class MoveSource {
   /** Chunks made in this attempt, and those that are not applied there yet. */
   #made = 0;
   readonly #open = new Map<number, Uint8Array>();
-  #bytesAllowed = 0;
+  readonly #pace: MovePace;
   /** Ticks of the last thing said that waits for an answer, and of the last progress. */
   #saidAt = Number.NEGATIVE_INFINITY;
   #movedAt = 0;
@@ -101,6 +87,7 @@ export class MoveSource {
     this.#task = task;
     this.#host = host;
     this.#line = new MoveLine(task.to, host);
+    this.#pace = new MovePace(group.commandsTaken);
   }
 
   get epoch(): number {
@@ -146,6 +133,7 @@ export class MoveSource {
     if (!status.leads) return this.#line.sentOn(node, status.leader);
     this.#line.heard(node);
     const { phase, attempt, nextChunk, refusal } = status;
+    if (status.isBusy) this.#pace.noteBusy();
     if (phase === "owned" || phase === "aborted") this.#outcome ??= phase;
     const isThis = attempt?.term === this.#term && attempt.n === this.#n;
     if (isThis && phase === "copying") this.#isTaken(nextChunk);
@@ -159,6 +147,7 @@ export class MoveSource {
       if (number >= nextChunk) break;
       this.#open.delete(number);
       this.#movedAt = this.#host.tick();
+      if (this.#open.size === 0) this.#pace.taken(this.#host.nowMs());
     }
   }
 
@@ -184,9 +173,7 @@ export class MoveSource {
   }
 
   tick(): void {
-    const bytesPerSecond = this.#task.bytesPerSecond || RATE_DEFAULT;
-    const burst = Math.max(CHUNK_BYTES, bytesPerSecond / BURST_PARTS);
-    this.#bytesAllowed = Math.min(burst, this.#bytesAllowed + (bytesPerSecond * TICK_MS) / 1000);
+    this.#pace.tick(this.#task.bytesPerSecond, this.#group.commandsTaken);
     this.run();
   }
 
@@ -269,12 +256,12 @@ export class MoveSource {
     this.#sendAgain();
     const isOwnOnItsWay = this.#host.tick() - this.#ownSaidAt < AGAIN_SEALED_TICKS;
     if (this.#isSealed && isOwnOnItsWay) return; // what changes of other slots' sessions need not follow it
-    for (let i = 0; i < CHUNKS_PER_TURN && this.#open.size < CHUNKS_OPEN; i++) {
-      if (this.#bytesAllowed <= 0 && !this.#isSealed) return;
+    const pace = this.#pace;
+    const isSealed = this.#isSealed;
+    pace.beginTurn();
+    while (pace.mayMake(this.#open.size, isSealed, this.#host.nowMs()))
       if (this.#mustGather(copy) || !this.#sendNext(copy)) return;
-    }
-    // There may be more; nothing else asks for the next turn.
-    if (this.#open.size < CHUNKS_OPEN && (this.#isSealed || copy.isFirstPass)) this.#host.wake();
+    if ((isSealed || copy.isFirstPass) && pace.mayGoOn(this.#open.size, isSealed)) this.#host.wake();
   }
 
   /** False: nothing is left, for now. */
@@ -286,7 +273,7 @@ export class MoveSource {
     const body = this.#chunk.end().slice();
     this.#open.set(this.#made++, body);
     this.#movedAt = this.#host.tick();
-    this.#bytesAllowed -= body.length;
+    this.#pace.made(body.length, this.#open.size, this.#host.nowMs());
     this.bytesSent += body.length;
     this.#sendChunk(attempt.number, body);
     return true;
@@ -316,7 +303,7 @@ export class MoveSource {
 
   #maySeal(copy: CopySource): boolean {
     if (this.#task.hold || copy.isFirstPass) return false;
-    if (copy.left > leftAtSealMax(copy.rounds) || this.#open.size > 1) return false;
+    if (copy.left > leftAtSealMax(copy.rounds) || this.#open.size > 0) return false;
     if (this.#host.tick() - this.#line.heardAt <= HEARD_TICKS_MAX) return true;
     // A held move may have had nothing to say for long.
     this.#sayAgain(() => ({ kind: "ask", ...this.#sides, abort: false }));

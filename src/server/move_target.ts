@@ -24,6 +24,7 @@ import {
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
 import type { MoveSideHost } from "./move_line.ts";
+import { BUSY_TICKS } from "./move_pace.ts";
 
 /** A step that was proposed and is not applied after so long may have been lost with a leadership. */
 const STEP_TICKS_MAX = 100;
@@ -58,6 +59,8 @@ export class MoveTarget {
   /** When `own` came, and how long the slots had been sealed then. */
   #ownAt = { epoch: 0, ms: 0, pauseMs: 0 };
   #pause = { epoch: 0, ms: 0 };
+  #commands = 0;
+  #busyUntilTick = 0;
 
   constructor(group: GroupReplica, store: KeyValueStore, host: MoveSideHost) {
     this.#group = group;
@@ -226,6 +229,7 @@ export class MoveTarget {
       phase: isOurs ? (move.phase as MoveMessageOf<"status">["phase"]) : null,
       attempt: isOurs ? move.attempt : null,
       nextChunk: isOurs ? move.nextChunk : 0,
+      isBusy: this.#host.tick() < this.#busyUntilTick,
       refusal: this.#refusal.epoch === epoch ? this.#refusal.text.slice(0, REFUSAL_CHARS_MAX) : "",
     });
   }
@@ -236,6 +240,7 @@ export class MoveTarget {
   }
 
   tick(): void {
+    this.#noteCommands();
     const move = this.#store.incoming;
     if (move === null || !this.#leads) return;
     const now = this.#host.tick();
@@ -250,6 +255,12 @@ export class MoveTarget {
       if (node === "") continue;
       this.#host.send(node, { kind: "poke", epoch, ...sides, shard, slots, hold, bytesPerSecond });
     }
+  }
+
+  #noteCommands(): void {
+    const { commandsTaken } = this.#group;
+    if (commandsTaken > this.#commands) this.#busyUntilTick = this.#host.tick() + BUSY_TICKS;
+    this.#commands = commandsTaken;
   }
 }
 

@@ -11,7 +11,7 @@ import type { GroupId } from "../wal/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
 import type { SlotClaim } from "../wire/control.ts";
 import type { MoveReport, Order } from "../wire/control_plane.ts";
-import { decodeMoveStep, encodeMoveStep } from "../wire/move_entry.ts";
+import { decodeMoveStep, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
 import type { MoveSideHost } from "./move_line.ts";
@@ -52,6 +52,8 @@ type Sides = {
 export class Movers {
   readonly #host: MoversHost;
   readonly #sides = new Map<GroupId, Sides>();
+  /** Those that a move may be under way at: the rest costs no tick and no turn anything. */
+  readonly #active = new Map<GroupId, Sides>();
   readonly #sideHost: MoveSideHost;
   #tick = 0;
   #local: MoveMessage[] = [];
@@ -81,13 +83,18 @@ export class Movers {
   #of(id: GroupId): Sides | null {
     const group = this.#host.group(id);
     const known = this.#sides.get(id);
-    if (group !== null && known?.group === group) return known;
+    if (group !== null && known?.group === group) {
+      this.#active.set(id, known);
+      return known;
+    }
     known?.source?.close();
     this.#sides.delete(id);
+    this.#active.delete(id);
     if (group === null || !(group.store instanceof KeyValueStore)) return null;
     const target = new MoveTarget(group, group.store, this.#sideHost);
     const sides = { group, store: group.store, target, source: null };
     this.#sides.set(id, sides);
+    this.#active.set(id, sides);
     return sides;
   }
 
@@ -199,7 +206,7 @@ export class Movers {
     if (step === null) return;
     sides.source?.applied(step, refusal);
     this.#host.noteEpoch(step.epoch);
-    this.#host.noteNews();
+    if (group.isLeader && isNews(step)) this.#host.noteNews();
     if (step.kind === "own" || step.kind === "release") this.#tellOwner(sides, step.epoch);
   }
 
@@ -221,7 +228,7 @@ export class Movers {
 
   tick(): void {
     this.#tick++;
-    for (const [id, sides] of this.#sides) {
+    for (const [id, sides] of this.#active) {
       if (this.#of(id) !== sides) continue;
       sides.target.tick();
       this.#resume(id, sides);
@@ -248,9 +255,10 @@ export class Movers {
       this.#local = [];
       for (const message of local) this.hear(this.#host.node, message);
     }
-    for (const { target, source } of this.#sides.values()) {
+    for (const [id, { target, source, store }] of this.#active) {
       target.flush();
       source?.run();
+      if (source === null && store.incoming === null && store.outgoing === null) this.#active.delete(id);
     }
   }
 
@@ -291,4 +299,9 @@ export class Movers {
     }
     return reports;
   }
+}
+
+/** The control plane waits for it; what else happens it may hear with the next heartbeat. */
+function isNews(step: MoveStep): boolean {
+  return endsMove(step) || step.kind === "decline";
 }

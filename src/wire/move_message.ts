@@ -45,6 +45,8 @@ export const moveMessage = oneOf({
     attempt: nullable(record(attempt)),
     /** Chunks of that attempt that are applied. */
     nextChunk: integer(0),
+    /** Clients use the target: it should not be filled as fast as it can. */
+    isBusy: flag(),
     /** Why the slots of this epoch cannot be imported; "" = nothing is known against it. */
     refusal: text(512),
   },

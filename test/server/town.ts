@@ -53,6 +53,8 @@ export class MoveTown extends Town {
   /** Told of each step that a leader applies. */
   onStep: (shard: string, kind: string, node: string) => void = () => {};
   readonly #groups = new Map<string, number>();
+  /** Index of the last step of a move that any replica of the group applied. */
+  readonly #decided = new Map<number, number>();
   readonly #hooked = new WeakSet<NucleusNode>();
 
   constructor(h64: Hash64, { seed = 1, controls = 1, shards, nodes }: MoveTownOptions) {
@@ -195,6 +197,7 @@ export class MoveTown extends Town {
     if (entry.kind !== ENTRY_KIND.move || !(group.store instanceof KeyValueStore)) return;
     const step = decodeMoveStep(entry.bytes.subarray(BATCH_HEADER_BYTES));
     if (step === null) return;
+    this.#decided.set(group.group, Math.max(entry.index, this.#decided.get(group.group) ?? 0));
     const { slots = [] } = group.store.move(step.epoch) ?? {};
     for (const [first, last] of slots) for (let slot = first; slot <= last; slot++) this.#checkServed(slot);
     if (!group.isLeader) return;
@@ -202,7 +205,10 @@ export class MoveTown extends Town {
     this.onStep(group.store.shard, step.kind, at?.id ?? "");
   }
 
-  /** What counts of a group is the newest state that any of its replicas has: what they apply later was decided. */
+  /**
+   * What counts of a group is the newest state that any of its replicas has: what they apply later was decided. If the only
+   * one died that had applied the last step, none of them counts: whoever leads next applies it before it serves.
+   */
   #checkServed(slot: number): void {
     const newest = new Map<number, GroupReplica>();
     for (const { server } of this.nodes) {
@@ -212,7 +218,10 @@ export class MoveTown extends Town {
           newest.set(group.group, group);
       }
     }
-    const serving = [...newest.values()].filter(({ store }) => store.shard !== "" && store.isServed(slot));
+    const serving = [...newest.values()].filter(
+      ({ store, group }) =>
+        store.shard !== "" && store.appliedIndex >= (this.#decided.get(group) ?? 0) && store.isServed(slot),
+    );
     if (serving.length > 1)
       throw new Error(
         `F2: slot ${slot} is served by ${serving.map(({ store }) => store.shard).join(" and ")}`,
