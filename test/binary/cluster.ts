@@ -43,15 +43,20 @@ export type UpLine = {
   readonly shards: readonly { id: string; leader: string }[];
 };
 
-/** A running `up`. */
+/** A running `up`, or another verb that runs until it is stopped. */
 export class Up {
   readonly process: ChildProcess;
   stdout = "";
   stderr = "";
   readonly #ended: Promise<number | null>;
 
-  constructor(args: readonly string[], cwd: string, input: "ignore" | "pipe" = "ignore") {
-    this.process = spawn(BINARY, ["up", ...args], { cwd, env: {}, stdio: [input, "pipe", "pipe"] });
+  constructor(
+    args: readonly string[],
+    cwd: string,
+    input: "ignore" | "pipe" = "ignore",
+    verb: readonly string[] = ["up"],
+  ) {
+    this.process = spawn(BINARY, [...verb, ...args], { cwd, env: {}, stdio: [input, "pipe", "pipe"] });
     this.process.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.stdout += text;
     });
@@ -146,7 +151,9 @@ export async function until<T>(
   throw new Error(`waited in vain for ${typeof what === "string" ? what : what()}`);
 }
 
-let nextBase = 20_000 + (process.pid % 100) * 100;
+/** Two files of tests run side by side, and each has its own ports: at most 2000 here, 500 by their number, and 1100 above. */
+const BASE = process.argv.some((word) => word.endsWith("faults.test.ts")) ? 24_000 : 20_000;
+let nextBase = BASE + (process.pid % 20) * 100;
 
 /** Where a cluster of that many nodes listens, above its base port: nodes, control processes, and HTTP of both. */
 const ABOVE = [0, 100, 1000, 1100];
