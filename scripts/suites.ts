@@ -2,7 +2,8 @@
  * What `npm test` runs: suites, made of steps. This is the only list; a suite that is not here does not exist.
  *
  * A step is one command. Either it prints TAP and every assertion counts, or it is judged by its exit code and
- * counts as one. Steps are made when their suite begins, so that one step may build what the next one finds.
+ * counts as one. What a suite builds, its steps find. Steps are independent of each other, and STEPS_AT_ONCE of a suite run
+ * side by side: most wait, or use one core. Where a step uses all cores by itself, it is alone in its suite.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { basename } from "node:path";
@@ -18,8 +19,16 @@ export type Suite = {
   readonly name: string;
   /** Too long for everyone's `npm test`: `.ci/run` asks for it with --ci. */
   readonly ciOnly?: true;
+  /** Runs first. */
+  readonly build?: Step;
+  /** Made when the suite begins. */
   readonly steps: () => readonly Step[];
+  /** One after the other: each needs the machine for itself. */
+  readonly alone?: true;
 };
+
+/** As many as the machine has cores that all this is meant for. */
+export const STEPS_AT_ONCE = 2;
 
 const bin = (name: string): string => `node_modules/.bin/${name}`;
 const BUN = bin("bun");
@@ -29,11 +38,17 @@ const filesIn = (directory: string, ending: string): readonly string[] =>
     .filter((name) => name.endsWith(ending))
     .sort()
     .map((name) => `${directory}/${name}`);
+const COMPILE: Step = {
+  name: "compile",
+  output: "exit",
+  command: ["./compile.sh", "--fast", "--if-stale"],
+};
 const tap = (...files: readonly string[]): readonly string[] => [bin("tap"), "--reporter=tap", ...files];
 
 export const SUITES: readonly Suite[] = [
   {
     name: "check",
+    alone: true,
     steps: () => [
       {
         name: "format and lint",
@@ -48,22 +63,25 @@ export const SUITES: readonly Suite[] = [
   },
   {
     name: "test:sim",
-    steps: () => [simStep("seeds", 50, 600, 40), managedStep("managed clusters", 10, 600, 0)],
+    steps: () => [managedStep("managed clusters", 10, 600, 0), simStep("seeds", 50, 600, 40)],
   },
-  { name: "test:runtimes", steps: runtimeSteps },
+  { name: "test:runtimes", build: bundleForNode(), steps: runtimeSteps },
   {
     name: "test:binary",
-    steps: () => [
-      { name: "compile", output: "exit", command: ["./compile.sh", "--fast", "--if-stale"] },
-      { name: "binary", output: "tap", command: tap(...filesIn("test/binary", ".test.ts")) },
-    ],
+    build: COMPILE,
+    steps: () =>
+      filesIn("test/binary", ".test.ts").map((file) => ({
+        name: basename(file, ".test.ts"),
+        output: "tap",
+        command: tap(file),
+      })),
   },
   // With other people's programs: what they need is installed by `npm ci --prefix test/clients`.
   {
     name: "test:clients",
     ciOnly: true,
+    build: COMPILE,
     steps: () => [
-      { name: "compile", output: "exit", command: ["./compile.sh", "--fast", "--if-stale"] },
       // One after the other: each has a whole cluster.
       {
         name: "clients",
@@ -76,7 +94,11 @@ export const SUITES: readonly Suite[] = [
   {
     name: "sim500",
     ciOnly: true,
-    steps: () => [simStep("500 seeds", 500, 850, 1000), managedStep("30 managed clusters", 30, 600, 1000)],
+    steps: () => [
+      simStep("250 seeds", 250, 850, 1000),
+      managedStep("30 managed clusters", 30, 850, 1000),
+      simStep("250 seeds more", 250, 850, 1250),
+    ],
   },
 ];
 
@@ -101,22 +123,8 @@ function simStep(name: string, count: number, seconds: number, from = 0): Step {
  * runtime: from source on Bun and Deno, bundled on Node, as people run it there.
  */
 function runtimeSteps(): readonly Step[] {
-  const programs = filesIn("test/conformance", ".run.ts");
-  const steps: Step[] = [
-    {
-      name: "bundle for node",
-      output: "exit",
-      command: [
-        BUN,
-        "build",
-        "--target=node",
-        "--outdir=.out/conformance",
-        "--entry-naming=[name].mjs",
-        ...programs,
-      ],
-    },
-  ];
-  for (const program of programs) {
+  const steps: Step[] = [];
+  for (const program of conformancePrograms()) {
     const name = basename(program, ".run.ts");
     const runs: Readonly<Record<string, readonly string[]>> = {
       bun: [BUN, "run", "--no-env-file", program],
@@ -128,6 +136,16 @@ function runtimeSteps(): readonly Step[] {
     }
   }
   return steps;
+}
+
+function conformancePrograms(): readonly string[] {
+  return filesIn("test/conformance", ".run.ts");
+}
+
+function bundleForNode(): Step {
+  const to = ["--target=node", "--outdir=.out/conformance", "--entry-naming=[name].mjs"];
+  const command = [BUN, "build", ...to, ...conformancePrograms()];
+  return { name: "bundle for node", output: "exit", command };
 }
 
 /** Whether the tools that the steps call are installed. */

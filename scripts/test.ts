@@ -10,7 +10,7 @@
  */
 import { ensureTapBuilt } from "./ensure_tap.ts";
 import { runStep } from "./run_step.ts";
-import { SUITES, type Suite, toolsInstalled } from "./suites.ts";
+import { STEPS_AT_ONCE, type Step, SUITES, type Suite, toolsInstalled } from "./suites.ts";
 
 type Totals = { passed: number; failed: number };
 
@@ -36,24 +36,30 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`;
 }
 
+async function runAndTell(suite: Suite, step: Step, totals: Totals): Promise<void> {
+  const file = `${suite.name}-${step.name}`.replace(/[^\w]+/g, "_");
+  const { passed, failures, skips, ms } = await runStep(step, `.out/test/${file}.log`);
+  const failed = failures.length + (strict ? skips.length : 0);
+  totals.passed += passed;
+  totals.failed += failed;
+  const counts = `${passed} passed, ${failed} failed${skips.length > 0 ? `, ${skips.length} skipped` : ""}`;
+  console.log(`  ${failed === 0 ? "ok  " : "FAIL"} ${step.name.padEnd(24)} ${counts}  (${seconds(ms)})`);
+  for (const skip of skips) console.log(`    ${strict ? "skipped, which fails here" : "skipped"}: ${skip}`);
+  for (const { name, detail } of failures) console.log(`    not ok: ${name}\n${indent(detail)}`);
+}
+
 async function runSuite(suite: Suite): Promise<Totals> {
   const totals: Totals = { passed: 0, failed: 0 };
   const start = performance.now();
   console.log(suite.name);
-  for (const step of suite.steps()) {
-    const file = `${suite.name}-${step.name}`.replace(/[^\w]+/g, "_");
-    const report = await runStep(step, `.out/test/${file}.log`);
-    const { passed, failures, skips } = report;
-    const failed = failures.length + (strict ? skips.length : 0);
-    totals.passed += passed;
-    totals.failed += failed;
-    const counts = `${passed} passed, ${failed} failed${skips.length > 0 ? `, ${skips.length} skipped` : ""}`;
-    console.log(
-      `  ${failed === 0 ? "ok  " : "FAIL"} ${step.name.padEnd(24)} ${counts}  (${seconds(report.ms)})`,
-    );
-    for (const skip of skips) console.log(`    ${strict ? "skipped, which fails here" : "skipped"}: ${skip}`);
-    for (const { name, detail } of failures) console.log(`    not ok: ${name}\n${indent(detail)}`);
-  }
+  if (suite.build !== undefined) await runAndTell(suite, suite.build, totals);
+  const waiting = [...suite.steps()];
+  const lane = async (): Promise<void> => {
+    for (let step = waiting.shift(); step !== undefined; step = waiting.shift())
+      await runAndTell(suite, step, totals);
+  };
+  const lanes = suite.alone === true ? 1 : STEPS_AT_ONCE;
+  await Promise.all(Array.from({ length: lanes }, lane));
   console.log(
     `  ${totals.passed} passed, ${totals.failed} failed in ${seconds(performance.now() - start)}\n`,
   );
