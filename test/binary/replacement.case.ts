@@ -68,7 +68,10 @@ t.test(
     await until(() => nucleus(["repl", "-p", own, "GET", "k2999"]).stdout === "2999\n", "it serves");
     t.equal(nucleus(["repl", "-p", own, "DBSIZE"]).stdout, "3000\n");
     // It answers without a replica, too: others do it for it.
-    const ids = await until(() => replicaIdsAt(own), "it has a replica");
+    const ids = await until(() => {
+      const found = replicaIdsAt(own) ?? [];
+      return found.length === 3 ? found : null;
+    }, "it has a replica and knows the others");
     t.equal(ids[2], 4, "under an id that was never used");
   },
 );
