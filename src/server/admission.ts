@@ -8,7 +8,6 @@
  *
  * A command's time runs from here: what waits takes its tick along, and is given up with the others of that tick.
  */
-import { SLOT_COUNT } from "../ring/slot.ts";
 import { CommandView, OP } from "../wire/command.ts";
 import { keyCount } from "../wire/command_keys.ts";
 import type { Origin } from "./bundle.ts";
@@ -17,6 +16,7 @@ import { ALONE, Held, type HeldBudget, type HeldCommand, IN_PARTS } from "./held
 import { slotOfCommand, slotsOf } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import type { Router } from "./router.ts";
+import { SpaceScan } from "./scan.ts";
 import { isSplit, type ScatterHost, SpaceScatter, scatterKeys } from "./scatter.ts";
 
 export type AdmissionHost = ScatterHost & {
@@ -75,6 +75,7 @@ export class Admission {
     if (place === IN_PARTS) this.#offerParts(view, lane, origin, tag, sinceTick);
     else if (isWhole(view)) return this.#offerWhole(view, frameAt, lane, origin, tag, sinceTick);
     else if (lane.outstanding > 0) return false;
+    else if (view.op === OP.scan) new SpaceScan(view, lane, origin, tag, sinceTick, this.#host);
     else new SpaceScatter(view, lane, origin, tag, sinceTick, this.#host);
     return true;
   }
@@ -199,11 +200,10 @@ function placeOf(view: CommandView): number {
 
 /** A command on several slots that is not taken apart. */
 function isWhole(view: CommandView): boolean {
-  return !isSplit(view.op) || view.hasSession;
+  return (!isSplit(view.op) && view.op !== OP.scan) || view.hasSession;
 }
 
-/** The slot that a command without keys names: SCAN's cursor begins with it. -1: it names none. */
+/** The slot that a command without keys names. -1: it names none. */
 function slotNamed(view: CommandView): number {
-  if (view.op === OP.scan) return Number((BigInt.asUintN(64, view.bigint(0)) >> 32n) % BigInt(SLOT_COUNT));
   return view.op === OP.keysInSlot ? view.number(0) : -1;
 }

@@ -55,7 +55,12 @@ export function serveList(door: HttpDoor, request: HttpRequest, answer: HttpAnsw
     keys: [],
     bytes: 0,
   };
-  step(walk, cursor ?? 0, STEP);
+  step(walk, cursor ?? 0, countOf(walk));
+}
+
+/** With a prefix few of the records that are looked at may be wanted. */
+function countOf({ pattern, limit, keys }: Walk): number {
+  return pattern.length > 0 ? STEP : Math.min(STEP, limit - keys.length);
 }
 
 /** Asks for about `count` records from the cursor on. */
@@ -85,7 +90,7 @@ function take(walk: Walk, cursor: number, count: number, { error, items }: CallR
   const to = Number(new TextDecoder().decode(next));
   const full =
     walk.keys.length >= walk.limit || walk.bytes > BYTES_MAX || walk.door.clock.monotonicMs() > walk.untilMs;
-  if (to !== 0 && !full) return step(walk, to, STEP);
+  if (to !== 0 && !full) return step(walk, to, countOf(walk));
   const body = { keys: walk.keys.map(jsonKey), cursor: to === 0 ? null : String(to) };
   sendJson(walk.answer, 200, body, { "nucleus-node": walk.door.facts.node });
 }

@@ -27,7 +27,6 @@ import { Numbering } from "./numbering.ts";
 import { Parking } from "./parking.ts";
 import { COMMAND_TICKS_MAX, Router } from "./router.ts";
 import type { RouterHost } from "./router_host.ts";
-import type { SpaceScatter } from "./scatter.ts";
 
 /** Routers that nobody needs any more are looked for this often. */
 const SWEEP_TICKS = 100;
@@ -64,7 +63,7 @@ export class Routing {
   readonly #parking: Parking;
   readonly #admission: Admission;
   /** Commands on the key space, parts of which were refused. */
-  #scattered: SpaceScatter[] = [];
+  #scattered: { retry(): boolean }[] = [];
   /** Routers with work for the next turn: hundreds of idle ones cost none of it anything. */
   #touched: Router[] = [];
   #map: ClusterMap | null = null;
@@ -78,6 +77,7 @@ export class Routing {
       hasMap: () => this.#map !== null,
       routerOf: (slot) => this.routerAt(slot),
       hear: (refusal) => this.#hear(refusal),
+      wake: () => host.wake(),
       retryLater: (scatter) => void this.#scattered.push(scatter),
       now: () => this.#numbering.tick,
       random: (bound) => host.random.u32() % bound,

@@ -32,7 +32,9 @@ export type ScatterHost = {
   /** A shard does not serve that slot. */
   hear(refusal: NotServed): void;
   /** Calls `retry` once a turn, until it says that nothing waits any more. */
-  retryLater(scatter: SpaceScatter): void;
+  retryLater(scatter: { retry(): boolean }): void;
+  /** There is something for the next turn. */
+  wake(): void;
   /** Ticks since the start. */
   now(): number;
   /** From 0 to `bound` - 1. */

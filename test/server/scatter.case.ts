@@ -322,31 +322,3 @@ t.test("RANDOMKEY asks shards one after another until one has a key", (t) => {
   t.equal(sent.length, 4);
   t.end();
 });
-
-t.test("F13: SCAN goes where its cursor's slot is", (t) => {
-  const { routing, admit, ticks, sent, answer } = world();
-  const cursor = (slot: number): Uint8Array => {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, BigInt(slot) << 32n, true);
-    return bytes;
-  };
-  for (const [slot, group] of [
-    [0, A],
-    [HALF, B],
-    [HALF - 1, A],
-  ] as const) {
-    const from = sent.length;
-    t.ok(admit(slot, OP.scan, cursor(slot), 10, "", ""));
-    ticks(1);
-    t.same(
-      sent.slice(from).map((one) => one.group),
-      [group],
-    );
-    answer((sent.at(-1) as Sent).id, 0, (sink) => sink.array(0));
-  }
-  routing.claim(B, [{ first: 0, last: 0, epoch: 2 }]);
-  admit(77, OP.scan, cursor(0), 10, "", "");
-  ticks(1);
-  t.equal(sent.at(-1)?.group, B);
-  t.end();
-});

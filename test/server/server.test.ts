@@ -28,6 +28,7 @@ import "./room.case.ts";
 import "./router.case.ts";
 import "./router_closing.case.ts";
 import "./routing.case.ts";
+import "./scan.case.ts";
 import "./scatter.case.ts";
 import "./snapshot_file.case.ts";
 import "./snapshot_stream.case.ts";
