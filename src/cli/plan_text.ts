@@ -1,7 +1,7 @@
 /** What a plan would do or does, as people read it: the report of a dry run, or of a plan that was taken. */
 import { formatBytes, formatCount, formatDuration } from "../base/units.ts";
 import type { Fields } from "./json_fields.ts";
-import { type Cell, counted, type Paint, table } from "./output.ts";
+import { type Cell, counted, listed, type Paint, table } from "./output.ts";
 import { namesText } from "./view_text.ts";
 
 export function planText(report: Fields, paint: Paint): string {
@@ -17,7 +17,15 @@ export function sumText(report: Fields): string {
   const keys = formatCount(report.number("keys"));
   const bytes = formatBytes(report.number("bytes"));
   const time = formatDuration(1000 * Math.max(1, report.number("seconds")));
-  return `${counted(moves, "move")} of ${formatCount(slots)} slots: about ${keys} keys, ${bytes}; ${time} or more at the rate limit.`;
+  return `${counted(moves, "move")} of ${formatCount(slots)} slots: about ${keys} keys, ${bytes}; ${time} or more at the rate limit.${emptyText(report)}`;
+}
+
+/** What lost shards had. */
+function emptyText(report: Fields): string {
+  if (!report.has("empty")) return "";
+  const empty = report.child("empty");
+  const names = listed(empty.texts("shards"));
+  return ` ${formatCount(empty.number("slots"))} of them are of ${names}, lost for good: they begin empty.`;
 }
 
 function shardTable(report: Fields, paint: Paint): string {

@@ -195,8 +195,10 @@ async function runLost(args: LostArguments): Promise<void> {
   if (args.json) return console.log(JSON.stringify(reply.raw));
   console.log(`${id} is given up.`);
   const lost = reply.has("mayBeLost") ? reply.childOrNull("mayBeLost") : null;
-  if (lost === null) return;
+  const next = `Its slots answer nobody before others take them, empty: nucleus shard remove ${id}`;
+  if (lost === null) return console.log(next);
   const [keys, bytes] = [lost.number("keys"), lost.number("bytes")];
   const what = `${counted(keys, "key")}, ${formatBytes(bytes)}`;
   console.log(`What it held, as last reported, and what no other shard has of it is gone: ${what}.`);
+  console.log(next);
 }

@@ -39,8 +39,12 @@ function mustWait({ tries }: PlannedMove, round: number): boolean {
 
 function canAct(state: MetaState, view: View, id: string): boolean {
   const shard = state.shards.get(id);
-  const leader = shard === undefined ? null : (view.groups.get(shard.group)?.leader ?? null);
-  if (shard === undefined || shard.state === "lost" || leader === null) return false;
+  const group = shard === undefined ? undefined : view.groups.get(shard.group);
+  // Others take what a lost shard had, when no replica of it is left that could serve it.
+  if (shard?.state === "lost")
+    return [...(group?.holders.values() ?? [])].every(({ quarantined }) => quarantined);
+  const leader = group?.leader ?? null;
+  if (leader === null) return false;
   return hasQuorum(
     view,
     leader.lead.voters.map(({ node }) => node),
@@ -88,9 +92,12 @@ function ordersFor(state: MetaState, view: View, plan: Plan, move: PlannedMove):
   };
   if (move.state !== "running") {
     const isLost = state.shards.get(to)?.state === "lost";
-    return toLeader(from, isLost ? { kind: "unseal", epoch, from } : { kind: "settle", epoch, from, to });
+    if (!isLost) return toLeader(from, { kind: "settle", epoch, from, to });
+    return toLeader(from, { kind: move.state === "owned" ? "release" : "unseal", epoch, from });
   }
   if (plan.cancelled > 0) return toLeader(to, { kind: "abort", epoch, to });
+  if (state.shards.get(from)?.state === "lost")
+    return toLeader(to, { kind: "take", epoch, from, to, slots: move.slots });
   const hold = plan.manual && !plan.cutover;
   const { moveBytesPerSecond: bytesPerSecond } = state.settings;
   const order: Order = { kind: "move", epoch, from, to, slots: move.slots, hold, bytesPerSecond };

@@ -22,7 +22,8 @@ export function observations({ state, view }: Situation): Body[] {
     else {
       if (!shard.formed) seen.push({ kind: "formed", shard: shard.id });
       if (state.awaited !== null) seen.push(...members(shard, group.leader.lead));
-      seen.push(...claims(state, shard.id, group.leader.lead));
+      // What a lost shard says does not count any more: others have its slots, or will.
+      if (shard.state !== "lost") seen.push(...claims(state, shard.id, group.leader.lead));
     }
   }
   for (const move of state.plan?.moves ?? []) if (isOpen(move)) seen.push(...outcomes(state, view, move));

@@ -6,6 +6,7 @@
  * besides copying comes on top of it.
  */
 import { figuresOf } from "../ring/figures.ts";
+import { compareIds } from "../ring/layout.ts";
 import { countSlots } from "../ring/range.ts";
 import type { View } from "./liveness.ts";
 import type { Planned } from "./planner.ts";
@@ -37,6 +38,7 @@ export function planReport(state: MetaState, view: View, { plan, figures }: Repo
   let keys = 0;
   let bytes = 0;
   for (const { from, to, slots } of plan.moves) {
+    if (state.shards.get(from)?.state === "lost") continue; // nothing is carried
     const count = countSlots(slots);
     const held = heldBy(state, view, from);
     const share = count / Math.max(1, before.get(from) ?? 0);
@@ -58,8 +60,17 @@ export function planReport(state: MetaState, view: View, { plan, figures }: Repo
     seconds: Math.ceil(longest / moveBytesPerSecond),
     balanceBefore: figures.balanceBefore,
     balanceAfter: figures.balanceAfter,
+    ...emptyOf(state, plan.moves),
     shards: figures.shards.map((shard) => ({ ...shard, nodes: nodesOf(state, plan, shard.id) })),
   };
+}
+
+/** What lost shards had: others begin with it empty. */
+function emptyOf({ shards }: MetaState, moves: Reported["plan"]["moves"]): object {
+  const lost = moves.filter(({ from }) => shards.get(from)?.state === "lost");
+  if (lost.length === 0) return {};
+  const slots = lost.reduce((sum, move) => sum + countSlots(move.slots), 0);
+  return { empty: { shards: [...new Set(lost.map(({ from }) => from))].sort(compareIds), slots } };
 }
 
 function nodesOf(state: MetaState, plan: Reported["plan"], id: string): readonly string[] {

@@ -60,7 +60,6 @@ function movesProblem(state: MetaState, { shards, moves }: PlanBody): string | n
   const moved = new Set<number>();
   for (const { from, to, slots } of moves) {
     if (from === to || !listed.has(to)) return `INVALID a move from '${from}' to '${to}'`;
-    if (state.shards.get(from)?.state === "lost") return `CONFLICT shard '${from}' is lost`;
     const count = countSlots(slots);
     if (count < 1 || count > MOVE_SLOTS_MAX) return `INVALID a move takes 1 to ${MOVE_SLOTS_MAX} slots`;
     for (const slot of slotsOfRanges(slots)) {

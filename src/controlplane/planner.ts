@@ -59,9 +59,8 @@ export function planNext(tools: PlanningTools, wish: PlanWish): Planned | string
     if (before === null) return "CONFLICT there is no first layout yet: cluster init makes it";
     const vnodes = wish.vnodes ?? before.vnodes;
     const layout = makeLayout({ number: wish.epoch, vnodes, shards: wish.shards });
-    const { moves: all, unowned } = planMoves(state.assignment, ringOf(layout, h64));
-    // What a lost shard owns, nobody can give away: it stays where it is.
-    const moves = all.filter(({ from }) => state.shards.get(from)?.state !== "lost");
+    // What a lost shard owns as well: others take it over, empty.
+    const { moves, unowned } = planMoves(state.assignment, ringOf(layout, h64));
     if (unowned.length > 0)
       return `CONFLICT nobody is known to own slot ${unowned[0]?.[0]}: wait, or look why`;
     if (moves.length > MOVES_MAX)

@@ -64,20 +64,27 @@ function turned<T>(list: readonly T[], round: number): T[] {
   return [...list.slice(first), ...list.slice(0, first)];
 }
 
-/** Shards that are left out of the layout and have given everything away, by their own words. */
+/** Shards that are left out of the layout and have given everything away, by their own words; and lost ones that own nothing. */
 function retirements({ state, view }: Situation): Body[] {
   if (state.plan !== null) return [];
-  const retiring = ordered(state.shards).filter((shard) => shard.state === "retiring");
-  return retiring.flatMap(({ id, group }): Body[] => {
+  const leaving = ordered(state.shards).filter((shard) => shard.state !== "active");
+  return leaving.flatMap(({ id, group, state: is }): Body[] => {
+    if (state.assignment.slotsOf(id).length > 0) return [];
     const lead = view.groups.get(group)?.leader?.lead;
-    if (lead === undefined || lead.slots.length > 0 || state.assignment.slotsOf(id).length > 0) return [];
+    // A lost one says nothing any more, or nothing that counts.
+    if (is !== "lost" && (lead === undefined || lead.slots.length > 0)) return [];
     return [{ kind: "retire", shard: id }];
   });
 }
 
-/** Replicas of groups that are gone. A group that is not known at all is left alone: nobody said what it is. */
+/**
+ * Replicas of groups that are gone, and of lost ones as soon as a plan gives away what they own: two must not serve it.
+ * A group that is not known at all is left alone: nobody said what it is.
+ */
 function closes({ state, view }: Situation): Addressed[] {
-  return state.retired.flatMap(({ group }) =>
+  const given = new Set((state.plan?.moves ?? []).map(({ from }) => from));
+  const lost = ordered(state.shards).filter((shard) => shard.state === "lost" && given.has(shard.id));
+  return [...state.retired, ...lost].flatMap(({ group }) =>
     [...(view.groups.get(group)?.holders ?? [])].map(([node, { replica }]) => ({
       node,
       order: { kind: "close" as const, group, replica },

@@ -30,7 +30,7 @@ import { mapOf } from "./map.ts";
 import { isNews } from "./node_transitions.ts";
 import type { PlanningTools } from "./planner.ts";
 import { reconcile } from "./reconciler.ts";
-import type { MetaState, ShardRecord } from "./state.ts";
+import { isEnded, type MetaState, type ShardRecord } from "./state.ts";
 
 /** A second of 10 ms ticks: heartbeats come as often. */
 const ROUND_TICKS = 100;
@@ -54,8 +54,12 @@ const BEAT_MS_BUSY = 40;
 /** So that all nodes together beat no more than 500 times a second. */
 const BEAT_MS_EACH = 2;
 
-function beatMsOf({ nodes, shards, plan }: MetaState): number {
-  const isBusy = plan !== null || shards.size === 0 || [...shards.values()].some(({ formed }) => !formed);
+/** While only slots move, that goes for the nodes that lead a shard which has still to give or take some. */
+function beatMsOf({ nodes, shards, plan }: MetaState, { groups }: Heartbeat): number {
+  const isForming = shards.size === 0 || [...shards.values()].some(({ formed }) => !formed);
+  const moves = plan?.moves.filter((move) => !isEnded(move)) ?? [];
+  const isPart = (shard: string): boolean => moves.some(({ from, to }) => from === shard || to === shard);
+  const isBusy = isForming || groups.some(({ shard, lead }) => lead !== null && isPart(shard));
   if (!isBusy) return BEAT_MS_MAX;
   return Math.min(BEAT_MS_MAX, Math.max(BEAT_MS_BUSY, BEAT_MS_EACH * nodes.size));
 }
@@ -155,7 +159,14 @@ export class Reign {
     if (this.isCounting) return { ...SILENCE, standing };
     const orders = isKnown ? this.#take(beat) : [];
     const issued = { epoch: state.epoch, plan: state.planNumber };
-    return { fence: this.fence, standing, version: state.version, issued, beatMs: beatMsOf(state), orders };
+    return {
+      fence: this.fence,
+      standing,
+      version: state.version,
+      issued,
+      beatMs: beatMsOf(state, beat),
+      orders,
+    };
   }
 
   /**

@@ -14,10 +14,12 @@
  *
  * Errors: NucleusError "EREQUEST", naming the field, what it may be, and what was there.
  */
+
 import { NucleusError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import { VNODES_DEFAULT } from "../ring/layout.ts";
 import { REPLICAS_MAX, SHARDS_MAX } from "../wire/control_plane.ts";
-import { isName, isWeight, NAME_RULE } from "../wire/shapes.ts";
+import { isWeight } from "../wire/shapes.ts";
 import type { BodyOf } from "./commands.ts";
 import type { Settings } from "./state.ts";
 

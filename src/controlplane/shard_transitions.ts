@@ -128,7 +128,7 @@ export function applyFormed(state: MetaState, id: string): Step {
 export function applyRetire(state: MetaState, id: string): Step {
   const shard = state.shards.get(id);
   if (shard === undefined) return done(state); // it was, or never: there is none
-  if (shard.state !== "retiring") return refused(state, `CONFLICT shard '${id}' is ${shard.state}`);
+  if (shard.state === "active") return refused(state, `CONFLICT shard '${id}' is ${shard.state}`);
   if (state.assignment.slotsOf(id).length > 0) return refused(state, `CONFLICT shard '${id}' owns slots`);
   // A plan that is cancelled may want the shard back.
   if (state.plan !== null) return refused(state, `CONFLICT plan ${state.plan.number} is under way`);
@@ -136,7 +136,7 @@ export function applyRetire(state: MetaState, id: string): Step {
   return done({ ...state, shards: without(state.shards, id), retired });
 }
 
-/** What it owns stays its own: nobody else has these keys. */
+/** What it owns stays its own until a plan gives it to others, empty: nobody else has these keys. */
 export function applyLost(state: MetaState, id: string): Step {
   const shard = state.shards.get(id);
   if (shard === undefined) return refused(state, noShard(id));

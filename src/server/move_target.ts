@@ -33,6 +33,22 @@ const ROOM_TICKS_MAX = 100;
 /** Nothing was heard of the source for so long: it is reminded, and then each second. */
 const POKE_TICKS = 100;
 
+/** Of slots that come from a lost shard. */
+const ONLY_ATTEMPT = { term: 1, n: 0 };
+const NO_HASH = "0".repeat(16);
+const NOTHING_MOVED = {
+  chunks: 0,
+  keys: 0,
+  bytes: 0,
+  recordsHash: NO_HASH,
+  clients: 0,
+  replies: 0,
+  sessionsHash: NO_HASH,
+  timeMs: 0,
+  revision: 0,
+  sourceIndex: 0,
+};
+
 type Expected = { readonly epoch: number; readonly term: number; readonly n: number; next: number };
 /** Who spoke of which move. */
 type Speaker = { readonly epoch: number; readonly node: string; readonly from: number };
@@ -77,6 +93,16 @@ export class MoveTarget {
     if (!this.#leads || this.#store.moveNote(step.epoch) !== null) return;
     this.#bytesPerSecond = bytesPerSecond;
     this.#propose({ kind: "import", ...step });
+  }
+
+  /** All steps of a move that brings nothing, one behind the other: each changes something only if those before it did. */
+  takeEmpty(step: Omit<MoveStepOf<"import">, "kind">): void {
+    const { epoch } = step;
+    const move = this.#store.moveNote(epoch);
+    if (!this.#leads || (move !== null && !isComing(move))) return;
+    if (move === null) this.#propose({ kind: "import", ...step });
+    this.#propose({ kind: "begin", epoch, ...ONLY_ATTEMPT });
+    this.#propose({ kind: "own", epoch, ...ONLY_ATTEMPT, ...NOTHING_MOVED });
   }
 
   abort(epoch: number): void {

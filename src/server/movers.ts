@@ -33,6 +33,8 @@ export type MoversHost = {
   /** Nodes with a replica of it, by the map. */
   holdersOf(group: GroupId): readonly string[];
   send(node: string, message: MoveMessage): boolean;
+  /** What was sent leaves now. */
+  flush(): void;
   tellAll(claim: SlotClaim): void;
   claim(claim: SlotClaim): void;
   /** The control plane should hear of it soon. */
@@ -110,9 +112,21 @@ export class Movers {
         return this.#settle(order.epoch, order.from);
       case "unseal":
         return this.#close(this.#host.groupOf(order.from), order.epoch, "unseal");
+      case "release":
+        return this.#close(this.#host.groupOf(order.from), order.epoch, "release");
+      case "take":
+        return this.#take(order);
       default:
         return;
     }
+  }
+
+  /** The shard that had the slots is lost: this one has them from now on, without anything in them. */
+  #take({ epoch, from, to, slots }: Extract<Order, { kind: "take" }>): void {
+    this.#host.noteEpoch(epoch);
+    const [source, target] = [this.#host.groupOf(from), this.#host.groupOf(to)];
+    if (source === 0 || target === 0) return; // the map that names them is on its way
+    this.#of(target)?.target.takeEmpty({ epoch, slots, shard: from, group: source, hold: false });
   }
 
   #begin({ epoch, from, to, slots, hold, bytesPerSecond }: Extract<Order, { kind: "move" }>): void {
@@ -150,7 +164,7 @@ export class Movers {
   }
 
   /** `decline` never ends a seal: perhaps one is in the log behind what is applied (hazard F2). */
-  #close(id: GroupId, epoch: number, kind: "unseal" | "decline"): void {
+  #close(id: GroupId, epoch: number, kind: "unseal" | "decline" | "release"): void {
     const sides = this.#of(id);
     if (sides === null || !leadsSettled(sides.group)) return;
     if (sides.source?.epoch === epoch) {
@@ -255,11 +269,13 @@ export class Movers {
       this.#local = [];
       for (const message of local) this.hear(this.#host.node, message);
     }
+    const isAnyActive = this.#active.size > 0;
     for (const [id, { target, source, store }] of this.#active) {
       target.flush();
       source?.run();
       if (source === null && store.incoming === null && store.outgoing === null) this.#active.delete(id);
     }
+    if (isAnyActive) this.#host.flush();
   }
 
   close(): void {

@@ -9,7 +9,19 @@
  * an incarnation, a config version, a term, an epoch -, so one that comes late or twice changes nothing.
  */
 import { KiB } from "../base/units.ts";
-import { bytes, choice, flag, hex, integer, list, nullable, record, text, type ValueOf } from "./msgpack.ts";
+import {
+  bytes,
+  choice,
+  flag,
+  hex,
+  integer,
+  lasting,
+  list,
+  nullable,
+  record,
+  text,
+  type ValueOf,
+} from "./msgpack.ts";
 import { name, oneOf, slots } from "./shapes.ts";
 
 export const NODES_MAX = 1024;
@@ -151,7 +163,7 @@ export const heartbeat = record({
   heard,
   load: record({ commandsPerSecond: integer(0), bytes: integer(0), diskFreeBytes: integer(0) }),
   /** Every replica on the node. */
-  groups: list(groupReport, GROUPS_MAX),
+  groups: list(lasting(groupReport), GROUPS_MAX),
 });
 export type Heartbeat = ValueOf<typeof heartbeat>;
 
@@ -195,6 +207,10 @@ export const order = oneOf({
   settle: { epoch, from: shardId, to: shardId },
   /** For the source's leader: the target is lost for good, serve the slots again. */
   unseal: { epoch, from: shardId },
+  /** For the source's leader: the target owned the slots, and is lost for good with them. */
+  release: { epoch, from: shardId },
+  /** For a shard's leader: serve these slots, empty. The shard that had them is lost for good. */
+  take: { epoch, from: shardId, to: shardId, slots: moveSlots },
 });
 export type Order = ValueOf<typeof order>;
 

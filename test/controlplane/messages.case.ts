@@ -70,6 +70,8 @@ const ORDERS: readonly Order[] = [
   { kind: "abort", epoch: 5, to: "s2" },
   { kind: "settle", epoch: 5, from: "s1", to: "s2" },
   { kind: "unseal", epoch: 5, from: "s1" },
+  { kind: "release", epoch: 5, from: "s1" },
+  { kind: "take", epoch: 5, from: "s1", to: "s2", slots: [[3, 9]] },
 ];
 
 const REQUESTS: readonly ControlRequest[] = [

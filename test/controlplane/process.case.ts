@@ -249,3 +249,68 @@ t.test(
     t.ok(worstMs < 5000, `${worstMs} ms`);
   },
 );
+
+t.test(
+  "F2: a shard that is lost for good: what runs is ended, and others take its slots, empty",
+  async (t) => {
+    const town = new Town(h64, {
+      seed: 12,
+      controls: 1,
+      nodes: 6,
+      firstLayout: {
+        ...firstLayout,
+        shards: [
+          { id: "s1", weight: 1, nodes: ["n1", "n2", "n3"] },
+          { id: "s2", weight: 1, nodes: ["n4", "n5", "n6"] },
+        ],
+      },
+    });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    const client = town.client("n1");
+    const keys = Array.from({ length: 200 }, (_, i) => `key ${i}`);
+    client.pipeline(...keys.map((key) => ["SET", key, `value of ${key}`]));
+    town.until("answers", () => client.replies.length >= 200);
+    // A plan is under way between the two when one of them is lost.
+    const plan = { epoch: 2, vnodes: 64, shards: [{ id: "s1" }, { id: "s2" }] };
+    t.equal(town.http("POST", "/reshard/plan", plan).status, 200);
+    town.until("something moves", () => (town.state?.finished.length ?? 0) > 0, 60_000);
+    const dead = town.nodes.slice(3);
+    for (const one of dead) town.kill(one);
+    t.equal(town.http("POST", "/shard/remove", { id: "s2" }).status, 409, "a plan is under way");
+    town.until("its leader is not heard any more", () => {
+      const group = town.state?.shards.get("s2")?.group ?? 0;
+      return town.leader?.service.reign?.view().groups.get(group)?.leader == null;
+    });
+    t.equal(town.http("POST", "/shard/declare-lost", { id: "s2", yes: true }).status, 200);
+    town.until("the plan is over", () => town.state?.plan === null, 60_000);
+    t.ok((town.state?.assignment.slotsOf("s2").length ?? 0) > 0);
+
+    const given = town.http("POST", "/shard/remove", { id: "s2" });
+    t.equal(given.status, 200, given.text);
+    t.match(JSON.parse(given.text), { empty: { shards: ["s2"] } });
+    town.until("the lost shard is gone", () => town.state?.shards.has("s2") === false, 120_000);
+    t.same(town.state?.planEnd?.cancelled, false);
+    t.same(town.state?.assignment.counts(), new Map([["s1", 16_384]]));
+    client.replies.length = 0;
+    client.pipeline(...keys.map((key) => ["GET", key]));
+    town.until("answers", () => client.replies.length >= 200);
+    const left = client.replies.filter((reply) => String(reply).startsWith("value of")).length;
+    t.ok(left > 0 && left < 200, `${left} of 200 keys are left`);
+    client.replies.length = 0;
+    client.pipeline(...keys.map((key) => ["SET", key, "again"]));
+    town.until("answers", () => client.replies.length >= 200);
+    t.ok(
+      client.replies.every((reply) => reply === "OK"),
+      "all slots are served again",
+    );
+
+    // They turn up again, all three of them: nobody listens, and they are closed.
+    for (let i = 3; i < 6; i++) town.startNode(i);
+    town.until("its replicas are closed", () => dead.every(({ server }) => server?.groups.length === 0));
+    client.replies.length = 0;
+    client.pipeline(...keys.map((key) => ["GET", key]));
+    town.until("answers", () => client.replies.length >= 200);
+    t.ok(client.replies.every((reply) => reply === "again"));
+  },
+);

@@ -342,3 +342,47 @@ t.test("what is ordered in a round is bounded, and no shard waits behind others 
   }
   t.equal(created.size, 400);
 });
+
+t.test(
+  "F2: what a lost target had owned is lost with it; what it had not is unsealed; a lost source's slots are taken empty",
+  async (t) => {
+    const driver = planned();
+    const { plan: active } = driver.state;
+    t.equal(active?.moves[0]?.to, "s2");
+    driver.run({ kind: "start", plan: 2, move: 0, tries: 1 });
+    const epoch = driver.state.plan?.moves[0]?.epoch ?? 0;
+    driver.run({ kind: "outcome", epoch, phase: "owned", record: RECORD });
+    driver.run({ kind: "lost", shard: "s2" });
+    const source = {
+      epoch,
+      side: "source" as const,
+      phase: "sealed" as const,
+      keys: 0,
+      keysTotal: 0,
+      bytes: 0,
+      record: null,
+    };
+    const told = (phase: "sealed" | "released"): string[] =>
+      printed(
+        roundOf(driver.state, [beat("n1", [leads(101, "n1", ["n1"], { moves: [{ ...source, phase }] })])]),
+      );
+    t.ok(told("sealed").includes(`n1: release ${epoch}`), told("sealed").join("; "));
+    const [closed = ""] = told("released").filter((line) => line.includes("closed"));
+    driver.run(JSON.parse(closed));
+    t.equal(driver.state.plan, null, "the plan is over");
+    t.equal(driver.state.assignment.shardAt(0), "s2");
+
+    const slots = [[0, 9]] as const;
+    t.match(driver.run(plan(3, old("s1", "s3"), [{ from: "s2", to: "s1", slots }])), /^ok/);
+    const beats = [beat("n1", [leads(101, "n1", ["n1"])])];
+    const returned = [...beats, beat("n2", [leads(102, "n2", ["n2"], { slots: [{ epoch, slots }] })])];
+    t.same(
+      printed(roundOf(driver.state, returned)).filter((line) => /close|start|assign/.test(line)),
+      ["n2: close 102"],
+      "while a replica of it is heard nothing is taken, and it is closed",
+    );
+    const [start = ""] = printed(roundOf(driver.state, beats)).filter((line) => line.includes("start"));
+    driver.run(JSON.parse(start));
+    t.ok(printed(roundOf(driver.state, beats)).some((line) => /^n1: take/.test(line)));
+  },
+);
