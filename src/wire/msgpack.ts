@@ -129,6 +129,24 @@ export function list<T>(inner: Shape<T>, countMax: number): Shape<readonly T[]> 
   };
 }
 
+/**
+ * Values that are said again and again as they are, the same object each time: what one becomes is worked out once. They
+ * must not change.
+ */
+export function lasting<T extends object>(inner: Shape<T>): Shape<T> {
+  const known = new WeakMap<T, Plain>();
+  return {
+    ...inner,
+    encode(value) {
+      const before = known.get(value);
+      if (before !== undefined) return before;
+      const encoded = inner.encode(value);
+      known.set(value, encoded);
+      return encoded;
+    },
+  };
+}
+
 type Fields = Readonly<Record<string, Shape<never> | Shape<unknown>>>;
 type RecordOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> };
 
