@@ -74,7 +74,7 @@ export type Occasion = "append" | "vote" | "vote_reply" | "append_reply" | MoveO
 export type MoveOccasion = "import" | "begin" | "seal" | "own" | "abort" | "release" | "unseal";
 const OCCASIONS: readonly Occasion[] = ["append", "vote", "vote_reply", "append_reply"];
 /** "stun": it stands still, cut off from the others, and wakes before it hears of them again. */
-export type Blow = "kill" | "power" | "isolate" | "pause" | "disk_stall" | "stun";
+export type Blow = "kill" | "power" | "isolate" | "pause" | "disk_stall" | "disk_full" | "stun";
 const BLOWS: readonly Blow[] = ["kill", "power", "isolate", "pause", "disk_stall", "stun", "stun"];
 
 export type Plan = {

@@ -5,12 +5,16 @@
  *     meddler     at drawn times: cancels, cuts over, changes replicas, drains nodes, moves leaders
  *
  * Faults hit control processes as well as nodes; some are aimed at the leaders of the two sides of a move.
+ *
+ * One plan in three is *rough* with moves: plans are cancelled a moment after they began, and those who are the first to
+ * apply a step are struck again and again. Else hardly one move in a hundred would be aborted.
  */
 import { Prng } from "../base/prng.ts";
 import { MiB } from "../base/units.ts";
 import { below, draw, type Span, shuffle } from "./chance.ts";
 import { CLOCK_DEFAULT } from "./clock.ts";
 import {
+  type Blow,
   CONTROL_LEADER,
   type DrawnKind,
   diskKnobs,
@@ -61,6 +65,9 @@ export function managedPlanOfSeed(seed: number): Plan {
   const isCalm = below(random, 10) === 0;
   const horizonUs = pick(random, [30, 35, 45]) * SECOND_US;
   const vnodes = pick(random, [4, 8, 16]);
+  // A stream of its own: plans that are not rough stay what they were.
+  const rough = Prng.fromSeed(seed).fork("rough plan");
+  const isRough = below(rough, 3) === 0;
   return {
     format: 1,
     seed,
@@ -70,7 +77,10 @@ export function managedPlanOfSeed(seed: number): Plan {
       shards: 2 + below(random, 2),
       vnodes,
       reshards: reshardsOf(random.fork("reshards")),
-      meddlings: meddlingsOf(random.fork("meddlings"), horizonUs),
+      meddlings: [
+        ...meddlingsOf(random.fork("meddlings"), horizonUs),
+        ...(isRough ? cancelsOf(rough, horizonUs) : []),
+      ],
     },
     horizonUs,
     settings: {
@@ -83,7 +93,10 @@ export function managedPlanOfSeed(seed: number): Plan {
     driftPpm: Array.from({ length: all }, () => draw(random, [-500, 500])),
     wallOffsetMs: Array.from({ length: all }, () => draw(random, [-200, 200])),
     workload: workloadOf(random.fork("workload")),
-    faults: isCalm ? [] : faultsOf(random.fork("faults"), nodes, controls, horizonUs),
+    faults: [
+      ...(isCalm ? [] : faultsOf(random.fork("faults"), nodes, controls, horizonUs)),
+      ...(isRough ? strikesOf(rough, horizonUs) : []),
+    ],
   };
 }
 
@@ -116,6 +129,57 @@ function meddlingsOf(random: Prng, horizonUs: number): Meddling[] {
   for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, [500_000, 5_000_000]))
     meddlings.push({ atUs, kind: pick(random, enabled), pick: below(random, 1000) });
   return meddlings;
+}
+
+/** A plan of many moves takes some seconds: most are cancelled in the middle of one, each time at another step. */
+function cancelsOf(random: Prng, horizonUs: number): Meddling[] {
+  const gapUs: Span = pick(random, [
+    [300_000, 1_200_000],
+    [800_000, 4_000_000],
+  ] as const);
+  const cancels: Meddling[] = [];
+  for (let atUs = WARM_UP_US; atUs < horizonUs - SECOND_US; atUs += draw(random, gapUs))
+    cancels.push({ atUs, kind: "cancel", pick: 0 });
+  return cancels;
+}
+
+/** What ends moves: the source's leader gone after the seal, the target's in the copy, no room at the target. */
+const STRIKES: readonly (readonly [after: MoveOccasion, blow: Blow])[] = [
+  ["import", "disk_full"],
+  ["import", "isolate"],
+  ["begin", "disk_full"],
+  ["begin", "kill"],
+  ["begin", "isolate"],
+  ["seal", "kill"],
+  ["seal", "power"],
+  ["seal", "stun"],
+  ["seal", "isolate"],
+  ["abort", "kill"],
+  ["abort", "isolate"],
+  ["unseal", "power"],
+  ["release", "kill"],
+];
+
+function strikesOf(random: Prng, horizonUs: number): Fault[] {
+  const enabled = shuffle(random, [...STRIKES]).slice(0, 2 + below(random, 5));
+  const gapUs: Span = pick(random, [
+    [400_000, 2_000_000],
+    [1_500_000, 6_000_000],
+  ] as const);
+  const strikes: Fault[] = [];
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, gapUs)) {
+    const [after, blow] = pick(random, enabled);
+    const [nth, delayUs] = [draw(random, [1, 3]), draw(random, [0, 20_000])];
+    const forUs = draw(
+      random,
+      pick(random, [
+        [100_000, 800_000],
+        [1_200_000, 4_000_000],
+      ] as const),
+    );
+    strikes.push({ atUs, kind: "ambush", after, nth, blow, delayUs, forUs });
+  }
+  return strikes;
 }
 
 function workloadOf(random: Prng): WorkloadSpec {
