@@ -5,6 +5,7 @@ import type { Origin } from "./bundle.ts";
 import type { ClusterDoor } from "./cluster_commands.ts";
 import type { NodeInfo } from "./info.ts";
 import type { Lane } from "./lane.ts";
+import type { NodeReads } from "./node_reads.ts";
 
 export interface Client extends ConnectionEvents {
   readonly id: number;
@@ -32,6 +33,8 @@ export type ControlAnswer = { readonly status: number; readonly type: string; re
 /** `proxy`: any node takes any command. `cluster`: it sends clients to the leader's node, as Redis Cluster does. */
 export type RedisMode = "proxy" | "cluster";
 
+export type DoorReads = Pick<NodeReads, "may" | "readHere">;
+
 export type ClientHost = {
   readonly redisMode: RedisMode;
   readonly cluster: ClusterDoor;
@@ -51,6 +54,8 @@ export type ClientHost = {
   clients(): Iterable<Client>;
   /** Hands a checked command to its router; false: ask again after a turn (`waitForRoom`). */
   admit(view: CommandView, frameAt: number, lane: Lane, origin: Origin, tag: number): boolean;
+  /** Reads that this node's followers answer. */
+  readonly reads: DoorReads;
   /** The client has something to flush at the end of the turn. */
   touch(client: Client): void;
   /** Calls `retry` after the next turn. */

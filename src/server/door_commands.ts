@@ -15,7 +15,7 @@ import type { Client, ClientHost, ControlCall } from "./client.ts";
 import { infoText } from "./info.ts";
 
 /** What a door command may see of the connection it came over. */
-export type DoorClient = Client & { readonly encoder: RespEncoder };
+export type DoorClient = Client & { readonly encoder: RespEncoder; readOnly: boolean };
 
 type Door = (args: Args, client: DoorClient, reply: RespEncoder, host: ClientHost) => void;
 
@@ -45,10 +45,11 @@ const DOORS: Readonly<Record<string, Door>> = {
     reply.simple("OK");
     client.closing = true;
   },
-  readonly: (_args, _client, reply) => reply.simple("OK"),
-  readwrite: (_args, _client, reply) => reply.simple("OK"),
+  readonly: (_args, client, reply) => readOnly(client, true, reply),
+  readwrite: (_args, client, reply) => readOnly(client, false, reply),
   reset: (_args, client, reply) => {
     client.name = "";
+    client.readOnly = false;
     reply.protocol = 2;
     reply.simple("RESET");
   },
@@ -67,6 +68,11 @@ const DOORS: Readonly<Record<string, Door>> = {
   },
   wait: (_args, _client, reply) => reply.error(WAIT_REFUSED),
 };
+
+function readOnly(client: DoorClient, isOn: boolean, reply: RespEncoder): void {
+  client.readOnly = isOn;
+  reply.simple("OK");
+}
 
 export function runDoorCommand(
   spec: CommandInfo,

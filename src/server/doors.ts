@@ -26,7 +26,16 @@ const TOPOLOGY_REST_TICKS = 50;
 
 export type DoorsHost = Pick<
   ClientHost,
-  "clock" | "random" | "info" | "redisMode" | "cluster" | "moveLeader" | "replaceNode" | "control" | "admit"
+  | "clock"
+  | "random"
+  | "info"
+  | "redisMode"
+  | "cluster"
+  | "moveLeader"
+  | "replaceNode"
+  | "control"
+  | "admit"
+  | "reads"
 > & {
   /** The connection is another node's; `bytes` came behind the preamble. */
   onPeer(connection: Connection, bytes: Uint8Array): void;
@@ -59,6 +68,7 @@ export class Doors {
       info,
       redisMode,
       cluster,
+      reads: host.reads,
       clients: () => this.#clients.values(),
       admit: (view, at, lane, origin, tag) => host.admit(view, at, lane, origin, tag),
       moveLeader: (node, shard) => host.moveLeader(node, shard),

@@ -21,7 +21,7 @@ import {
   readStatus,
   writeCondition,
 } from "./http_request.ts";
-import type { LocalOutcome, LocalRead } from "./replica_reads.ts";
+import { BY_LEADER, type LocalOutcome, type LocalRead, type ReadBy } from "./replica_reads.ts";
 
 const METHODS = "GET, HEAD, PUT, DELETE";
 
@@ -96,9 +96,7 @@ function get(asked: Asked): void {
   if (typeof frame === "string") return badFrame(answer, frame);
   const { reads } = door;
   const askLeader = (): void =>
-    door.call(request.connection, frame, (reply) =>
-      sendRecord(asked, reply, { kind: "served", by: "leader", stalenessMs: 0 }),
-    );
+    door.call(request.connection, frame, (reply) => sendRecord(asked, reply, BY_LEADER));
   if (how === "leader" || reads === null) return askLeader();
   const items = new ReplyItems();
   const done = (outcome: LocalOutcome): void => {
@@ -106,14 +104,12 @@ function get(asked: Asked): void {
     else if (outcome.kind === "refused") sendCommandError(answer, outcome.text, whereabouts(asked));
     else sendRecord(asked, items.reply, outcome);
   };
-  reads.read({ frame, slot: asked.slot, mode: how, stalenessMsMax: most ?? -1, reply: items, done });
+  const { slot } = asked;
+  const begin = (): ReplyItems => items;
+  reads.read({ frame, slot, mode: how, stalenessMsMax: most ?? -1, begin, hasRoom: () => true, done });
 }
 
-function sendRecord(
-  asked: Asked,
-  { error, items }: CallReply,
-  { by, stalenessMs }: LocalOutcome & { kind: "served" },
-): void {
+function sendRecord(asked: Asked, { error, items }: CallReply, { by, stalenessMs }: ReadBy): void {
   const { answer, request } = asked;
   const headers: Record<string, string> = { ...whereabouts(asked) };
   if (error !== null) return sendCommandError(answer, error, headers);

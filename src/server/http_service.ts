@@ -6,13 +6,12 @@ import type { CommandView } from "../wire/command.ts";
 import type { Origin } from "./bundle.ts";
 import type { GroupReplica } from "./group.ts";
 import { TICK_MS } from "./hosted.ts";
-import { HttpDoor, NOT_OPEN } from "./http_door.ts";
+import { HttpDoor } from "./http_door.ts";
 import type { HttpFacts, Metric, ShardFacts } from "./http_facts.ts";
 import { isLoopbackHost } from "./http_request.ts";
 import type { Lane } from "./lane.ts";
-import { LocalReads } from "./local_reads.ts";
 import type { NucleusNode } from "./node.ts";
-import type { LocalRead, ReplicaReads } from "./replica_reads.ts";
+import { groupOf } from "./node_reads.ts";
 
 export type HttpAddress = { readonly host: string; readonly port: number };
 export type HttpExtra = (request: HttpRequest, answer: HttpAnswer) => boolean;
@@ -25,17 +24,15 @@ export class HttpService {
   /** The node's log is open, and the node does not stop. */
   isOpen = false;
   readonly #node: NucleusNode;
-  readonly #reads: NodeReads;
   #listener: HttpListener | null = null;
 
   constructor(node: NucleusNode, admit: Admit) {
     this.#node = node;
-    this.#reads = new NodeReads(node);
     const at = node.config.http ?? null;
     this.door = new HttpDoor({
       clock: node.platform.clock,
       facts: new NodeFacts(node),
-      reads: this.#reads,
+      reads: node.reads,
       isLoopback: at === null || isLoopbackHost(at.host),
       admit,
       isOpen: () => this.isOpen,
@@ -62,57 +59,13 @@ export class HttpService {
 
   /** The end of a turn. */
   flush(): void {
-    this.#reads.serve();
     this.door.flush();
   }
 
   close(): void {
     this.isOpen = false;
-    this.#reads.end();
     this.#listener?.close(() => {}); // it ends when the last connection has: nothing waits for that
   }
-}
-
-/** This node's followers, as they are asked for reads. */
-class NodeReads implements ReplicaReads {
-  readonly #node: NucleusNode;
-  readonly #replicas = new Map<GroupReplica, LocalReads>();
-
-  constructor(node: NucleusNode) {
-    this.#node = node;
-  }
-
-  read(read: LocalRead): void {
-    const group = groupOf(this.#node, read.slot);
-    if (group === null || group.isLeader) return read.done({ kind: "elsewhere" });
-    let reads = this.#replicas.get(group);
-    if (reads === undefined) {
-      const { clock, random } = this.#node.platform;
-      reads = new LocalReads(group.core, group.store, clock, random);
-      this.#replicas.set(group, reads);
-    }
-    reads.read(read);
-    this.#node.engine.wake();
-  }
-
-  serve(): void {
-    for (const [group, reads] of this.#replicas) {
-      if (this.#node.groups.includes(group)) reads.serve();
-      else {
-        this.#replicas.delete(group); // the replica is closed
-        reads.giveBack();
-      }
-    }
-  }
-
-  end(): void {
-    for (const reads of this.#replicas.values()) reads.refuse(NOT_OPEN);
-  }
-}
-
-/** The replica here that serves the slot. */
-function groupOf(node: NucleusNode, slot: number): GroupReplica | null {
-  return node.groups.find(({ store }) => store.slotFate(slot).state === "serving") ?? null;
 }
 
 class NodeFacts implements HttpFacts {

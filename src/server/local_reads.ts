@@ -21,7 +21,7 @@ import type { RaftCore } from "../raft/core.ts";
 import type { Index } from "../raft/types.ts";
 import type { Store } from "../store/types.ts";
 import { CommandView } from "../wire/command.ts";
-import type { LocalOutcome, LocalRead } from "./replica_reads.ts";
+import type { LocalRead, ReadBy } from "./replica_reads.ts";
 
 /** A round trip to the leader and one of it to a quorum; then the ask is taken to be lost. */
 const ANSWER_MS_MAX = 100;
@@ -73,7 +73,7 @@ export class LocalReads {
   read(read: LocalRead): void {
     const nowMs = this.#clock.monotonicMs();
     if (this.#waiting.length >= WAITING_MAX) return read.done({ kind: "refused", text: TOO_MANY });
-    if (this.#isFresh(read, nowMs)) return this.#serve(read, nowMs);
+    if (this.#isFresh(read, nowMs) && read.hasRoom()) return this.#serve(read, nowMs);
     if (this.#next === 0) this.#next = 1 + this.#random.u32() * 2 ** 16; // leaves 2^48 for counting
     this.#waiting.push({ read, sinceMs: nowMs, ask: this.#next });
     this.#ask(nowMs);
@@ -126,6 +126,7 @@ export class LocalReads {
 
   /** Answers a read if it can be, or if it has waited long enough. */
   #settle({ read, sinceMs, ask }: Waiting, nowMs: number): boolean {
+    if (!read.hasRoom()) return false;
     const isAnyAge = read.mode === "stale" && read.stalenessMsMax < 0;
     // Numbers, not times: a coarse clock shows the same for what came before a read and after it.
     if (this.#freshAsk >= ask) this.#serve(read, this.#freshMs);
@@ -140,13 +141,11 @@ export class LocalReads {
   #serve(read: LocalRead, asOfMs: number): void {
     const error = this.#view.read(read.frame, 0, read.frame.length);
     assert(error === null, "the door checked the frame");
-    const outcome = this.#store.read(this.#view, this.#store.logTimeMs, read.reply);
-    assert(outcome !== "undecided", "nothing is expired by log time and not by log time");
     const stalenessMs = this.#freshMs < 0 ? null : Math.max(0, asOfMs - this.#freshMs);
-    const by = read.mode === "follower" ? "read-index" : "stale";
-    const done: LocalOutcome =
-      outcome === "done" ? { kind: "served", by, stalenessMs } : { kind: "elsewhere" };
-    read.done(done);
+    const how: ReadBy = { by: read.mode === "follower" ? "read-index" : "stale", stalenessMs };
+    const outcome = this.#store.read(this.#view, this.#store.logTimeMs, read.begin(how));
+    assert(outcome !== "undecided", "nothing is expired by log time and not by log time");
+    read.done(outcome === "done" ? { kind: "served", ...how } : { kind: "elsewhere" });
   }
 
   /** The node stops. */

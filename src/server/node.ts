@@ -37,6 +37,7 @@ import {
 } from "./layout.ts";
 import { Managed, type ManagedOptions } from "./managed.ts";
 import { loadMap } from "./map_file.ts";
+import { NodeReads } from "./node_reads.ts";
 import { NodeStatus } from "./node_status.ts";
 import type { Peers } from "./peers.ts";
 import type { Routing } from "./routing.ts";
@@ -81,6 +82,7 @@ export class NucleusNode {
   readonly observer: NodeObserver;
   readonly engine: Engine;
   readonly http: HttpService;
+  readonly reads: NodeReads;
   readonly #doors: Doors;
   readonly #proxy: ControlProxy;
   readonly #status: NodeStatus;
@@ -126,6 +128,7 @@ export class NucleusNode {
       },
     );
     this.#status = new NodeStatus(this);
+    this.reads = new NodeReads(this);
     this.http = new HttpService(this, (...command) => this.#admit(...command));
     this.#proxy = new ControlProxy((call, answer) => this.#control(call, answer));
     if (cluster.kind === "managed")
@@ -138,6 +141,7 @@ export class NucleusNode {
       random: platform.random,
       info: this.#status,
       admit: (...command) => this.#admit(...command),
+      reads: this.reads,
       moveLeader: (node, shard) => this.#moveLeader(node, shard),
       replaceNode: (old, node) => this.#replaceNode(old, node),
       control: (call, answer) => this.#control(call, answer),
@@ -260,6 +264,7 @@ export class NucleusNode {
    */
   stop(done: Done<void>): void {
     this.#managed?.close();
+    this.reads.end();
     this.http.close(); // nobody new is let in, as on the clients' port: whoever comes next may need it
     this.engine.stop((error) => {
       this.#doors.close();
@@ -270,6 +275,7 @@ export class NucleusNode {
 
   #endTurn(): void {
     this.#managed?.endTurn();
+    this.reads.serve();
     this.routing.endTurn();
     this.#doors.flush();
     this.http.flush();

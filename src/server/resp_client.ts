@@ -29,12 +29,14 @@ import { slotOfCommand } from "./keys.ts";
 import { Lane } from "./lane.ts";
 import { OrderedReplies } from "./ordered_replies.ts";
 import { Output } from "./output.ts";
+import type { ReplicaMode } from "./replica_reads.ts";
 
 /** Pipelined requests of one connection under way: at 120 bytes each about 2 MiB in bundles. */
 const REQUESTS_OPEN_MAX = 16 * KiB;
 const OUTPUT_BYTES_MAX = MiB;
 /** Replies that ride in the log cannot wait; these many bytes of them unread, and the connection is cut. */
 const OUTPUT_BYTES_CUT = 32 * MiB;
+const FOLLOWER: ReplicaMode = { mode: "follower", stalenessMsMax: -1 };
 const NOTHING = new Uint8Array(0);
 const CHANGES_PROTOCOL: ReadonlySet<string> = new Set(["hello", "reset"]);
 
@@ -50,6 +52,8 @@ export class RespClient implements Client, Origin {
   libVersion = "";
   lastCommand = "";
   lastMs: number;
+  /** READONLY was said: reads are answered by this node's replica, if it has one. */
+  readOnly = false;
   /** The connection ends when everything before was answered. */
   closing = false;
   commands = 0;
@@ -141,6 +145,7 @@ export class RespClient implements Client, Origin {
       if (error !== null) return this.#answerError(error);
     }
     this.#readFrame();
+    if (this.readOnly && this.#host.reads.may(this.#view, this.lane)) return this.#readHere();
     if (this.#host.redisMode === "cluster") {
       const elsewhere = this.#elsewhere();
       if (elsewhere !== null) return this.#answerError(elsewhere);
@@ -148,6 +153,11 @@ export class RespClient implements Client, Origin {
     }
     this.#heldRequest = this.#replies.assign();
     this.#admit();
+  }
+
+  #readHere(): void {
+    const request = this.#replies.assign();
+    this.#host.reads.readHere(this.#view, 0, this.lane, this, request, FOLLOWER);
   }
 
   #readFrame(): void {

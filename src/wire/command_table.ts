@@ -141,8 +141,8 @@ const CONNECTION: readonly Row[] = [
   ["hello", -1, "flts", "none", null, "6.0.0", "[protover [AUTH username password] [SETNAME name]]", "Greets the server and chooses the protocol"],
   ["ping", -1, "f", "none", null, "1.0.0", "[message]", "Asks whether the server answers"],
   ["quit", -1, "flts", "none", null, "1.0.0", "", "Closes the connection"],
-  ["readonly", 1, "flt", "none", null, "3.0.0", "", "Does nothing: every node takes every command, and reads see the latest state"],
-  ["readwrite", 1, "flt", "none", null, "3.0.0", "", "Does nothing: every node takes every command, and reads see the latest state"],
+  ["readonly", 1, "flt", "none", null, "3.0.0", "", "Lets this node's replica answer reads, which still see the latest state"],
+  ["readwrite", 1, "flt", "none", null, "3.0.0", "", "Takes READONLY back: the leader answers"],
   ["reset", 1, "flts", "none", null, "6.2.0", "", "Makes the connection as new"],
   ["select", 2, "flt", "none", null, "1.0.0", "index", "Chooses the database; there is only 0"],
 ];

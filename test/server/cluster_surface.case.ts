@@ -11,7 +11,7 @@ import { decodeShape, ShapeError } from "../../src/wire/msgpack.ts";
 import { NativeFrame, OPCODE, writeNative } from "../../src/wire/native.ts";
 import { preamble } from "../../src/wire/preamble.ts";
 import { Cluster } from "./cluster.ts";
-import { clock, FakeConnection, FakeHost, fakeCluster, random, resp } from "./doubles.ts";
+import { clock, FakeConnection, FakeHost, fakeCluster, NO_READS, random, resp } from "./doubles.ts";
 import { A, B, HALF, mapOf } from "./maps.ts";
 import { keyOf } from "./routing_world.ts";
 
@@ -201,6 +201,7 @@ t.test(
       redisMode: "proxy",
       cluster: host.cluster,
       admit: () => true,
+      reads: NO_READS,
       moveLeader: () => null,
       replaceNode: () => null,
       control: (_call, answer) => answer("ERR no control plane here"),

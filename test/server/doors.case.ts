@@ -12,7 +12,7 @@ import { OP } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
 import { beginNative, endNative, NATIVE_HEADER_BYTES, OPCODE } from "../../src/wire/native.ts";
 import { preamble } from "../../src/wire/preamble.ts";
-import { clock, FakeConnection, FakeHost, random, resp } from "./doubles.ts";
+import { clock, FakeConnection, FakeHost, NO_READS, random, resp } from "./doubles.ts";
 
 const MiB = 1024 * 1024;
 
@@ -243,6 +243,7 @@ t.test("H7: a client that said QUIT and does not read the rest is cut", (t) => {
     redisMode: host.redisMode,
     cluster: host.cluster,
     admit: () => true,
+    reads: NO_READS,
     moveLeader: () => null,
     replaceNode: () => null,
     control: (_call, answer) => answer("ERR no control plane here"),

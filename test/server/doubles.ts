@@ -117,6 +117,9 @@ export type Admitted = {
   readonly mark: number;
 };
 
+/** No follower is here. */
+export const NO_READS = { may: () => false, readHere: () => {} };
+
 /** A door's host that takes commands, or does not, and remembers those it took. */
 export class FakeHost implements ClientHost {
   redisMode: RedisMode = "proxy";
@@ -124,6 +127,7 @@ export class FakeHost implements ClientHost {
   readonly clock = clock;
   readonly random = random;
   readonly info = info;
+  readonly reads = NO_READS;
   open = true;
   readonly admitted: Admitted[] = [];
   readonly waiting: Client[] = [];

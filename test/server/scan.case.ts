@@ -20,9 +20,7 @@ function placeOf(key: string): number {
   return slotOf(bytes, 0, bytes.length) * TWO_32 + (probe.hash >>> 0);
 }
 
-/** Two shards that own slots by turns of `run`, with some keys; what is sent to them is answered as they would. */
-function world({ run = 64, keys = 2000 } = {}) {
-  const it = routingWorld();
+function byTurns(run: number) {
   const ranges: [number, number, number, number][] = [];
   const owner = new Array<number>(SLOTS);
   for (let first = 0, shard = 0; first < SLOTS; first += run, shard = 1 - shard) {
@@ -30,6 +28,13 @@ function world({ run = 64, keys = 2000 } = {}) {
     ranges.push([first, last, shard, 1]);
     owner.fill(shard === 0 ? A : B, first, last + 1);
   }
+  return { ranges, owner };
+}
+
+/** Two shards that own slots by turns of `run`, with some keys; what is sent to them is answered as they would. */
+function world({ run = 64, keys = 2000 } = {}) {
+  const it = routingWorld();
+  const { ranges, owner } = byTurns(run);
   it.routing.setMap(mapOf({ ranges }));
   const all = Array.from({ length: keys }, (_, i) => ({ key: `k${i}`, place: placeOf(`k${i}`) }));
   all.sort((a, b) => a.place - b.place);
