@@ -14,7 +14,7 @@
  *                takeReady().commit; the driver applies          and answers its clients
  *
  * Then in this order, each file by itself: state.ts (all there is to know), step.ts (where messages go), roles.ts,
- * election.ts, replication.ts and follower.ts (the two sides of an append), reads.ts, membership.ts. Underneath:
+ * election.ts, replication.ts and follower.ts (the two sides of an append), reads.ts, membership.ts, rest.ts. Underneath:
  * log.ts, durability.ts, progress.ts, quorum.ts, config.ts.
  *
  * Where this departs from the thesis:
@@ -47,6 +47,7 @@ import {
 import type { Progress, ProgressState } from "./progress.ts";
 import { advanceReads, askLeader, askRead } from "./reads.ts";
 import { countOwnDisk, onSnapshotSent, sendAppends, sendCommits, sendHeartbeats } from "./replication.ts";
+import { endRest, lookAtRest, tickRest } from "./rest.ts";
 import { appendOwn, becomeFollower } from "./roles.ts";
 import { RaftState } from "./state.ts";
 import { settle, step } from "./step.ts";
@@ -218,6 +219,7 @@ export class RaftCore {
   /** One tick of time went by. */
   tick(): void {
     const s = this.#s;
+    if (s.atRest) return;
     s.ticks++;
     if (s.role === "leader") {
       this.#tickLeader();
@@ -240,6 +242,7 @@ export class RaftCore {
     }
     tickTransfer(s);
     advanceMembership(s);
+    tickRest(s);
     if (++s.heartbeatElapsed >= s.options.heartbeatTicks) sendHeartbeats(s);
     else sendCommits(s);
   }
@@ -357,9 +360,28 @@ export class RaftCore {
    */
   holdElection(): void {
     const s = this.#s;
+    endRest(s);
     s.restartElectionTimer();
     s.leaderSilence = s.options.electionTicksMin;
     for (const progress of s.progress.values()) progress.contactTick = s.ticks;
+  }
+
+  /**
+   * Nothing is under way in this group, and all its members agreed on that: it needs no ticks (rest.ts). The driver calls
+   * `look` now and then, and `rouse` when a node that the group is on was not heard for too long, or comes or goes.
+   */
+  get atRest(): boolean {
+    return this.#s.atRest;
+  }
+
+  /** In place of ticks, while it rests. */
+  look(): void {
+    lookAtRest(this.#s);
+  }
+
+  /** Whoever shares the rest may be gone, or another may have come: ticks and heartbeats begin again. */
+  rouse(): void {
+    endRest(this.#s);
   }
 
   /** A tick or a step left something to be sent, logged or told: `takeReady` has it. */

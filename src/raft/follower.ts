@@ -11,6 +11,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { configOfEntry } from "./config.ts";
+import { keepRest } from "./rest.ts";
 import { becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import {
@@ -32,6 +33,7 @@ export function hearLeader(s: RaftState, from: ReplicaId): boolean {
   if (s.role !== "follower" || s.leader === 0) becomeFollower(s, s.term, from);
   s.electionElapsed = 0;
   s.leaderSilence = 0;
+  s.atRest = false; // unless this very message says that it goes on
   return true;
 }
 
@@ -113,7 +115,9 @@ export function onHeartbeat(s: RaftState, m: Heartbeat): void {
   // a restart may have forgotten, the disk has not.
   s.verified = Math.max(s.verified, m.commit);
   s.commitTo(m.commit);
-  s.send({ kind: "heartbeat_reply", from: s.self, to: m.from, term: s.term, round: m.round });
+  keepRest(s, m.rest);
+  const rest = s.atRest ? m.rest : 0;
+  s.send({ kind: "heartbeat_reply", from: s.self, to: m.from, term: s.term, round: m.round, rest });
 }
 
 /** The driver holds a whole snapshot of the leader's. */

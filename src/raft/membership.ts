@@ -17,6 +17,7 @@ import {
   isVoter,
   leaveJoint,
 } from "./config.ts";
+import { rouse } from "./rest.ts";
 import { appendSealed, becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import { ENTRY_KIND, type Refusal, type ReplicaId } from "./types.ts";
@@ -90,6 +91,7 @@ export function beginTransfer(s: RaftState, to: ReplicaId): TransferRefusal | nu
   if (s.transferTo !== 0) return "transferring";
   if (to === s.self) return null;
   if (!includes(s.log.config.voters, to)) return "not_voter";
+  rouse(s);
   s.transferTo = to;
   s.transferElapsed = 0;
   s.timeoutNowSent = false;

@@ -29,6 +29,8 @@ export class Progress {
   commitSent: Index = 0;
   /** `match` when its last heartbeat reply came: standing still with appends on the way means they are lost. */
   matchAtBeat: Index = -1;
+  /** It keeps the rest that the leader proposed. */
+  rests = false;
   readonly window: Window;
 
   constructor(replica: ReplicaId, next: Index, tick: number, window: Window) {

@@ -19,6 +19,7 @@
 import { isVoter } from "./config.ts";
 import type { Progress } from "./progress.ts";
 import { sendHeartbeat } from "./replication.ts";
+import { rouse } from "./rest.ts";
 import type { RaftState, ReadRound } from "./state.ts";
 import type { ReadAsk } from "./types.ts";
 
@@ -30,6 +31,7 @@ const ackedRoundOf = (progress: Progress): number => progress.ackedRound;
 /** False if this replica cannot answer it: not leader, or too many are waiting. */
 export function askRead(s: RaftState, id: number): boolean {
   if (s.role !== "leader" || s.readsPending >= READS_PENDING_MAX) return false;
+  rouse(s);
   s.readsFresh.push(id);
   s.readsPending++;
   return true;
@@ -44,6 +46,7 @@ export function askLeader(s: RaftState, ask: number): boolean {
 
 export function onReadAsk(s: RaftState, { from, ask }: ReadAsk): void {
   if (s.readsPending >= READS_PENDING_MAX) return; // it will ask again
+  rouse(s);
   s.asksFresh.push({ from, ask });
   s.readsPending++;
 }

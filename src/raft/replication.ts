@@ -9,6 +9,7 @@
  * between two replies while appends were on their way, an empty append asks where it stands.
  */
 import type { Progress } from "./progress.ts";
+import { restFor } from "./rest.ts";
 import type { RaftState } from "./state.ts";
 import type { AppendReply, HeartbeatReply, Index, ReplicaId } from "./types.ts";
 
@@ -107,7 +108,8 @@ export function sendHeartbeat(s: RaftState, progress: Progress): void {
   // Not beyond its match: it would otherwise commit entries of its own that were never compared (hazard B2).
   const commit = Math.min(progress.match, s.commit);
   progress.commitSent = Math.max(progress.commitSent, commit);
-  s.send({ kind: "heartbeat", from: s.self, to: progress.replica, term: s.term, commit, round: s.round });
+  const { self: from, term, round } = s;
+  s.send({ kind: "heartbeat", from, to: progress.replica, term, commit, round, rest: restFor(s, progress) });
 }
 
 export function sendHeartbeats(s: RaftState): void {
@@ -134,6 +136,7 @@ export function onHeartbeatReply(s: RaftState, m: HeartbeatReply): void {
     return;
   }
   progress.contactTick = s.ticks;
+  progress.rests = s.rest !== 0 && m.rest === s.rest;
   progress.ackedRound = Math.max(progress.ackedRound, m.round);
   progress.paused = false;
   const inFlight = progress.next - 1;

@@ -10,6 +10,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { Progress, Window } from "./progress.ts";
+import { leaveRest, rouse } from "./rest.ts";
 import type { RaftState } from "./state.ts";
 import { ENTRY_KIND, type Entry, type EntryKind, type Member, type ReplicaId, type Term } from "./types.ts";
 
@@ -18,6 +19,7 @@ const NO_BODY = new Uint8Array(0);
 /** Follows `leader` (0 = unknown) in `term`, which is the present one or a higher one. */
 export function becomeFollower(s: RaftState, term: Term, leader: ReplicaId): void {
   assert(term >= s.term, "terms never fall");
+  if (s.role === "leader") rouse(s); // in the term that it still has: whoever rests must not go on trusting in it
   if (term > s.term) raiseTerm(s, term, 0);
   const wasFollower = s.role === "follower";
   if (s.role === "leader") leaveOffice(s);
@@ -30,6 +32,7 @@ export function becomeFollower(s: RaftState, term: Term, leader: ReplicaId): voi
 
 export function becomePrecandidate(s: RaftState): void {
   assert(s.role !== "leader", "a leader does not campaign");
+  leaveRest(s);
   s.role = "precandidate";
   s.leader = 0;
   s.votes.clear();
@@ -57,6 +60,7 @@ export function becomeLeader(s: RaftState): void {
   s.leader = s.self;
   s.votes.clear();
   s.heartbeatElapsed = 0;
+  s.quietTicks = 0;
   s.termStart = s.log.lastIndex + 1;
   trackMembers(s);
   s.ownProgress.match = s.durable.index;
@@ -66,6 +70,7 @@ export function becomeLeader(s: RaftState): void {
 
 function raiseTerm(s: RaftState, term: Term, vote: ReplicaId): void {
   s.term = term;
+  leaveRest(s); // the leader of the old term learns the new one from it
   s.vote = vote;
   s.voteOwed = 0;
   s.verified = 0;
@@ -108,6 +113,7 @@ export function appendSealed(s: RaftState, kind: EntryKind, body: Uint8Array): v
 /** Appends to the leader's log. It leaves with the next Ready: to the disk and to the followers at once. */
 export function appendOwn(s: RaftState, entry: Entry): void {
   assert(s.role === "leader" && entry.term === s.term, "only a leader makes entries, in its own term");
+  rouse(s);
   const configIndex = s.log.configIndex;
   s.log.append(entry);
   s.entries.push(entry);

@@ -8,6 +8,7 @@
  *     follower.ts     appends, heartbeats and snapshots received; what may be acknowledged
  *     reads.ts        reads confirmed by a round of heartbeats
  *     membership.ts   config changes, transfer of leadership
+ *     rest.ts         groups that nobody uses: no ticks, no heartbeats
  *     core.ts         the way in and out
  *
  * The fields are grouped by who may rely on them. Everything else derives from them.
@@ -57,6 +58,8 @@ export class RaftState {
   /** Leader of `term` as far as known; 0 = unknown. */
   leader: ReplicaId = 0;
   ticks = 0;
+  /** No ticks come, and no heartbeats: the pulses of the nodes stand for both (rest.ts). */
+  atRest = false;
   electionElapsed = 0;
   /** Drawn anew for every wait, so that candidates do not stay in step. */
   electionTimeout = 0;
@@ -72,6 +75,8 @@ export class RaftState {
   ackWanted = false;
   /** A vote was granted to this replica, and the answer waits for the disk; 0 = none. */
   voteOwed: ReplicaId = 0;
+  /** Looks since the leader last spoke of the rest that this follower keeps. */
+  restLooks = 0;
 
   // Candidate, precandidate.
   readonly votes = new Map<ReplicaId, boolean>();
@@ -92,6 +97,12 @@ export class RaftState {
   /** Leadership is on its way to this replica; 0 = no. */
   transferTo: ReplicaId = 0;
   transferElapsed = 0;
+  /** Ticks for which nothing was asked of this leader. */
+  quietTicks = 0;
+  /** Number of the rest that is proposed or kept; 0: none. */
+  rest = 0;
+  /** The last one that was proposed. */
+  lastRest = 0;
   timeoutNowSent = false;
   /** Number of the latest round of reads. Never reused, not even in another term. */
   round = 0;

@@ -8,6 +8,7 @@ import { hearLeader, onAppend, onHeartbeat, onSnapshot } from "./follower.ts";
 import { advanceMembership, advanceTransfer } from "./membership.ts";
 import { onReadAsk } from "./reads.ts";
 import { onAppendReply, onHeartbeatReply } from "./replication.ts";
+import { keepsAtRest, rouse } from "./rest.ts";
 import { becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import type { Message } from "./types.ts";
@@ -15,7 +16,10 @@ import type { Message } from "./types.ts";
 export function step(s: RaftState, m: Message): void {
   if (m.to !== s.self || m.from === s.self || m.from === 0) {
     s.rejectedMessages++;
-  } else if (m.term < s.term) {
+    return;
+  }
+  if (s.atRest && !keepsAtRest(s, m)) rouse(s);
+  if (m.term < s.term) {
     answerLowerTerm(s, m);
   } else if (m.term === s.term || followsHigherTerm(s, m)) {
     dispatch(s, m);
@@ -45,7 +49,7 @@ function answerLowerTerm(s: RaftState, m: Message): void {
     case "heartbeat":
     case "snapshot":
       // Deposes a leader that the others are still loyal to, when our term ran ahead: or we would be stuck.
-      s.send({ kind: "heartbeat_reply", from: s.self, to: m.from, term: s.term, round: 0 });
+      s.send({ kind: "heartbeat_reply", from: s.self, to: m.from, term: s.term, round: 0, rest: 0 });
       return;
     default:
       return;

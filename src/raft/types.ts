@@ -125,8 +125,15 @@ export type Heartbeat = Envelope & {
   readonly commit: Index;
   /** Number of the leader's latest round of reads; the reply returns it. Rises with every round, in this term. */
   readonly round: number;
+  /** Number of the rest that the leader proposes or keeps (rest.ts); 0: heartbeats go on. */
+  readonly rest: number;
 };
-export type HeartbeatReply = Envelope & { readonly kind: "heartbeat_reply"; readonly round: number };
+export type HeartbeatReply = Envelope & {
+  readonly kind: "heartbeat_reply";
+  readonly round: number;
+  /** The rest that the follower keeps now; 0: none. */
+  readonly rest: number;
+};
 /** The driver has received a whole snapshot and holds it ready to install. */
 export type SnapshotMessage = Envelope & { readonly kind: "snapshot"; readonly meta: SnapshotMeta };
 /** A follower asks the leader how far it must have applied to answer a read that it has now. */
@@ -194,8 +201,23 @@ export type Restored = {
   readonly configs: readonly { readonly index: Index; readonly config: GroupConfig }[];
 };
 
+/** What a group needs of its driver to rest (rest.ts). */
+export type RestOptions = {
+  /** A leader proposes a rest when nothing was asked of it for so long. */
+  readonly afterTicks: number;
+  /**
+   * can: its node pulses, and is heard. away: nothing reaches it, and the driver calls `rouse` before anything does.
+   * cannot: neither is certain.
+   */
+  of(replica: ReplicaId): "can" | "cannot" | "away";
+  /** Since the node of that replica was last heard. */
+  silenceTicks(replica: ReplicaId): number;
+};
+
 export type RaftOptions = {
   readonly self: ReplicaId;
+  /** Null: never. */
+  readonly rest: RestOptions | null;
   readonly heartbeatTicks: number;
   /** An election starts after a silence of electionTicksMin..electionTicksMax, drawn anew each time. */
   readonly electionTicksMin: number;

@@ -11,7 +11,7 @@
  *       host.afterTurn    one write to each touched client
  *
  * A completed sync, a message or a command only marks work and asks for a turn; nothing else runs outside of it. A turn
- * looks only at replicas that were touched, so idle ones cost their ticks alone.
+ * looks only at replicas that were touched, so idle ones cost their ticks alone, and those at rest not even them (roster.ts).
  */
 import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
@@ -27,12 +27,16 @@ import { type JoinOrder, type Opened, type OpenOptions, openNode } from "./birth
 import { CacheBudget } from "./entry_cache.ts";
 import type { GroupReplica } from "./group.ts";
 import type { Home } from "./home.ts";
-import { type HostedReplica, TICK_MS } from "./hosted.ts";
+import type { HostedReplica } from "./hosted.ts";
 import { KnownPeers } from "./known_peers.ts";
 import { membersOf, type NodeAddress } from "./layout.ts";
 import { Peers } from "./peers.ts";
+import { Roster } from "./roster.ts";
 import { Routing } from "./routing.ts";
 import { Seat, type SeatHost } from "./seat.ts";
+import { Ticker } from "./ticker.ts";
+import { TICK_MS, timingOf } from "./timing.ts";
+import { Work } from "./work.ts";
 
 /** A third of the shortest election timeout: worth knowing when elections are looked into. */
 const LATE_MS_LOGGED = 100;
@@ -76,12 +80,9 @@ export class Engine {
   /** Commands, from doors and other nodes, to the replicas here and elsewhere. */
   readonly routing: Routing;
   readonly #seats = new Map<GroupId, Seat>();
-  /** Replicas with work for this turn. */
-  readonly #touched = new Set<HostedReplica>();
-  /** Replicas whose reads could not all be answered: looked at in the next turn, which a tick brings at the latest. */
-  readonly #reading = new Set<HostedReplica>();
-  /** Replicas that wait for a sync, or for room in the log. */
-  readonly #writing = new Set<HostedReplica>();
+  /** Which of them are ticked. */
+  readonly roster = new Roster();
+  readonly #work: Work;
   /** Places with something to see to when this turn's work is done. */
   readonly #ending = new Set<Seat>();
   #seatHost: SeatHost | null = null;
@@ -90,13 +91,21 @@ export class Engine {
   #stopped = false;
   #dead = false;
   #stopping: { done: Done<void>; ticks: number } | null = null;
-  #stopTicks: (() => void) | null = null;
+  readonly #ticker: Ticker;
 
   constructor(platform: Platform, config: EngineConfig, host: EngineHost) {
     this.platform = platform;
     this.config = config;
     this.#host = host;
     const { clock, random } = platform;
+    const { beatTicks } = timingOf(config.electionMs);
+    this.#work = new Work({ wal: () => this.wal, onAwake: (hosted) => this.#awake(hosted) });
+    this.#ticker = new Ticker(clock, beatTicks, {
+      onLate: (lateMs) => this.#onLate(lateMs),
+      tick: () => this.#tick(),
+      onTicked: (elapsedMs) => this.#onTicked(elapsedMs),
+      isIdle: () => this.#isIdle,
+    });
     this.routing = new Routing({
       random,
       node: config.open.node,
@@ -204,7 +213,7 @@ export class Engine {
     yield* prepare();
     if (this.#stopping !== null) throw new NucleusError("ESTOPPED", STOPPED_EARLY);
     for (const { hosted } of this.#seats.values()) if (hosted?.isAlone === true) hosted.group.core.campaign();
-    this.#stopTicks = this.platform.clock.ticks(TICK_MS, (lateMs) => this.#tick(lateMs));
+    this.#ticker.start();
     this.wake();
   }
 
@@ -226,7 +235,8 @@ export class Engine {
     const { cluster, node, incarnation } = home.identity;
     const knownPeers = new KnownPeers(platform, options.dir, known);
     this.#home = home;
-    this.#peers = new Peers(platform, { cluster, node, incarnation }, knownPeers, {
+    const timing = timingOf(this.config.electionMs);
+    this.#peers = new Peers(platform, { cluster, node, incarnation }, knownPeers, timing, {
       held: () => this.#held(),
       onMessage: (group, message, wallMs) => this.#onMessage(group, message, wallMs),
       onChunk: (chunk) => this.#addressed(chunk)?.traffic.onChunk(chunk),
@@ -235,6 +245,8 @@ export class Engine {
       routerOf: (group) => this.routing.routerOf(group),
       onForwardReply: (row) => this.routing.onForwardReply(row),
       onForwardDown: (from) => this.routing.onForwardDown(from),
+      onSilent: (from) => this.roster.rouse(from),
+      onRoutes: () => this.roster.rouse(null),
       wake: () => this.wake(),
     });
     this.#seatHost = {
@@ -246,14 +258,13 @@ export class Engine {
       known: knownPeers,
       cacheBudget: new CacheBudget(CACHE_BYTES_MAX),
       wake: () => this.wake(),
-      touch: (hosted) => this.#touched.add(hosted),
-      appendAll: () => this.#appendAll(),
+      touch: (hosted) => this.#work.touch(hosted),
+      awake: (seat) => this.roster.wake(seat),
+      appendAll: () => this.#work.appendAll(),
       fatal: (error) => this.die(error),
       routing: this.routing,
       onClosed: (hosted) => {
-        this.#touched.delete(hosted);
-        this.#writing.delete(hosted);
-        this.#reading.delete(hosted);
+        this.#work.forget(hosted);
       },
       endTurnOf: (seat) => this.#ending.add(seat),
       onLeader: (group) => host.onLeader(group),
@@ -267,6 +278,7 @@ export class Engine {
     assert(this.#seatHost !== null, "the node was started");
     const seat = new Seat(this.#seatHost, opened);
     this.#seats.set(group, seat);
+    this.roster.add(seat);
     const { waitsBecause: reason } = seat;
     if (reason !== null && this.#isExpected(seat))
       this.platform.log.write("warn", "waiting for a replica", { group, reason });
@@ -282,7 +294,7 @@ export class Engine {
     if (this.#dead) return;
     this.#dead = true;
     this.#stopped = true;
-    this.#stopTicks?.();
+    this.#ticker.stop();
     this.#host.fatal(error);
   }
 
@@ -299,10 +311,10 @@ export class Engine {
     for (const { hosted } of this.#seats.values()) {
       const to = hosted?.group.isLeader === true ? hosted.successor : 0;
       if (to !== 0) hosted?.group.core.transfer(to);
-      if (hosted !== null) this.#touched.add(hosted);
+      if (hosted !== null) this.#work.touch(hosted);
     }
-    if (this.#stopTicks === null) this.#finish();
-    else this.wake();
+    if (this.#ticker.isStarted) this.wake();
+    else this.#finish();
   }
 
   #tickStop(): void {
@@ -320,7 +332,7 @@ export class Engine {
     assert(stopping !== null, "stop was asked for");
     if (this.#stopped || this.#home?.isBusy === true) return; // a log that is being opened can be closed only afterwards
     this.#stopped = true;
-    this.#stopTicks?.();
+    this.#ticker.stop();
     for (const { hosted } of this.#seats.values()) hosted?.stop();
     this.#peers?.close();
     if (this.wal === null) stopping.done(null, undefined);
@@ -381,40 +393,52 @@ export class Engine {
     const { group } = seat.hosted as HostedReplica;
     if (wallMs >= 0) group.hearClock(message.term, message.from, wallMs);
     group.step(message);
-    this.wake();
+    this.#askTurn();
   }
 
   #onSynced(lsn: Lsn): void {
     if (this.#stopped) return; // the log takes no records any more
-    for (const hosted of this.#writing) {
-      hosted.group.onSynced(lsn);
-      if (!hosted.group.waitsBeyond(lsn)) this.#writing.delete(hosted);
-    }
-    this.wake();
+    this.#work.onSynced(lsn);
+    this.#askTurn();
   }
 
-  #tick(lateMs: number): void {
-    if (this.#stopped) return;
+  #onLate(lateMs: number): void {
     if (lateMs > LATE_MS_LOGGED)
       this.platform.log.write("warn", "the loop was late", { ms: Math.round(lateMs) });
     // A node that was stalled has heard nobody and knows nothing of it: it must not campaign for that. Half an
     // election timeout, since a machine that is merely busy has late ticks all the time and must fail over too.
-    const wasStalled = lateMs > this.config.electionMs / 2;
-    for (const seat of this.#seats.values()) {
-      if (wasStalled) seat.hosted?.group.core.holdElection();
-      seat.tick();
-    }
+    if (lateMs > this.config.electionMs / 2) this.roster.holdElections();
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    this.roster.tick();
     this.routing.tick();
     this.#peers?.tick();
     this.#host.onTick();
-    this.wal?.tick(TICK_MS + lateMs);
     this.#tickStop();
-    this.wake();
+  }
+
+  #onTicked(elapsedMs: number): void {
+    if (this.#stopped) return;
+    this.wal?.tick(elapsedMs);
+    this.#askTurn();
+  }
+
+  get #isIdle(): boolean {
+    return this.roster.awake === 0 && this.routing.isIdle && this.#work.isEmpty && !this.isStopping;
   }
 
   // ------------------------------------------------------------------------------------------- the turn
 
+  /** Something came in, from clients or from elsewhere on this node. */
   wake(): void {
+    if (this.#stopped) return;
+    this.#ticker.hurry();
+    this.#askTurn();
+  }
+
+  #askTurn(): void {
     if (this.#turnAsked || this.#stopped) return;
     this.#turnAsked = true;
     this.platform.clock.turn(() => this.#turn());
@@ -424,44 +448,28 @@ export class Engine {
     this.#turnAsked = false;
     if (this.#stopped) return;
     this.routing.flush();
-    for (const hosted of this.#reading) this.#touched.add(hosted);
-    this.#reading.clear();
-    this.#appendAll();
+    this.#work.begin();
+    this.#work.appendAll();
     this.#peers?.flush();
     this.wal?.submit();
-    this.#applyAll();
+    this.#work.applyAll();
     this.#peers?.flush();
     for (const seat of this.#ending) seat.endTurn();
     this.#ending.clear();
     this.#host.afterTurn();
-    if (this.#touched.size > 0) this.wake();
+    if (!this.#work.isEmpty) this.#askTurn();
   }
 
-  /** What all replicas took goes to the log and to their peers. */
-  #appendAll(): void {
-    for (const hosted of this.#touched) this.#advance(hosted);
-  }
-
-  #advance(hosted: HostedReplica): void {
-    hosted.group.advance();
-    if (this.wal !== null && hosted.group.waitsBeyond(this.wal.syncedLsn)) this.#writing.add(hosted);
-  }
-
-  #applyAll(): void {
-    const touched = [...this.#touched];
-    this.#touched.clear();
-    for (const hosted of touched) {
-      if (hosted.group.apply()) this.#touched.add(hosted);
-      if (hosted.group.hasReads) this.#reading.add(hosted);
-      this.#advance(hosted); // what applying allowed: the end of a joint change, a served transfer
-    }
+  #awake(hosted: HostedReplica): void {
+    const seat = this.#seats.get(hosted.group.group);
+    if (seat?.hosted === hosted) this.roster.wake(seat);
   }
 
   /** The replica of `group` has something for this turn. */
   touch(group: GroupId): void {
     const hosted = this.#seats.get(group)?.hosted ?? null;
     if (hosted === null) return;
-    this.#touched.add(hosted);
+    this.#work.touch(hosted);
     this.wake();
   }
 

@@ -35,13 +35,14 @@ import { AppendSender } from "./append_sender.ts";
 import { Bundle } from "./bundle.ts";
 import { type CacheBudget, EntryCache } from "./entry_cache.ts";
 import type { GroupHost } from "./group_host.ts";
-import { LogTime } from "./log_time.ts";
+import { GroupTime } from "./group_time.ts";
 import { ProposalListener } from "./proposal_listener.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadRounds } from "./read_rounds.ts";
 import { Replay } from "./replay.ts";
 import { type SealedPlace, sealBody, sealBundle } from "./sealing.ts";
 import type { Snapshots } from "./snapshots.ts";
+import { TICK_MS } from "./timing.ts";
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
@@ -61,19 +62,16 @@ export class GroupReplica {
   readonly store: Store;
   readonly #host: GroupHost;
   readonly #cache: EntryCache;
-  readonly #logTime = new LogTime();
+  readonly #time: GroupTime;
   readonly #proposals = new Proposals();
   readonly #listener: ProposalListener;
   readonly #reads = new ReadRounds();
   /** An empty batch is wanted, to move log time on. */
   #timeBatchWanted = false;
+  /** Nothing of emptied slots is left to be given back. */
+  #isTidy = false;
   /** The batch that was wanted: reads that wait for log time look again when it is applied. */
   #timeBatchIndex: Index = 0;
-  /** Highest time sealed or seen in an entry. */
-  #timeMs = 0;
-  /** The leader's time as of the last append, and when that came (monotonic); -1: none came yet. */
-  #leaderTimeMs = 0;
-  #leaderTimeAtMs = -1;
   readonly #gate: AppendGate;
   readonly #appends: AppendSender;
   /** Where the last record of this replica ends in the log. */
@@ -103,7 +101,7 @@ export class GroupReplica {
     this.#host = host;
     this.#listener = new ProposalListener((bundle, i, slot) => host.onNotServed(this, bundle, i, slot, true));
     this.#cache = new EntryCache(cacheBudget);
-    this.#timeMs = store.logTimeMs;
+    this.#time = new GroupTime(host, replica, store.logTimeMs);
     const { index } = restored.snapshot;
     this.#replay = new Replay(index, index + restored.log.length, {
       group,
@@ -183,13 +181,41 @@ export class GroupReplica {
     core.tick();
     if (core.hasWork || core.leader !== this.#leaderSeen || core.term !== this.#termSeen) this.#host.touch();
     if (this.#gate.isWaiting && this.#gate.release()) this.advance(); // space may have come back
-    this.store.tidy(); // a piece of what FLUSHALL left behind
+    this.#isTidy = !this.store.tidy(); // a piece of what FLUSHALL left behind
     this.#cache.evict(this.store.appliedIndex); // others may need the memory more
-    this.#snapshots.tick();
-    if (this.isLeader && !this.#timeBatchWanted) {
-      const deadline = this.store.earliestDeadlineMs();
-      if (deadline >= 0 && deadline <= this.leaderTimeMs()) this.#timeBatchWanted = true;
+    this.#snapshots.tick(1);
+    if (this.isLeader && !this.#timeBatchWanted && this.#expiresWithin(0)) {
+      this.#timeBatchWanted = true;
+      this.#host.wake();
     }
+  }
+
+  #expiresWithin(ms: number): boolean {
+    const deadline = this.store.earliestDeadlineMs();
+    return deadline >= 0 && deadline <= this.leaderTimeMs() + ms;
+  }
+
+  /** It needs no ticks: nothing is under way in the group, nor here. */
+  get isAtRest(): boolean {
+    const { core, store } = this;
+    if (!core.atRest || !this.isQuiet || !this.#isTidy) return false;
+    return store.appliedIndex === core.commitIndex && !this.#gate.isWaiting;
+  }
+
+  /** There is something to do that ticks are needed for. */
+  rouse(): void {
+    this.core.rouse();
+    this.#host.wake();
+  }
+
+  /** In place of `ticks` ticks, while it is at rest. */
+  look(ticks: number): void {
+    const { core } = this;
+    core.look();
+    if (this.isLeader && this.#expiresWithin(2 * ticks * TICK_MS)) core.rouse(); // ticks see to it in time
+    if (core.hasWork) this.#host.touch();
+    this.#cache.evict(this.store.appliedIndex);
+    this.#snapshots.tick(ticks);
   }
 
   step(message: Message): void {
@@ -198,8 +224,7 @@ export class GroupReplica {
     const newest = message.entries[message.entries.length - 1] as Entry;
     // What is committed may have been stamped long ago: it is sent to one who was away.
     if (newest.index > message.commit) {
-      this.#leaderTimeMs = batchTimeMs(newest.bytes);
-      this.#leaderTimeAtMs = this.#host.clock.monotonicMs();
+      this.#time.noteLeader(batchTimeMs(newest.bytes));
     }
     this.#gate.offer(message);
   }
@@ -228,30 +253,17 @@ export class GroupReplica {
 
   /** A voter's wall clock came with its reply; one of another term says nothing for this one. */
   hearClock(term: Term, replica: ReplicaId, wallMs: number): void {
-    if (term !== this.core.term) return;
-    this.#logTime.hear(term, replica, wallMs, this.#host.clock.monotonicMs());
+    this.#time.hear(this.core, term, replica, wallMs);
   }
 
   /** What the leader would stamp on a batch now. */
   leaderTimeMs(): number {
-    const voters: ReplicaId[] = [];
-    for (const voter of this.core.config.voters)
-      if (voter.replica !== this.replica) voters.push(voter.replica);
-    const { clock } = this.#host;
-    return this.#logTime.stamp(this.core.term, this.#timeMs, voters, clock.monotonicMs(), clock.wallMs());
+    return this.#time.now(this.core);
   }
 
-  /**
-   * What the leader's time is about now, seen from a follower: its last stamp as it arrived, carried on by this
-   * node's monotonic clock, since its wall clock may step. Only for `notAfter` of retries, where seconds do not
-   * matter.
-   */
+  /** What the leader's time is about now; for `notAfter` of retries. */
   leaderTimeEstimateMs(): number {
-    if (this.isLeader) return this.leaderTimeMs();
-    const { clock } = this.#host;
-    const sinceMs = clock.monotonicMs() - this.#leaderTimeAtMs;
-    const now = this.#leaderTimeAtMs < 0 ? clock.wallMs() : Math.floor(this.#leaderTimeMs + sinceMs);
-    return Math.max(this.store.logTimeMs, now);
+    return this.isLeader ? this.leaderTimeMs() : this.#time.estimate(this.store.logTimeMs);
   }
 
   // ------------------------------------------------------------------------------------------- proposing
@@ -319,8 +331,7 @@ export class GroupReplica {
 
   /** Time moves on with what is sealed. */
   #placeOf(term: Term, index: Index): SealedPlace {
-    this.#timeMs = this.leaderTimeMs();
-    return { group: this.group, term, index, timeMs: this.#timeMs };
+    return { group: this.group, term, index, timeMs: this.#time.stamp(this.core) };
   }
 
   #seal(kind: EntryKind, term: Term, index: Index, body: Uint8Array): Uint8Array {
@@ -404,7 +415,7 @@ export class GroupReplica {
     this.#host.installSnapshot(this, meta);
     assert(this.store.appliedIndex === meta.index, "the installed state is the snapshot's");
     this.#slotChanges++;
-    this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
+    this.#time.noteLog(this.store.logTimeMs);
     this.core.applied(meta.index);
   }
 
@@ -447,7 +458,7 @@ export class GroupReplica {
     this.store.apply(index, term, entry.bytes, this.#listener);
     this.#listener.bundle = null;
     if (entry.kind !== ENTRY_KIND.commands) this.#slotChanges++;
-    this.#timeMs = Math.max(this.#timeMs, this.store.logTimeMs);
+    this.#time.noteLog(this.store.logTimeMs);
     this.#host.onApplied(this, entry);
   }
 

@@ -4,11 +4,14 @@ import type { Entry, Message, ReplicaId, SnapshotMeta } from "../raft/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import type { Bundle } from "./bundle.ts";
 import type { GroupReplica } from "./group.ts";
+import type { HeardClock } from "./pulses.ts";
 
 export type GroupHost = {
   readonly clock: Clock;
   readonly log: Log;
   readonly wal: Wal;
+  /** A node's wall clock as its last pulse had it; null: none came. */
+  clockOf(node: string): HeardClock | null;
   /** Sends a message to its addressee; `entries` are those of an append. */
   send(group: GroupId, message: Message, entries: readonly Entry[]): void;
   /** There is work for another turn. */

@@ -6,7 +6,7 @@ import { assert } from "../base/assert.ts";
 import { NucleusError } from "../base/errors.ts";
 import { MiB } from "../base/units.ts";
 import type { Platform } from "../platform/platform.ts";
-import type { Entry, GroupConfig, Index, RaftOptions, ReplicaId } from "../raft/types.ts";
+import type { Entry, GroupConfig, Index, RaftOptions, ReplicaId, RestOptions } from "../raft/types.ts";
 import type { GroupId, Wal } from "../wal/types.ts";
 import type { BornReplica } from "./birth.ts";
 import type { CacheBudget } from "./entry_cache.ts";
@@ -19,8 +19,9 @@ import type { Routing } from "./routing.ts";
 import { SnapshotTraffic } from "./snapshot_traffic.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StateHashes } from "./state_hashes.ts";
+import { timingOf } from "./timing.ts";
 
-export const TICK_MS = 10;
+export { TICK_MS } from "./timing.ts";
 
 export type HostedHost = {
   readonly platform: Platform;
@@ -58,7 +59,7 @@ export class HostedReplica {
     const group = new GroupReplica(
       id,
       born.replica,
-      raftOptions(electionMs, (bound) => random.u32() % bound),
+      raftOptions(electionMs, this.#restOptions(id), (bound) => random.u32() % bound),
       born.restored,
       born.store,
       host.cacheBudget,
@@ -84,6 +85,19 @@ export class HostedReplica {
     });
   }
 
+  #restOptions(id: GroupId): Omit<RestOptions, "afterTicks"> {
+    const { peers } = this.#host;
+    return {
+      of: (replica) => peers.restOf(id, replica),
+      silenceTicks: (replica) => peers.pulses.silenceTicks(this.#nodeOf(replica)),
+    };
+  }
+
+  /** The node of a member; "" = it is none. */
+  #nodeOf(replica: ReplicaId): string {
+    return membersOf(this.group.core.config).find((member) => member.replica === replica)?.node ?? "";
+  }
+
   #groupHost(): GroupHost {
     const host = this.#host;
     const { clock, log } = host.platform;
@@ -91,6 +105,7 @@ export class HostedReplica {
       clock,
       log,
       wal: host.wal,
+      clockOf: (node) => host.peers.pulses.clockOf(node),
       send: (group, message, entries) => host.peers.send(group, message, entries),
       wake: () => this.#wake(),
       touch: () => this.#touch(),
@@ -186,6 +201,24 @@ export class HostedReplica {
     this.traffic.tick();
   }
 
+  /** It needs no ticks (raft/rest.ts). */
+  get isAtRest(): boolean {
+    return this.group.isAtRest && !this.traffic.isSending;
+  }
+
+  /** In place of `ticks` ticks, while it is at rest. */
+  look(ticks: number): void {
+    this.group.look(ticks);
+  }
+
+  /** Its rest hangs on that node. */
+  restsWith(node: string): boolean {
+    const { core, isLeader } = this.group;
+    return isLeader
+      ? membersOf(core.config).some((member) => member.node === node)
+      : this.#nodeOf(core.leader) === node;
+  }
+
   /** The node stops. */
   stop(): void {
     this.traffic.stop();
@@ -213,14 +246,21 @@ function undecidable(index: Index): string {
   );
 }
 
-/** Heartbeats six to a shortest election timeout: five may be lost or late. */
+/**
+ * Four election timeouts, a little more than a second: a group that is used now and then is not put to rest each time, since
+ * that costs two messages for each member.
+ */
+const REST_AFTER_ELECTIONS = 4;
+
 function raftOptions(
   electionMs: number,
+  rest: Omit<RestOptions, "afterTicks">,
   random: (bound: number) => number,
 ): Omit<RaftOptions, "self" | "seal"> {
-  const electionTicks = Math.round(electionMs / TICK_MS);
+  const { electionTicks, beatTicks } = timingOf(electionMs);
   return {
-    heartbeatTicks: Math.max(1, Math.floor(electionTicks / 6)),
+    rest: { ...rest, afterTicks: REST_AFTER_ELECTIONS * electionTicks },
+    heartbeatTicks: beatTicks,
     electionTicksMin: electionTicks,
     electionTicksMax: 2 * electionTicks,
     inflightMessagesMax: 64,

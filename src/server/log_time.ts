@@ -2,7 +2,7 @@
  * Log time: what a leader stamps on its batches (design section 7). Pure.
  *
  * It is the lower median of the voters' wall clocks, the leader's own included, as heard in this term in vote and
- * heartbeat replies and carried on since then by the leader's monotonic clock. So one wrong clock moves nothing,
+ * heartbeat replies (of a group at rest, in their nodes' pulses) and carried on since then by the leader's monotonic clock. So one wrong clock moves nothing,
  * forwards or backwards. Until a majority was heard in this term the time stands still; while the median lies
  * behind the last stamp (clocks were stepped back, or the former leader's set ran ahead), time runs on at half
  * the monotonic rate, until the median has caught up.
@@ -23,6 +23,12 @@ export class LogTime {
     if (term < this.#term) return;
     this.#enter(term);
     this.#heard.set(replica, { wallMs, atMs: nowMs });
+  }
+
+  /** It was heard in this term, and not since `sinceMs` (monotonic). */
+  isStale(replica: ReplicaId, sinceMs: number): boolean {
+    const heard = this.#heard.get(replica);
+    return heard !== undefined && heard.atMs < sinceMs;
   }
 
   /**

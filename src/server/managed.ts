@@ -62,6 +62,7 @@ export class Managed {
       leaderOf: (group) => node.routing.leaderOf(group),
       holdersOf: (group) => holdersOf(node, group),
       send: (to, message) => engine.peers.sendMove(to, message),
+      flush: () => engine.peers.flushMoves(),
       tellAll: (claim) => engine.peers.tellAll({ kind: "claim", claim }),
       claim: (claim) => this.onClaim(claim),
       noteNews: () => this.#agent.noteNews(),

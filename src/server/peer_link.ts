@@ -7,7 +7,7 @@
  */
 import { Writer } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
-import { WIRE_VERSION } from "../base/version.ts";
+import { WIRE_VERSION, WIRE_VERSION_RESTS } from "../base/version.ts";
 import type { Connection, ConnectionEvents, LogLevel, Platform } from "../platform/platform.ts";
 import { STATE_VERSION } from "../store/types.ts";
 import type { ConnectionClass, PeerHello } from "../wire/control.ts";
@@ -20,7 +20,7 @@ import { Output } from "./output.ts";
 
 /** Two full append windows of 16 MiB would not fit; one and the heartbeats do. */
 const QUEUED_BYTES_MAX = 20 * MiB;
-/** 3 s without a frame; heartbeats of the control class come every 50 ms, pings of the others every second. */
+/** 3 s without a frame; pulses of the control class come every 50 ms, pings of the others every second. */
 const SILENCE_TICKS_MAX = 300;
 const REDIAL_TICKS_MIN = 5;
 const REDIAL_TICKS_MAX = 25;
@@ -77,6 +77,11 @@ export class PeerLink implements ConnectionEvents {
     return this.#hello;
   }
 
+  /** The other side knows pulses and rests. */
+  get knowsRests(): boolean {
+    return this.#hello?.wireVersions.includes(WIRE_VERSION_RESTS) === true;
+  }
+
   get queuedBytes(): number {
     return this.#output?.queuedBytes ?? 0;
   }
@@ -118,7 +123,7 @@ export class PeerLink implements ConnectionEvents {
       node,
       incarnation,
       class: this.kind,
-      wireVersions: [WIRE_VERSION],
+      wireVersions: [WIRE_VERSION, WIRE_VERSION_RESTS],
       stateVersionMin: 1,
       stateVersionMax: STATE_VERSION,
       held: this.#host.held(this),

@@ -24,7 +24,9 @@ import type { KnownPeers, Standing } from "./known_peers.ts";
 import type { NodeAddress } from "./layout.ts";
 import { PeerCallers } from "./peer_callers.ts";
 import { helloProblem, type PeerIdentity, PeerLink } from "./peer_link.ts";
+import { Pulses } from "./pulses.ts";
 import type { Router } from "./router.ts";
+import type { Timing } from "./timing.ts";
 
 /** What a node may ask for a forwarded command; it answers by itself after its own deadline (router.ts). */
 const FORWARD_DEADLINE_MS = 2500;
@@ -45,6 +47,10 @@ export type PeersHost = {
   onForwardReply(row: ForwardReply): boolean;
   /** The connection for forwarded commands to that node is gone. */
   onForwardDown(node: string): void;
+  /** That node was not heard for too long to share rests (raft/rest.ts). */
+  onSilent(node: string): void;
+  /** Replicas became reachable, or are so no more. */
+  onRoutes(): void;
   wake(): void;
 };
 
@@ -89,9 +95,11 @@ export class Peers {
 
   readonly #known: KnownPeers;
   readonly #callers: PeerCallers;
+  readonly pulses: Pulses;
 
-  constructor(platform: Platform, self: PeerIdentity, known: KnownPeers, host: PeersHost) {
+  constructor(platform: Platform, self: PeerIdentity, known: KnownPeers, timing: Timing, host: PeersHost) {
     this.#known = known;
+    this.pulses = new Pulses(timing);
     this.#platform = platform;
     this.#host = host;
     this.#self = self;
@@ -112,6 +120,7 @@ export class Peers {
       if (next !== undefined && next.host === host && next.port === port) continue;
       for (const link of links) link.drop("the node is elsewhere now, or gone", "info");
       this.#remotes.delete(id); // only now: whoever waits for that node was told
+      this.pulses.forget(id);
     }
     for (const peer of nodes) {
       if (peer.id === this.#self.node || this.#remotes.has(peer.id)) continue;
@@ -180,7 +189,15 @@ export class Peers {
       if (remote.links.every(({ isUp }) => !isUp)) remote.holds = null;
       else if (remote.holds !== null) this.#addRoutes(remote, remote.holds);
     }
+    this.#host.onRoutes();
     this.#host.wake();
+  }
+
+  /** Whether a replica can share a rest (raft/types.ts `RestOptions`). Every change to and from "away" is a reroute. */
+  restOf(group: GroupId, replica: ReplicaId): "can" | "cannot" | "away" {
+    const control = this.#remoteOf(group, replica)?.control;
+    if (control === undefined || !control.isUp) return "away";
+    return control.knowsRests && this.pulses.isHeard(control.peer.id) ? "can" : "cannot";
   }
 
   #addRoutes(remote: Remote, { incarnation, held }: NonNullable<Remote["holds"]>): void {
@@ -231,23 +248,26 @@ export class Peers {
     const bulk = this.#remotes.get(node)?.bulk;
     if (bulk?.isOpen !== true) return false;
     bulk.encoder.control(encodeShape(peerNote, { kind: "move", move }));
-    bulk.flush();
     return true;
+  }
+
+  /** What one side of a move said in this turn leaves in one write: then it goes into one batch of syncs there. */
+  flushMoves(): void {
+    for (const { bulk } of this.#remotes.values()) bulk.flush();
   }
 
   // ------------------------------------------------------------------------------------------- out
 
   send(group: GroupId, message: Message, entries: readonly Entry[]): void {
     const remote = this.#remoteOf(group, message.to);
-    if (remote === undefined || !remote.control.isOpen) return;
+    if (remote === undefined || !remote.control.isUp) return;
+    // These also when the peer does not read: what ends a rest must come through, or the connection end. It is cut after 3 s,
+    // so they are a few MiB with a thousand groups.
+    if (message.kind === "heartbeat") return void remote.beats.out.push({ group, message });
+    if (message.kind === "heartbeat_reply") return void remote.beats.back.push({ group, message });
+    if (!remote.control.isOpen) return;
     const { encoder } = remote.control;
     switch (message.kind) {
-      case "heartbeat":
-        remote.beats.out.push({ group, message });
-        return;
-      case "heartbeat_reply":
-        remote.beats.back.push({ group, message });
-        return;
       case "append": {
         let bytes = 0;
         for (const entry of entries) bytes += entry.bytes.length;
@@ -325,6 +345,8 @@ export class Peers {
       case "message":
         this.#deliver(link, frame, carriesClock(frame.message) ? frame.wallMs : -1);
         return;
+      case "pulse":
+        return this.#onPulse(link, frame.wallMs);
       case "heartbeats":
         for (const row of frame.rows) this.#deliver(link, row, -1);
         return;
@@ -354,6 +376,11 @@ export class Peers {
       default:
         link.drop(`unexpected frame: ${frame.kind}`);
     }
+  }
+
+  #onPulse(link: PeerLink, wallMs: number): void {
+    if (link.kind !== "control") return link.drop("a pulse on another connection than control");
+    this.pulses.hear(link.peer.id, { wallMs, atMs: this.#platform.clock.monotonicMs() });
   }
 
   #onControl(link: PeerLink, bytes: Uint8Array): void {
@@ -437,7 +464,9 @@ export class Peers {
   tick(): void {
     this.#ticks++;
     const ping = this.#ticks % PING_TICKS === 0;
-    for (const { links } of this.#remotes.values()) {
+    const pulse = this.pulses.tick((node) => this.#host.onSilent(node));
+    for (const { links, control } of this.#remotes.values()) {
+      if (pulse && control.isUp && control.knowsRests) control.encoder.pulse(this.#platform.clock.wallMs());
       for (const link of links) {
         link.tick();
         if (ping && link.isOpen) link.encoder.control(PING);

@@ -183,6 +183,7 @@ export class Replacement {
   /** When an order was last sent, in looks. */
   readonly #sent = new Map<ReplicaId, number>();
   #ticks = 0;
+  /** Tenths of a second. */
   #looks = 0;
   #configSeen = 0;
   /** Ids that this leader handed out in `#term`: nobody else can have promised them to a directory. */
@@ -198,17 +199,24 @@ export class Replacement {
     const { group, peers } = this.#host;
     const problem = replaceProblem(group.core.config, peers.holdings(group.group), old, node);
     if (problem === null) this.#wishes.set(node, old);
+    group.rouse();
     return problem;
   }
 
   /** The control plane wants these voters, made up for config `version`; an order for another one came late. */
   want(version: number, voters: readonly string[]): void {
     const { group } = this.#host;
-    if (group.isLeader && group.core.config.version === version) this.#wanted = voters;
+    if (!group.isLeader || group.core.config.version !== version) return;
+    this.#wanted = voters;
+    group.rouse();
   }
 
   tick(): void {
-    if (++this.#ticks % LOOK_TICKS !== 0) return;
+    if (++this.#ticks % LOOK_TICKS === 0) this.look(LOOK_TICKS);
+  }
+
+  /** `ticks`: since it looked last. */
+  look(ticks: number): void {
     const { group } = this.#host;
     const { core } = group;
     if (core.configIndex > group.store.appliedIndex || core.config.outgoing.length > 0) return;
@@ -220,7 +228,7 @@ export class Replacement {
     if (!core.committedInTerm) return;
     if (core.term !== this.#term) this.#own.clear();
     this.#term = core.term;
-    this.#looks++;
+    this.#looks += ticks / LOOK_TICKS;
     const { config } = core;
     const orders = nextOrders({
       self: group.replica,

@@ -2,7 +2,7 @@
  * What a node tells the control plane of its replicas (wire/control_plane.ts `heartbeat`). All of it is read off applied
  * state and the configs in force; the control plane keeps no opinion of its own about either.
  */
-import type { Member } from "../raft/types.ts";
+import type { GroupConfig, Member } from "../raft/types.ts";
 import type { Store } from "../store/types.ts";
 import type { GroupReport, Heard, Heartbeat, LeadReport } from "../wire/control_plane.ts";
 import type { GroupReplica } from "./group.ts";
@@ -28,26 +28,49 @@ function reportOf(node: NucleusNode, seat: Seat): GroupReport[] {
     return [{ group: id, shard, replica: last.replica, quarantined: true, ...nothing }];
   }
   const { group } = hosted;
-  const { store, core } = group;
-  if (store.shard === "") return []; // it has not applied its bootstrap yet: it cannot say what it is
-  return [
-    {
-      group: id,
-      shard: store.shard,
-      replica: group.replica,
-      quarantined: false,
-      term: core.term,
-      leader: node.engine.nodeOf(group, core.leader),
-      applied: store.appliedIndex,
-      keys: store.keyCount,
-      bytes: store.dataBytes,
-      lead: group.isLeader && core.committedInTerm ? leadOf(node, group) : null,
-    },
-  ];
+  if (group.store.shard === "") return []; // it has not applied its bootstrap yet: it cannot say what it is
+  return [replicaReport(node, group)];
 }
 
-function leadOf(node: NucleusNode, group: GroupReplica): LeadReport {
-  const { core, store } = group;
+/** The last report of each replica, and the config that it names. */
+const last = new WeakMap<GroupReplica, { readonly report: GroupReport; readonly config: GroupConfig }>();
+
+/** The same object as last time if nothing changed: of hundreds of groups most are as they were a second ago. */
+function replicaReport(node: NucleusNode, group: GroupReplica): GroupReport {
+  const { store, core, isLeader } = group;
+  const { term, config } = core;
+  const leader = node.engine.nodeOf(group, core.leader);
+  const leads = isLeader && core.committedInTerm;
+  const moves = leads ? (node.managed?.movers.reportsOf(group) ?? []) : [];
+  const known = last.get(group);
+  if (known !== undefined && known.config === config && moves.length === 0) {
+    const { report } = known;
+    const isSame =
+      report.term === term &&
+      report.leader === leader &&
+      report.applied === store.appliedIndex &&
+      report.keys === store.keyCount &&
+      report.bytes === store.dataBytes &&
+      (report.lead === null ? !leads : leads && report.lead.moves.length === 0);
+    if (isSame) return report;
+  }
+  const report = {
+    group: group.group,
+    shard: store.shard,
+    replica: group.replica,
+    quarantined: false,
+    term,
+    leader,
+    applied: store.appliedIndex,
+    keys: store.keyCount,
+    bytes: store.dataBytes,
+    lead: leads ? leadOf(group, moves) : null,
+  };
+  last.set(group, { report, config });
+  return report;
+}
+
+function leadOf({ core, store }: GroupReplica, moves: LeadReport["moves"]): LeadReport {
   const { config } = core;
   const named = (members: readonly Member[]): LeadReport["voters"] =>
     members.map((member) => ({ replica: member.replica, node: member.node }));
@@ -57,7 +80,7 @@ function leadOf(node: NucleusNode, group: GroupReplica): LeadReport {
     joint: config.outgoing.length > 0,
     learners: named(config.learners),
     slots: slotsOf(store),
-    moves: node.managed?.movers.reportsOf(group) ?? [],
+    moves,
   };
 }
 

@@ -455,7 +455,7 @@ export class Router {
   }
 
   tick(): void {
-    if (this.#ended || this.#isQuiet) return;
+    if (this.#ended || this.isQuiet) return;
     const before = this.#now - COMMAND_TICKS_MAX;
     this.#replica?.giveUpBefore(before);
     const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
@@ -466,8 +466,8 @@ export class Router {
     if (this.leads) this.touch(); // log time may have to move
   }
 
-  /** There may be hundreds of groups that nobody uses. */
-  get #isQuiet(): boolean {
+  /** It needs no ticks: there may be hundreds of groups that nobody uses. */
+  get isQuiet(): boolean {
     const isWaiting = this.#waitingBytes > 0 || this.#noRoomSince >= 0 || !this.forwarder.isQuiet;
     return !isWaiting && (this.#replica === null || this.#replica.isQuiet);
   }

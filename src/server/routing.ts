@@ -66,6 +66,8 @@ export class Routing {
   #scattered: { retry(): boolean }[] = [];
   /** Routers with work for the next turn: hundreds of idle ones cost none of it anything. */
   #touched: Router[] = [];
+  /** Those that wait for something: only they are ticked. A router that begins to wait was touched. */
+  readonly #busy = new Set<Router>();
   #map: ClusterMap | null = null;
   #sinceSweep = 0;
 
@@ -87,6 +89,11 @@ export class Routing {
   /** Rises when something of who leads or serves what may have changed. */
   get topology(): number {
     return this.#numbering.topology;
+  }
+
+  /** Nobody waits for anything here. */
+  get isIdle(): boolean {
+    return this.#busy.size === 0 && this.#touched.length === 0;
   }
 
   /** Since when `routerAt` is so. */
@@ -190,7 +197,10 @@ export class Routing {
       leaderNode: (replica) => host.leaderNode(replica),
       isHeld: (slot) => this.#parking.holds(slot),
       turnAway: (bundle, rides, owner, refusal) => this.#turnAway(bundle, rides, owner, refusal),
-      touch: (touched) => void this.#touched.push(touched),
+      touch: (touched) => {
+        this.#touched.push(touched);
+        this.#busy.add(touched);
+      },
       wake: () => host.wake(),
     });
     this.#routers.set(group, router);
@@ -242,6 +252,7 @@ export class Routing {
   attach(replica: GroupReplica): Router {
     const router = this.#router(replica.group);
     router.attach(replica);
+    router.touch();
     return router;
   }
 
@@ -285,7 +296,10 @@ export class Routing {
 
   tick(): void {
     this.#numbering.advance(this.#host.clockTicks());
-    for (const router of this.#routers.values()) router.tick();
+    for (const router of this.#busy) {
+      router.tick();
+      if (router.isQuiet) this.#busy.delete(router);
+    }
     this.#admission.giveUpBefore(this.now - COMMAND_TICKS_MAX);
     if (++this.#sinceSweep >= SWEEP_TICKS) this.#sweep();
   }

@@ -54,6 +54,8 @@ export type SeatHost = {
   /** `endTurn` of this seat is to be called when the turn's work is done. */
   endTurnOf(seat: Seat): void;
   touch(hosted: HostedReplica): void;
+  /** This seat is to be ticked. */
+  awake(seat: Seat): void;
   appendAll(): void;
 };
 
@@ -128,6 +130,18 @@ export class Seat {
     if (this.#hosted?.isRemoved === true) this.#close("the group goes on without it");
   }
 
+  /** It needs no ticks: `look` is enough. */
+  get isAtRest(): boolean {
+    if (this.#closed !== null || this.#diverged !== null) return false;
+    return this.#hosted?.isAtRest ?? true;
+  }
+
+  /** In place of `ticks` ticks, while it is at rest. */
+  look(ticks: number): void {
+    this.#hosted?.look(ticks);
+    this.#replacement?.look(ticks);
+  }
+
   /** What applying showed; when the turn's work is done. */
   endTurn(): void {
     if (this.#diverged !== null) this.#closeDiverged(this.#diverged);
@@ -178,6 +192,7 @@ export class Seat {
     this.#damage = null;
     this.#problem = "";
     this.#serve(born);
+    this.#host.awake(this);
     const { group } = this;
     this.#host.platform.log.write("info", "replica made", { group, replica: born.replica });
     this.#host.onHeld();
@@ -251,6 +266,7 @@ export class Seat {
     this.#hosted = null;
     this.#replacement = null;
     this.#closed = hosted;
+    this.#host.awake(this);
     hosted.end();
     this.#host.onClosed(hosted);
     home.log.wal.appendTombstone(replica, group);

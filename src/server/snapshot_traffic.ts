@@ -72,6 +72,11 @@ export class SnapshotTraffic {
     this.#sender.onAck(ack);
   }
 
+  /** Ticks are needed for what is on its way. */
+  get isSending(): boolean {
+    return this.#sender.active > 0;
+  }
+
   tick(): void {
     this.#sender.tick(this.#group.isLeader);
   }

@@ -60,6 +60,7 @@ export class Snapshots {
   #latestBytes = 0;
   #logBytes = 0;
   #ticks = 0;
+  #dueIn = DUE_TICKS;
   #busy = false;
   /** Rises when a received image replaces the state: what was being written is of the past then. */
   #generation = 0;
@@ -116,10 +117,14 @@ export class Snapshots {
     this.#logBytes += bytes;
   }
 
-  tick(): void {
-    this.#ticks++;
-    if (this.#retryIn > 0) this.#retryIn--;
-    else if (this.#ticks % DUE_TICKS === 0 && this.#isDue()) this.take();
+  /** `ticks` went by. */
+  tick(ticks: number): void {
+    this.#ticks += ticks;
+    this.#dueIn -= ticks;
+    this.#retryIn = Math.max(0, this.#retryIn - ticks);
+    if (this.#dueIn > 0 || this.#retryIn > 0) return;
+    this.#dueIn = DUE_TICKS;
+    if (this.#isDue()) this.take();
   }
 
   #isDue(): boolean {

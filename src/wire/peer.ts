@@ -43,6 +43,7 @@ export const PEER_KIND = {
   forwardReplies: 14,
   readAsk: 16,
   readAnswer: 17,
+  pulse: 18,
   /** One MessagePack value: orders, maps, moves; its meaning is the server's. */
   control: 15,
 } as const;

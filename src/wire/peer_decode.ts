@@ -73,6 +73,7 @@ export type PeerFrame =
       readonly wallMs: number;
       readonly rows: readonly GroupMessage<HeartbeatReply>[];
     }
+  | { readonly kind: "pulse"; readonly wallMs: number }
   | { readonly kind: "snapshot_chunk"; readonly chunk: SnapshotChunk }
   | { readonly kind: "snapshot_ack"; readonly ack: SnapshotAck }
   | { readonly kind: "forward_request"; readonly request: ForwardRequest }
@@ -83,6 +84,8 @@ export type PeerFrame =
 /** Bytes of a row, to judge counts before anything is made for them. */
 const HEARTBEAT_ROW_BYTES = ENVELOPE_BYTES + 16;
 const HEARTBEAT_REPLY_ROW_BYTES = ENVELOPE_BYTES + 8;
+/** Of rests, where a frame has them. */
+const REST_BYTES = 8;
 const REPLY_ROW_BYTES_MIN = 17;
 
 /** A frame as PeerParser shows it. */
@@ -110,6 +113,8 @@ const FLAGS_KNOWN = new Map<PeerKind, number>([
   [PEER_KIND.prevote, PEER_FLAG_YES],
   [PEER_KIND.voteReply, PEER_FLAG_YES],
   [PEER_KIND.prevoteReply, PEER_FLAG_YES],
+  [PEER_KIND.heartbeats, PEER_FLAG_YES],
+  [PEER_KIND.heartbeatReplies, PEER_FLAG_YES],
   [PEER_KIND.snapshotChunk, PEER_FLAG_YES],
   [PEER_KIND.forwardRequest, PEER_FLAG_YES | PEER_FLAG_RESUMES],
 ]);
@@ -122,9 +127,11 @@ function decodeBody(kind: PeerKind, flags: number, reader: Reader): PeerFrame | 
     case PEER_KIND.append:
       return decodeAppend(reader);
     case PEER_KIND.heartbeats:
-      return decodeHeartbeats(reader);
+      return decodeHeartbeats(yes, reader);
     case PEER_KIND.heartbeatReplies:
-      return decodeHeartbeatReplies(reader);
+      return decodeHeartbeatReplies(yes, reader);
+    case PEER_KIND.pulse:
+      return decodePulse(reader);
     case PEER_KIND.snapshotChunk:
       return decodeSnapshotChunk(yes, reader);
     case PEER_KIND.snapshotAck:
@@ -251,32 +258,41 @@ function decodeSingle(kind: PeerKind, yes: boolean, reader: Reader): PeerFrame |
   return reader.failed ? "number_range" : { kind: "message", group, message, wallMs };
 }
 
-function decodeHeartbeats(reader: Reader): PeerFrame | PeerError {
+function decodePulse(reader: Reader): PeerFrame | PeerError {
+  const wallMs = reader.u64();
+  return reader.failed ? "number_range" : { kind: "pulse", wallMs };
+}
+
+function decodeHeartbeats(hasRests: boolean, reader: Reader): PeerFrame | PeerError {
   const count = reader.u32();
-  if (reader.failed || count * HEARTBEAT_ROW_BYTES !== reader.left) return "count";
+  const rowBytes = HEARTBEAT_ROW_BYTES + (hasRests ? REST_BYTES : 0);
+  if (reader.failed || count * rowBytes !== reader.left) return "count";
   const rows: GroupMessage<Heartbeat>[] = [];
   for (let i = 0; i < count; i++) {
     const route = readRoute(reader);
     const commit = reader.u64();
     const round = reader.u64();
+    const rest = hasRests ? reader.u64() : 0;
     if (route === null || reader.failed) return "number_range";
     const { group, from, to, term } = route;
-    rows.push({ group, message: { kind: "heartbeat", from, to, term, commit, round } });
+    rows.push({ group, message: { kind: "heartbeat", from, to, term, commit, round, rest } });
   }
   return { kind: "heartbeats", rows };
 }
 
-function decodeHeartbeatReplies(reader: Reader): PeerFrame | PeerError {
+function decodeHeartbeatReplies(hasRests: boolean, reader: Reader): PeerFrame | PeerError {
   const wallMs = reader.u64();
   const count = reader.u32();
-  if (reader.failed || count * HEARTBEAT_REPLY_ROW_BYTES !== reader.left) return "count";
+  const rowBytes = HEARTBEAT_REPLY_ROW_BYTES + (hasRests ? REST_BYTES : 0);
+  if (reader.failed || count * rowBytes !== reader.left) return "count";
   const rows: GroupMessage<HeartbeatReply>[] = [];
   for (let i = 0; i < count; i++) {
     const route = readRoute(reader);
     const round = reader.u64();
+    const rest = hasRests ? reader.u64() : 0;
     if (route === null || reader.failed) return "number_range";
     const { group, from, to, term } = route;
-    rows.push({ group, message: { kind: "heartbeat_reply", from, to, term, round } });
+    rows.push({ group, message: { kind: "heartbeat_reply", from, to, term, round, rest } });
   }
   return { kind: "heartbeat_replies", wallMs, rows };
 }

@@ -10,8 +10,9 @@
  *     timeout_now        E
  *     read_ask           E, ask u64
  *     read_answer        E, ask u64, index u64
- *     heartbeats         count u32, rows: E, commit u64, round u64
- *     heartbeat_replies  wallMs u64, count u32, rows: E, round u64
+ *     heartbeats         count u32, rows: E, commit u64, round u64          flags 1 = .. each with rest u64
+ *     heartbeat_replies  wallMs u64, count u32, rows: E, round u64          flags 1 = .. each with rest u64
+ *     pulse              wallMs u64
  *     snapshot_chunk     E, snapshot u64, index u64, snapshotTerm u64, offset u64, total u64,
  *                        meta (u32 size, bytes), chunk (u32 size, bytes)     flags 1 = last
  *     snapshot_ack       E, snapshot u64, received u64, credits u32, status u8
@@ -220,24 +221,35 @@ export class PeerEncoder {
   }
 
   heartbeats(rows: readonly GroupMessage<Heartbeat>[]): void {
+    const hasRests = rows.some(({ message }) => message.rest !== 0);
     this.#begin(PEER_KIND.heartbeats);
     this.writer.u32(rows.length);
     for (const { group, message } of rows) {
       this.#envelope(group, message);
       this.writer.u64(message.commit);
       this.writer.u64(message.round);
+      if (hasRests) this.writer.u64(message.rest);
     }
-    this.#end();
+    this.#end(hasRests ? PEER_FLAG_YES : 0);
   }
 
   heartbeatReplies(wallMs: number, rows: readonly GroupMessage<HeartbeatReply>[]): void {
+    const hasRests = rows.some(({ message }) => message.rest !== 0);
     this.#begin(PEER_KIND.heartbeatReplies);
     this.writer.u64(wallMs);
     this.writer.u32(rows.length);
     for (const { group, message } of rows) {
       this.#envelope(group, message);
       this.writer.u64(message.round);
+      if (hasRests) this.writer.u64(message.rest);
     }
+    this.#end(hasRests ? PEER_FLAG_YES : 0);
+  }
+
+  /** The node is there: it stands for heartbeats of all groups that rest. */
+  pulse(wallMs: number): void {
+    this.#begin(PEER_KIND.pulse);
+    this.writer.u64(wallMs);
     this.#end();
   }
 

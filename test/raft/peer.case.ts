@@ -28,6 +28,11 @@ const config: GroupConfig = {
 
 function makeReplica(random: Prng): Replica {
   const options = {
+    rest: {
+      afterTicks: 2,
+      of: () => random.pick(["can", "can", "can", "away", "cannot"] as const),
+      silenceTicks: () => random.below(5),
+    },
     heartbeatTicks: 1,
     electionTicksMin: 3,
     electionTicksMax: 6,
@@ -62,9 +67,15 @@ function lie(random: Prng, replica: Replica): Message {
     case 3:
       return { kind: "prevote_reply", ...envelope, granted };
     case 4:
-      return { kind: "heartbeat", ...envelope, commit: index(), round: random.below(5) };
+      return {
+        kind: "heartbeat",
+        ...envelope,
+        commit: index(),
+        round: random.below(5),
+        rest: random.below(3),
+      };
     case 5:
-      return { kind: "heartbeat_reply", ...envelope, round: random.below(5) };
+      return { kind: "heartbeat_reply", ...envelope, round: random.below(5), rest: random.below(3) };
     case 6:
       return { kind: "timeout_now", ...envelope };
     case 7:

@@ -43,9 +43,9 @@ export function showMessage(m: Message): string {
         ? `${head} has ${m.index}`
         : `${head} lacks ${m.index}, try ${m.hintIndex}/t${m.hintTerm}`;
     case "heartbeat":
-      return `${head} commit=${m.commit} round=${m.round}`;
+      return `${head} commit=${m.commit} round=${m.round}${m.rest === 0 ? "" : ` rest=${m.rest}`}`;
     case "heartbeat_reply":
-      return `${head} round=${m.round}`;
+      return `${head} round=${m.round}${m.rest === 0 ? "" : ` rest=${m.rest}`}`;
     case "snapshot":
       return `${head} at ${m.meta.index}/t${m.meta.term} ${showConfig(m.meta.config)}`;
     case "read_ask":
@@ -69,7 +69,7 @@ export function showStatus(replica: Replica): string {
   const unsynced = disk.queue.length === 0 ? "" : ` unsynced=${disk.queue.length}`;
   return (
     `${id} ${core.role} t${core.term} leader=${leader} log=${log} durable=${core.durableIndex} ` +
-    `commit=${core.commitIndex} applied=${core.appliedIndex}${unsynced}`
+    `commit=${core.commitIndex} applied=${core.appliedIndex}${unsynced}${core.atRest ? " at rest" : ""}`
   );
 }
 

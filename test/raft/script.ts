@@ -11,10 +11,12 @@
  *
  * Commands (ID: a replica; IDS: "1,2", default all):
  *
- *     cluster IDS [learners=IDS] [window=N] [windowBytes=N] [appendBytes=N] [uncommitted=N]
+ *     cluster IDS [learners=IDS] [window=N] [windowBytes=N] [appendBytes=N] [uncommitted=N] [rest=TICKS]
  *     campaign|hold|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read|ask ID NUMBER   answer ID
  *     elect ID IDS      ID campaigns among IDS, who forget their leader, up to the moment it leads
  *     config ID [version=N] [add=NODE,..] [promote=IDS] [remove=IDS]           transfer ID TO
+ *     look|rouse ID     what a driver does with a group at rest           silent ID TICKS   what it knows of a node
+ *     away|there ID     whether anything reaches a replica's node
  *     take ID           one Ready: writes are queued on the disk, messages join the network
  *     persist ID [N]    the first N (default all) queued writes are synced
  *     deliver [#N | FROM TO [KIND]]      drop (likewise)      copy #N     packets
@@ -33,7 +35,13 @@
 import { AssertionError, assert, present } from "../../src/base/assert.ts";
 import { utf8 } from "../../src/base/bytes.ts";
 import type { ConfigChange } from "../../src/raft/config.ts";
-import { ENTRY_KIND, type GroupConfig, type Message, type ReplicaId } from "../../src/raft/types.ts";
+import {
+  ENTRY_KIND,
+  type GroupConfig,
+  type Message,
+  type ReplicaId,
+  type RestOptions,
+} from "../../src/raft/types.ts";
 import { Cluster, makeEntry, type Observer, type Packet, type Replica } from "./cluster.ts";
 import { showConfig, showDisk, showEntry, showPacket, showProgress, showStatus } from "./print.ts";
 
@@ -47,6 +55,9 @@ export class Script {
   #quiet = false;
   /** Replicas whose disks `settle` leaves alone. */
   readonly #slow = new Set<ReplicaId>();
+  /** What the driver says of nodes, for rests. */
+  readonly #silence = new Map<ReplicaId, number>();
+  readonly #away = new Set<ReplicaId>();
   /** Last thing shown of each replica, by aspect. */
   readonly #shown = new Map<string, string>();
 
@@ -73,6 +84,11 @@ export class Script {
     create: ({ words }) => void this.#world.create(idOf(words[0])),
     campaign: ({ words }) => this.#at(words[0], (r) => r.core.campaign()),
     elect: ({ words }) => this.#elect(this.#world.get(idOf(words[0])), this.#some(words[1])),
+    look: ({ words }) => this.#at(words[0], (r) => r.core.look()),
+    rouse: ({ words }) => this.#at(words[0], (r) => r.core.rouse()),
+    silent: ({ words }) => void this.#silence.set(idOf(words[0]), Number(words[1])),
+    away: ({ words }) => void this.#away.add(idOf(words[0])),
+    there: ({ words }) => void this.#away.delete(idOf(words[0])),
     hold: ({ words }) => this.#at(words[0], (r) => r.core.holdElection()),
     stepdown: ({ words }) => this.#at(words[0], (r) => r.core.stepDown()),
     tick: ({ words }) => this.#at(words[0], (r) => repeat(words[1] ?? "1", () => r.core.tick())),
@@ -132,6 +148,7 @@ export class Script {
       nextReplica: Math.max(...[...voters, ...learners].map(({ replica }) => replica)) + 1,
     };
     const options = {
+      rest: named.has("rest") ? this.#restOptions(number("rest", 0)) : null,
       heartbeatTicks: 3,
       electionTicksMin: 10,
       electionTicksMax: 19,
@@ -144,6 +161,16 @@ export class Script {
     this.#slow.clear();
     this.#cluster = new Cluster(config, options, this.#observer);
     for (const replica of this.#cluster.replicas.values()) this.#look(replica, false);
+  }
+
+  #restOptions(afterTicks: number): RestOptions {
+    this.#silence.clear();
+    this.#away.clear();
+    return {
+      afterTicks,
+      of: (replica) => (this.#away.has(replica) ? "away" : "can"),
+      silenceTicks: (replica) => this.#silence.get(replica) ?? 0,
+    };
   }
 
   readonly #observer: Observer = {
@@ -311,7 +338,7 @@ export class Script {
 
   /**
    * inject append FROM TO tT after:I/T [entries:I/T,..] [last:I] [commit:I]      inject append_reply FROM TO tT has:I
-   * inject heartbeat FROM TO tT commit:I round:N          inject heartbeat_reply FROM TO tT round:N
+   * inject heartbeat FROM TO tT commit:I round:N [rest:N] inject heartbeat_reply FROM TO tT round:N [rest:N]
    * inject vote|prevote FROM TO tT last:I/T [transfer]    inject vote_reply|prevote_reply FROM TO tT yes|no
    */
   #forge(words: readonly string[]): Message {
@@ -346,9 +373,15 @@ export class Script {
           hintTerm: 0,
         };
       case "heartbeat":
-        return { kind, ...envelope, commit: place(value("commit"))[0], round: place(value("round"))[0] };
+        return {
+          kind,
+          ...envelope,
+          commit: place(value("commit"))[0],
+          round: place(value("round"))[0],
+          rest: place(value("rest"))[0],
+        };
       case "heartbeat_reply":
-        return { kind, ...envelope, round: place(value("round"))[0] };
+        return { kind, ...envelope, round: place(value("round"))[0], rest: place(value("rest"))[0] };
       case "vote":
       case "prevote": {
         const [lastIndex, lastTerm] = place(value("last"));

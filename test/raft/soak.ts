@@ -62,6 +62,7 @@ export class Soak {
     const config: GroupConfig = { version: 1, voters, outgoing: [], learners: [], nextReplica: size + 1 };
     const jitter = random.fork("jitter");
     const options = {
+      rest: null,
       heartbeatTicks: 1,
       electionTicksMin: 4,
       electionTicksMax: 8,

@@ -151,7 +151,7 @@ t.test("E7: a closed replica gets no more work, whatever it waited for comes", a
   engines.until("the log is read for it", () => isReading);
   const group = engines.replica(at, 71);
   const { term = 0 } = group?.core ?? {};
-  group?.step({ kind: "heartbeat", from: 3, to: at + 1, term: term + 5, commit: 0, round: 1 });
+  group?.step({ kind: "heartbeat", from: 3, to: at + 1, term: term + 5, commit: 0, round: 1, rest: 0 });
   engines.engine(at).close(71, at + 1);
   engines.run(1000);
   t.not(engines.replica(at, 71)?.replica, at + 1);

@@ -23,6 +23,7 @@ import "./overload.case.ts";
 import "./proposals.case.ts";
 import "./reads.case.ts";
 import "./replay.case.ts";
+import "./rest.case.ts";
 import "./replica_reads.case.ts";
 import "./replies.case.ts";
 import "./room.case.ts";

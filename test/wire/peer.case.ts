@@ -159,15 +159,18 @@ const samples: readonly (readonly [string, (encoder: PeerEncoder) => void])[] = 
     "heartbeats",
     (encoder) =>
       encoder.heartbeats([
-        { group: GROUP, message: { kind: "heartbeat", ...route, commit: 3, round: 4 } },
-        { group: 78, message: { kind: "heartbeat", from: 3, to: 1, term: 2, commit: 0, round: 2 ** 53 - 1 } },
+        { group: GROUP, message: { kind: "heartbeat", ...route, commit: 3, round: 4, rest: 9 } },
+        {
+          group: 78,
+          message: { kind: "heartbeat", from: 3, to: 1, term: 2, commit: 0, round: 2 ** 53 - 1, rest: 0 },
+        },
       ]),
   ],
   [
     "heartbeat replies",
     (encoder) =>
       encoder.heartbeatReplies(1_700_000_000_000, [
-        { group: GROUP, message: { kind: "heartbeat_reply", ...route, round: 4 } },
+        { group: GROUP, message: { kind: "heartbeat_reply", ...route, round: 4, rest: 0 } },
       ]),
   ],
   ["snapshot chunk", (encoder) => encoder.snapshotChunk(chunk)],

@@ -1,0 +1,78 @@
+/**
+ * Who is ticked. A place whose group is at rest (raft/rest.ts), or that is empty, is only looked at every LOOK_TICKS, so
+ * a thousand groups that nobody uses cost a tick of the node next to nothing.
+ *
+ *     awake --- at rest after a tick ------------------------> resting, in the class of its number
+ *     awake <-- touched, and not at rest any more; roused ---- resting
+ *
+ * Once a second one of the classes is looked at, all of it together: what leaders have to say for that then goes to each
+ * node, and comes back, in one frame.
+ */
+import type { Seat } from "./seat.ts";
+
+const CLASSES = 4;
+const CLASS_TICKS = 100;
+const LOOK_TICKS = CLASSES * CLASS_TICKS;
+
+export class Roster {
+  readonly #awake = new Set<Seat>();
+  readonly #resting: readonly Set<Seat>[] = Array.from({ length: CLASSES }, () => new Set<Seat>());
+  readonly #numbers = new Map<Seat, number>();
+  #ticks = 0;
+
+  /** A place that is new here. */
+  add(seat: Seat): void {
+    this.#numbers.set(seat, this.#numbers.size);
+    this.#awake.add(seat);
+  }
+
+  /** Places that are ticked. */
+  get awake(): number {
+    return this.#awake.size;
+  }
+
+  tick(): void {
+    this.#ticks++;
+    for (const seat of this.#awake) {
+      seat.tick();
+      if (seat.isAtRest) this.#rest(seat);
+    }
+    if (this.#ticks % CLASS_TICKS !== 0) return;
+    for (const seat of this.#classOf(this.#ticks / CLASS_TICKS)) {
+      seat.look(LOOK_TICKS);
+      if (!seat.isAtRest) this.wake(seat);
+    }
+  }
+
+  #rest(seat: Seat): void {
+    this.#awake.delete(seat);
+    this.#classOf(this.#numbers.get(seat) as number).add(seat);
+  }
+
+  #classOf(number: number): Set<Seat> {
+    return this.#resting[number % CLASSES] as Set<Seat>;
+  }
+
+  wake(seat: Seat): void {
+    if (this.#awake.has(seat)) return;
+    this.#classOf(this.#numbers.get(seat) as number).delete(seat);
+    this.#awake.add(seat);
+  }
+
+  /** A node is not heard any more; null: some came or went. Whoever rests with it is ticked again. */
+  rouse(node: string | null): void {
+    for (const places of this.#resting) {
+      for (const seat of places) {
+        if (node !== null && seat.hosted?.restsWith(node) !== true) continue;
+        seat.hosted?.group.rouse();
+        this.wake(seat);
+      }
+    }
+  }
+
+  /** This node itself stood still (hazard H3). */
+  holdElections(): void {
+    this.rouse(null);
+    for (const seat of this.#awake) seat.hosted?.group.core.holdElection();
+  }
+}
