@@ -148,7 +148,6 @@ export class ControlProcess {
   *#prepare(): Task<void> {
     const { cluster } = this;
     if (cluster === "") throw new NucleusError("EBLANK", blankText(this.config));
-    this.#port.group = groupOf(cluster);
     this.engine.setNodes(this.config.peers);
   }
 
@@ -178,9 +177,15 @@ function newCluster({ random }: Platform): string {
   return toHex(bytes);
 }
 
-/** The number of the control plane's group: the first 48 bits of the cluster's id. */
-function groupOf(cluster: string): GroupId {
-  return Number.parseInt(cluster.slice(0, 12), 16) + 1; // 0 is nobody's
+/**
+ * The number of the control plane's group: the first 48 bits of the cluster's id. One that is made from a backup has another
+ * one: a process of the lost control plane whose disk turns up again speaks of a group that nobody else has, and is no
+ * member of the new one, whose log begins anew under the same replica ids.
+ */
+function groupOf(cluster: string, backup: Backup | null): GroupId {
+  const bits = (text: string): bigint => BigInt(`0x${text.slice(0, 12)}`);
+  const mixed = bits(cluster) ^ (backup === null ? 0n : bits(backup.token));
+  return Number(mixed) + 1; // 0 is nobody's
 }
 
 function selfOf({ id, peers }: ControlConfig): NodeAddress {
@@ -191,16 +196,17 @@ function selfOf({ id, peers }: ControlConfig): NodeAddress {
 }
 
 function openOptions(config: ControlConfig, cluster: string | null): Omit<OpenOptions, "events"> {
-  const { id, dir, peers, init, segmentBytes } = config;
+  const { id, dir, peers, init, segmentBytes, backup } = config;
   const names = peers.map((peer) => peer.id);
+  const born = init && cluster !== null ? founding(cluster, groupOf(cluster, backup), names, id) : null;
   return {
     dir,
     node: id,
     cluster,
     segmentBytes,
     makeStore: () => new MetaStore(),
-    founding: init && cluster !== null ? founding(cluster, names, id) : null,
-    groups: cluster === null ? null : [groupOf(cluster)],
+    founding: born,
+    groups: born === null ? null : [born.group], // later the one that is there, or is given by its leader
     hasOthers: peers.length > 1,
     mayBeMember: (node) => names.includes(node),
   };
@@ -208,10 +214,10 @@ function openOptions(config: ControlConfig, cluster: string | null): Omit<OpenOp
 
 function founding(
   cluster: string,
+  group: GroupId,
   names: readonly string[],
   id: string,
 ): NonNullable<OpenOptions["founding"]> {
-  const group = groupOf(cluster);
   const state = encodeShape(metaBootstrap, { cluster, settings: SETTINGS_DEFAULT });
   const entry = sealBootstrap(group, foundingConfig(names), state);
   return { group, replica: names.indexOf(id) + 1, entry };

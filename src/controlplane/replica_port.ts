@@ -13,7 +13,6 @@ import type { Engine } from "../server/engine.ts";
 import { UNCERTAIN } from "../server/fate.ts";
 import type { GroupReplica } from "../server/group.ts";
 import { Lane } from "../server/lane.ts";
-import type { GroupId } from "../wal/types.ts";
 import { CommandView, OP } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
@@ -30,16 +29,20 @@ export class ReplicaPort implements MetaGroup {
   readonly #engine: Engine;
   readonly #addressOf: (node: string) => string | null;
   readonly #view = new CommandView();
-  /** Null before the directory is open, and of one that belongs to no cluster. */
-  group: GroupId | null = null;
 
   constructor(engine: Engine, addressOf: (node: string) => string | null) {
     this.#engine = engine;
     this.#addressOf = addressOf;
   }
 
+  /**
+   * None before the directory is open, nor while this process waits to be given one. Two, if the control plane was made anew
+   * from a backup while this process was away with its disk: the newer one counts.
+   */
   get #replica(): GroupReplica | null {
-    return this.group === null ? null : this.#engine.group(this.group);
+    const groups = this.#engine.isOpen ? this.#engine.groups : [];
+    if (groups.length < 2) return groups[0] ?? null;
+    return groups.reduce((a, b) => (restoreOf(b) > restoreOf(a) ? b : a));
   }
 
   get isLeader(): boolean {
@@ -62,7 +65,8 @@ export class ReplicaPort implements MetaGroup {
   }
 
   propose(command: ControlCommand, done: (reply: Reply | null) => void): void {
-    const router = this.group === null ? null : this.#engine.routing.routerOf(this.group);
+    const group = this.#replica?.group ?? null;
+    const router = group === null ? null : this.#engine.routing.routerOf(group);
     if (router === null || !this.isLeader) return done(null);
     const writer = new Writer(KiB);
     if (writeCommand(new CommandEncoder(writer), command) === 0)
@@ -98,6 +102,10 @@ export class ReplicaPort implements MetaGroup {
     if (!replica.read(bundle)) return done(null);
     this.#engine.wake();
   }
+}
+
+function restoreOf({ store }: GroupReplica): number {
+  return store instanceof MetaStore ? store.state.version.restore : -1;
 }
 
 /** What a proposer hears: the reply of the state machine, or what is known of the command's fate. */

@@ -177,6 +177,10 @@ export class ControlService {
     return this.#host.group.state.cluster;
   }
 
+  get settings(): MetaState["settings"] {
+    return this.#host.group.state.settings;
+  }
+
   /** Who leads, as far as known here; null also while this process leads and cannot speak yet. */
   get leaderAddress(): string | null {
     return this.#host.group.isLeader ? null : this.#host.group.leaderAddress();

@@ -220,3 +220,44 @@ t.test(
     }
   },
 );
+
+t.test(
+  "F10: a control process of before the restore, with its old disk, does not speak for the new control plane",
+  async (t) => {
+    const cluster = "ab".repeat(16);
+    const town = new Town(h64, { seed: 31, controls: 3, nodes: 3, firstLayout: FIRST, cluster });
+    town.startAll(true);
+    town.until("both shards have a leader", () => town.isServed);
+    const text = town.http("GET", "/cluster/backup").text;
+    for (let i = 0; i < 20; i++) t.equal(town.http("POST", "/settings", { movesMax: 10 + i }).status, 200);
+    const [first, second, third] = town.controls;
+    if (first === undefined || second === undefined || third === undefined) throw new Error("three of them");
+    for (const one of town.controls) town.kill(one);
+    for (const one of [first, second]) {
+      one.machine.disk.wipe();
+      one.machine.disk.makeDurableDir(`/${one.id}`);
+    }
+    town.backup = parseBackup(text);
+    town.startControl(0, true);
+    town.startControl(1, true);
+    town.run(10); // they have begun
+    town.backup = null;
+    town.startControl(2); // with its log of before, which is longer, in a higher term
+    town.until("the nodes are heard", () => town.state?.version.restore === 1 && town.state.awaited === null);
+    t.equal(town.state?.settings.movesMax, 8, "as it was when the backup was taken");
+    t.equal(town.http("POST", "/settings", { movesMax: 5 }).status, 200);
+    const has = (): number | undefined => third.server?.service.settings.movesMax;
+    town.until("it has the state of the new one", () => has() === 5);
+    town.until("and votes there, under a new id", () => {
+      const { voters = [], outgoing = [] } = town.leader?.engine.groups[0]?.core.config ?? {};
+      return outgoing.length === 0 && voters.length === 3 && voters.some(({ replica }) => replica > 3);
+    });
+    for (const one of [first, second]) {
+      town.kill(one);
+      town.until("another leads", () => town.leader !== null && town.leader !== one.server);
+      t.equal(town.state?.settings.movesMax, 5);
+      town.startControl(town.controls.indexOf(one));
+      town.until("it is back", () => (one.server?.service.settings.movesMax ?? 0) === 5);
+    }
+  },
+);
