@@ -163,11 +163,11 @@ export class ManagedCluster {
     return await RespConnection.open({ host: "127.0.0.1", port: node.port }, 1000);
   }
 
-  async until(what: string, holds: () => Promise<boolean>, ms = READY_MS_MAX): Promise<void> {
+  async until(what: string, holds: () => Promise<boolean>, ms = READY_MS_MAX, pollMs = 50): Promise<void> {
     const endMs = performance.now() + ms;
     while (!(await holds())) {
       if (performance.now() > endMs) throw new Error(`not within ${ms} ms: ${what}`);
-      await sleep(50);
+      await sleep(pollMs);
     }
   }
 

@@ -39,7 +39,7 @@ const NEWS_TICKS = 2;
  * While slots move the map changes several times a second. It is asked for no more often than this, and written down no more
  * often: shards know better who has which slots, and three syncs hold up the log's.
  */
-const MAP_TICKS_MIN = 25;
+const MAP_TICKS_MIN = 100;
 const SAVE_TICKS_MIN = 100;
 
 export type AgentHost = {

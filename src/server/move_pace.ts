@@ -24,8 +24,8 @@ export const CHUNK_BYTES = 64 * KiB;
 const CHUNKS_OPEN = 8;
 /** Made in one turn: 0.4 ms. */
 const CHUNKS_PER_TURN = 2;
-/** Copying takes a fourth of the time. */
-const REST_TIMES = 3;
+/** Copying takes a fifth of the time. */
+const REST_TIMES = 4;
 /** A chunk that took long because a leader died says nothing of the load. */
 const REST_MS_MAX = 200;
 /** Who asked for something this long ago may do so again. */

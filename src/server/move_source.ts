@@ -138,6 +138,7 @@ export class MoveSource {
     const isThis = attempt?.term === this.#term && attempt.n === this.#n;
     if (isThis && phase === "copying") this.#isTaken(nextChunk);
     if (refusal !== "" && phase === null) this.#giveUp(refusal);
+    if (this.#copy?.isFirstPass === false) this.run(); // a seal goes with this turn's writes
   }
 
   /** All chunks before this one are applied there. */
@@ -187,9 +188,9 @@ export class MoveSource {
     const copy = this.#current();
     if (copy === null) return this.#askAbort(); // nobody can tell any more what was sent
     if (!this.#isBegun) return this.#offer();
+    if (!this.#isSealed && this.#maySeal(copy)) return this.#seal();
     this.#send(copy);
     if (this.#isSealed) this.#finish(copy);
-    else if (this.#maySeal(copy)) this.#seal();
   }
 
   /** The copy that is sent; a new one if there is none that can go on. Null: there cannot be one. */

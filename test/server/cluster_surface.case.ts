@@ -229,6 +229,8 @@ t.test(
     one.sent.length = 0;
     routing.hint(A, "n3", 8);
     routing.claim(B, [{ first: 7, last: 7, epoch: 9 }]);
+    ticks(40);
+    t.same(mapsIn(one), [], "it was told a moment ago");
     ticks(10);
     t.match(mapsIn(one), [{ requestId: 0, map: { ranges: { 1: [5, 7, 1, 9] } } }], "one push for both");
     t.same(mapsIn(one)[0]?.map.shards[0]?.leader, { node: 2, term: 8 });
