@@ -96,6 +96,7 @@ export function managedPlanOfSeed(seed: number): Plan {
     faults: [
       ...(isCalm ? [] : faultsOf(random.fork("faults"), nodes, controls, horizonUs)),
       ...(isRough ? strikesOf(rough, horizonUs) : []),
+      ...(isRough ? swapsOf(rough, nodes, horizonUs) : []),
     ],
   };
 }
@@ -182,6 +183,17 @@ function strikesOf(random: Prng, horizonUs: number): Fault[] {
   return strikes;
 }
 
+/** Two storage nodes come back with each other's disk, and must not go on with it. */
+function swapsOf(random: Prng, nodes: number, horizonUs: number): Fault[] {
+  const count = Math.max(0, below(random, 6) - 2);
+  return Array.from({ length: count }, (): Fault => {
+    const [from, by] = [below(random, nodes), 1 + below(random, nodes - 1)];
+    const atUs = draw(random, [WARM_UP_US, horizonUs - 4 * SECOND_US]);
+    const forUs = draw(random, [500_000, 3_000_000]);
+    return { atUs, kind: "swap", from, to: (from + by) % nodes, forUs };
+  });
+}
+
 function workloadOf(random: Prng): WorkloadSpec {
   const clients = 4 + below(random, 4);
   const pipelineMax = pick(random, [1, 4, 8]);
@@ -213,7 +225,7 @@ function workloadOf(random: Prng): WorkloadSpec {
   };
 }
 
-/** Never on purpose: a disk that is another node's, the whole town dark, more than a minority harmed for good. */
+/** Swapped disks come with rough plans. */
 const LEFT_OUT: readonly DrawnKind[] = ["swap"];
 
 function faultsOf(random: Prng, nodes: number, controls: number, horizonUs: number): Fault[] {
