@@ -18,6 +18,9 @@ import {
   isDuration,
   isRevision,
   optionsProblem,
+  type ReadOptions,
+  readProblem,
+  replicaRead,
   type ScanOptions,
   type SetOptions,
   setBits,
@@ -27,7 +30,8 @@ import {
 import { type Blob, ReplyReader, statusOf, wrongReply } from "./replies.ts";
 import { type Data, putArgument, slotOfKey } from "./text.ts";
 
-export { type ScanOptions, type SetOptions, UsageError } from "./options.ts";
+export { type ReadOptions, type ScanOptions, type SetOptions, UsageError } from "./options.ts";
+export type { ReadReport } from "./request.ts";
 
 export type Entry<V> = {
   readonly value: V;
@@ -70,14 +74,14 @@ export class NucleusClient<V = string> {
 
   // ------------------------------------------------------------------------------------------- one key
 
-  get(key: Data, options?: CallOptions): Promise<V | undefined> {
+  get(key: Data, options?: ReadOptions): Promise<V | undefined> {
     const call = new Call(this.#asValue);
     if (this.#begin(OP.get, slotOfKey(key), call, options, key)) this.#end(call, options);
     return call.promise;
   }
 
   /** The value with its revision and its end. */
-  getEntry(key: Data, options?: CallOptions): Promise<Entry<V> | undefined> {
+  getEntry(key: Data, options?: ReadOptions): Promise<Entry<V> | undefined> {
     const call = new Call((bytes, start, end) => entryOf<V>(this.#reader.read(bytes, start, end)));
     if (this.#begin(OP.getRecord, slotOfKey(key), call, options, key)) this.#end(call, options);
     return call.promise;
@@ -181,7 +185,7 @@ export class NucleusClient<V = string> {
   }
 
   /** Milliseconds until the key ends; Infinity if it never does, undefined if it is absent. */
-  ttl(key: Data, options?: CallOptions): Promise<number | undefined> {
+  ttl(key: Data, options?: ReadOptions): Promise<number | undefined> {
     const call = new Call((bytes, start, end) => {
       const ms = this.#asNumber(bytes, start, end);
       if (ms === -2) return undefined;
@@ -199,7 +203,7 @@ export class NucleusClient<V = string> {
   // ------------------------------------------------------------------------------------------- many keys
 
   /** The values in the order of the keys. */
-  async mget(keys: readonly Data[], options?: CallOptions): Promise<(V | undefined)[]> {
+  async mget(keys: readonly Data[], options?: ReadOptions): Promise<(V | undefined)[]> {
     const values: (V | undefined)[] = new Array<V | undefined>(keys.length).fill(undefined);
     if (keys.length === 0) return values;
     for (const { places, value } of await this.#overKeys(OP.mget, keys, this.#asValues, options)) {
@@ -210,7 +214,7 @@ export class NucleusClient<V = string> {
   }
 
   /** How many of the keys are there; a key given twice counts twice. */
-  exists(keys: Data | readonly Data[], options?: CallOptions): Promise<number> {
+  exists(keys: Data | readonly Data[], options?: ReadOptions): Promise<number> {
     return this.#countKeys(OP.exists, keys, options);
   }
 
@@ -225,7 +229,7 @@ export class NucleusClient<V = string> {
     await this.#inParts(OP.mset, list, ([key]) => slotOfKey(key), putPair, this.#asDone, options);
   }
 
-  async #countKeys(op: Op, keys: Data | readonly Data[], options?: CallOptions): Promise<number> {
+  async #countKeys(op: Op, keys: Data | readonly Data[], options?: ReadOptions): Promise<number> {
     const list = isList(keys) ? keys : [keys];
     let sum = 0;
     for (const { value } of await this.#overKeys(op, list, this.#asNumber, options)) sum += value;
@@ -236,7 +240,7 @@ export class NucleusClient<V = string> {
     op: Op,
     keys: readonly Data[],
     read: Read<T>,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<Part<T>[]> {
     if (keys.length === 0 || keys.length > ARGS_MAX)
       throw new UsageError(`1 to ${ARGS_MAX} keys can be given`);
@@ -250,10 +254,11 @@ export class NucleusClient<V = string> {
     slotOf: (item: I) => number,
     put: (to: CommandEncoder, item: I) => void,
     read: Read<T>,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<Part<T>[]> {
     const isWrite = op >= OP_WRITE_MIN;
-    const parts = placesBy(items, (item) => (isWrite ? slotOf(item) : this.core.groupOf(slotOf(item))));
+    const bySlot = isWrite || (options?.consistency ?? "leader") !== "leader"; // as a follower answers
+    const parts = placesBy(items, (item) => (bySlot ? slotOf(item) : this.core.groupOf(slotOf(item))));
     const calls = parts.map((places) => {
       const call = new Call(read);
       if (this.#begin(op, slotOf(items[places[0] as number] as I), call, options)) {
@@ -337,13 +342,17 @@ export class NucleusClient<V = string> {
   #command: CommandEncoder | null = null;
 
   /** False: the call has failed already, and there is nothing to write. */
-  #begin<T>(op: Op, slot: number, call: Call<T>, options: CallOptions | undefined, key?: Data): boolean {
-    const problem = options === undefined ? null : (optionsProblem(options) ?? abortedBefore(options.signal));
+  #begin<T>(op: Op, slot: number, call: Call<T>, options: ReadOptions | undefined, key?: Data): boolean {
+    const problem =
+      options === undefined
+        ? null
+        : (optionsProblem(options) ?? readProblem(options) ?? abortedBefore(options.signal));
     if (problem !== null) {
       call.onError(problem);
       return false;
     }
-    this.#command = this.core.begin(op, slot, call, options?.timeoutMs);
+    const replica = options === undefined || op >= OP_WRITE_MIN ? null : replicaRead(options);
+    this.#command = this.core.begin(op, slot, call, options?.timeoutMs, replica);
     if (key !== undefined) putArgument(this.#command, key);
     return true;
   }

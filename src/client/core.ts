@@ -19,9 +19,9 @@
  * Order: writes of one slot take effect in the order of their calls. Other calls that overlap have none.
  */
 import { assert } from "../base/assert.ts";
-import { setU64 } from "../base/bytes.ts";
+import { setU32, setU64 } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
-import { WIRE_VERSION } from "../base/version.ts";
+import { WIRE_VERSION, WIRE_VERSION_READS } from "../base/version.ts";
 import type { Platform } from "../platform/platform.ts";
 import {
   COMMAND_BYTES_MAX,
@@ -33,7 +33,17 @@ import {
 import { CommandEncoder } from "../wire/command_encode.ts";
 import { clientHello } from "../wire/control.ts";
 import { encodeShape } from "../wire/msgpack.ts";
-import { beginNative, endNative, NATIVE_HEADER_BYTES, OPCODE } from "../wire/native.ts";
+import {
+  beginNative,
+  endNative,
+  NATIVE_HEADER_BYTES,
+  OPCODE,
+  READ_BY,
+  READ_HEAD_BYTES,
+  READ_MODE,
+  readHead,
+  writeReadHead,
+} from "../wire/native.ts";
 import { REPLY_TAG } from "../wire/native_reply.ts";
 import type { Address } from "./address.ts";
 import { type Chunk, Chunks } from "./chunks.ts";
@@ -46,7 +56,7 @@ import {
 } from "./errors.ts";
 import type { Outlet } from "./outlet.ts";
 import { Pending } from "./pending.ts";
-import { type Caller, type Kind, lateError, mayTakeEffect, Request } from "./request.ts";
+import { type Caller, type Kind, lateError, mayTakeEffect, type ReplicaRead, Request } from "./request.ts";
 import { Route, TICK_MS } from "./route.ts";
 import { type Session as ClientSession, Sessions } from "./session.ts";
 import { Slots } from "./slots.ts";
@@ -79,6 +89,7 @@ const SESSION_AT = NATIVE_HEADER_BYTES + COMMAND_HEADER_BYTES;
 const FLOOR_AT = SESSION_AT + 24;
 const NOT_AFTER_AT = SESSION_AT + 32;
 const AFTER_AT = SESSION_AT + 40;
+const OPCODE_AT = 5;
 const NONE: readonly Request[] = [];
 
 export class ClientCore {
@@ -117,7 +128,7 @@ export class ClientCore {
     const { name, version } = options;
     this.#route = new Route(options.addresses, {
       ...platform,
-      greeting: encodeShape(clientHello, { name, version, wireVersions: [WIRE_VERSION] }),
+      greeting: encodeShape(clientHello, { name, version, wireVersions: [WIRE_VERSION, WIRE_VERSION_READS] }),
       onAnswer: (outlet, id, opcode, bytes, start, end) =>
         this.#onAnswer(outlet, id, opcode, bytes, start, end),
       onReady: () => this.#onReady(),
@@ -156,11 +167,18 @@ export class ClientCore {
    * `end` completes it, in the same turn. `slot`: where its keys lie, for a read one of them; -1 = several slots, or
    * no keys.
    */
-  begin(op: Op, slot: number, caller: Caller, timeoutMs = this.#options.timeoutMs): CommandEncoder {
+  begin(
+    op: Op,
+    slot: number,
+    caller: Caller,
+    timeoutMs = this.#options.timeoutMs,
+    replica: ReplicaRead | null = null,
+  ): CommandEncoder {
     const kind = op < OP_WRITE_MIN ? "read" : slot >= 0 ? "session" : "once";
-    const request = this.#take(kind, caller, slot, timeoutMs);
+    const request = this.#take(kind, caller, slot, timeoutMs, replica);
     const { writer } = request.chunk as Chunk;
-    request.start = beginNative(writer, OPCODE.command, request.id);
+    request.start = beginNative(writer, replica === null ? OPCODE.command : OPCODE.read, request.id);
+    if (replica !== null) writeReadHead(writer, READ_MODE[replica.mode], replica.stalenessMsMax);
     this.#encoder.writer = writer;
     this.#encoder.begin(op, kind === "session" ? this.#sessionOf(request) : null);
     return this.#encoder;
@@ -169,11 +187,9 @@ export class ClientCore {
   /** Completes the command; gives what `abort` takes. */
   end(): Request {
     const bytes = this.#encoder.end();
-    if (bytes > COMMAND_BYTES_MAX) {
-      this.#openRefusal = new CommandError(
-        `ERR the command has ${bytes} bytes; at most ${COMMAND_BYTES_MAX} fit`,
-      );
-    }
+    const most = this.#open?.replica == null ? COMMAND_BYTES_MAX : COMMAND_BYTES_MAX - READ_HEAD_BYTES;
+    if (bytes > most)
+      this.#openRefusal = new CommandError(`ERR the command has ${bytes} bytes; at most ${most} fit`);
     return this.#queue();
   }
 
@@ -184,10 +200,17 @@ export class ClientCore {
     return this.#queue();
   }
 
-  #take(kind: Kind, caller: Caller, slot: number, timeoutMs: number): Request {
+  #take(
+    kind: Kind,
+    caller: Caller,
+    slot: number,
+    timeoutMs: number,
+    replica: ReplicaRead | null = null,
+  ): Request {
     assert(this.#open === null, "one request is written at a time");
     assert(timeoutMs > 0 && timeoutMs <= TIMEOUT_MS_MAX, "a call's time is limited");
-    const request = new Request(kind, caller, slot, this.#tick + 1 + Math.ceil(timeoutMs / TICK_MS));
+    const deadlineTick = this.#tick + 1 + Math.ceil(timeoutMs / TICK_MS);
+    const request = new Request(kind, caller, slot, deadlineTick, replica);
     request.chunk = (this.#route.outletOf(slot)?.chunks ?? this.#limboChunks).open();
     request.chunk.live++;
     this.#requests.add(request);
@@ -282,8 +305,10 @@ export class ClientCore {
       if (request.before?.state === "refused") return this.#refuse(request, request.before.refusal);
       if (session.group !== this.#route.groupOf(slot)) session.hasStrayed = true;
     }
-    const outlet = this.#route.outletOf(slot);
+    const { replica } = request;
+    const outlet = replica === null ? this.#route.outletOf(slot) : this.#route.replicaOutletOf(slot);
     if (outlet === null) this.#limbo.push(request);
+    else if (replica !== null) outlet.take(request);
     else if (this.#slots.enter(request, outlet)) outlet.take(request);
   }
 
@@ -297,7 +322,7 @@ export class ClientCore {
     if (request.outlet === null) return NONE;
     if (request.state === "sent") request.outlet.inFlight--;
     request.outlet = null;
-    return this.#slots.leave(request.slot);
+    return request.replica === null ? this.#slots.leave(request.slot) : NONE;
   }
 
   #onReady(): void {
@@ -322,6 +347,8 @@ export class ClientCore {
   /** What only the moment of sending knows: floor and `after`, and, once for all attempts, notAfter. */
   readonly #stamp = (request: Request): void => {
     const { session, start } = request;
+    if (request.replica !== null && request.outlet?.knowsReads !== true)
+      this.#bytes -= asPlainCommand(request);
     if (session === null) return;
     const { bytes } = (request.chunk as Chunk).writer;
     setU64(bytes, start + FLOOR_AT, session.window.oldest);
@@ -336,13 +363,17 @@ export class ClientCore {
   #onAnswer(outlet: Outlet, id: number, opcode: number, bytes: Uint8Array, start: number, end: number): void {
     const request = this.#requests.get(id);
     if (request?.state !== "sent" || request.outlet !== outlet) return; // nobody waits for it any more
-    const isError = opcode === OPCODE.reply && bytes[start] === REPLY_TAG.error;
-    const verdict = isError ? verdictOf(bytes, start, end) : "answer";
+    const head = opcode === OPCODE.readReply ? readHead(bytes, start, end) : null;
+    const at = head === null ? start : start + READ_HEAD_BYTES;
+    const isReply = opcode === OPCODE.reply || opcode === OPCODE.readReply;
+    const verdict = isReply && bytes[at] === REPLY_TAG.error ? verdictOf(bytes, at, end) : "answer";
     if (verdict === "answer") {
       this.#finish(request);
-      request.caller.onReply(bytes, start, end);
+      const stalenessMs = head === null ? 0 : (head.ms ?? undefined);
+      request.replica?.onRead({ by: READ_BY[head?.code ?? 0] ?? "stale", stalenessMs });
+      request.caller.onReply(bytes, at, end);
     } else {
-      this.#onRefusal(request, verdict, errorText(bytes, start, end));
+      this.#onRefusal(request, verdict, errorText(bytes, at, end));
     }
     this.#wake(); // what waited behind it may go
   }
@@ -452,4 +483,16 @@ export class ClientCore {
     const why = this.#route.node === null ? this.#route.problem : "calls before it have no answer";
     for (const request of due) if (request.state !== "done") this.#fail(request, lateError(request, why));
   }
+}
+
+/** For a node that knows no such reads: the frame's head moves up over what only they have. By how many bytes. */
+function asPlainCommand(request: Request): number {
+  const { bytes } = (request.chunk as Chunk).writer;
+  const { start, end } = request;
+  if (bytes[start + OPCODE_AT] !== OPCODE.read) return 0;
+  bytes.copyWithin(start + READ_HEAD_BYTES, start, start + NATIVE_HEADER_BYTES);
+  request.start = start + READ_HEAD_BYTES;
+  setU32(bytes, request.start, end - request.start);
+  bytes[request.start + OPCODE_AT] = OPCODE.command;
+  return READ_HEAD_BYTES;
 }

@@ -17,7 +17,15 @@ import { asBytes, asText } from "./replies.ts";
 import { CLIENT_VERSION } from "./version.ts";
 
 export type { CallOptions } from "./call.ts";
-export { type Entry, NucleusClient, type ScanOptions, type SetOptions, UsageError } from "./client.ts";
+export {
+  type Entry,
+  NucleusClient,
+  type ReadOptions,
+  type ReadReport,
+  type ScanOptions,
+  type SetOptions,
+  UsageError,
+} from "./client.ts";
 export {
   AbortedError,
   ClientError,

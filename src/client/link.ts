@@ -153,6 +153,7 @@ export class Link implements ConnectionEvents {
       case OPCODE.reply:
       case OPCODE.pong:
       case OPCODE.adminReply:
+      case OPCODE.readReply:
         if (requestId !== OWN_ID) this.#host.onAnswer(requestId, opcode, bytes, bodyStart, bodyEnd);
         return;
       case OPCODE.helloReply:

@@ -3,6 +3,7 @@ import { EXPIRY_MS_MAX, SET_OPTION } from "../wire/command.ts";
 import type { CallOptions } from "./call.ts";
 import { TIMEOUT_MS_MAX } from "./core.ts";
 import { ClientError } from "./errors.ts";
+import type { ReadReport, ReplicaRead } from "./request.ts";
 
 export type SetOptions = CallOptions & {
   /** The key ends after so many milliseconds. */
@@ -16,6 +17,19 @@ export type SetOptions = CallOptions & {
   readonly ifPresent?: boolean;
   /** The revision that the key must have; 0 = it must be absent. Else the call fails with a ConflictError. */
   readonly ifRevision?: number;
+};
+
+/** What reads of keys can be told. */
+export type ReadOptions = CallOptions & {
+  /**
+   * leader: its leader answers, the default. follower: a replica that is connected answers, as of the leader's read index: it
+   * sees what the leader would. stale: a replica answers from what it has.
+   */
+  readonly consistency?: "leader" | "follower" | "stale";
+  /** With `stale`: what the answer may lack at most, in ms; of any age if absent. */
+  readonly maxStalenessMs?: number;
+  /** Is told how the answer was made safe, and how old its state may be; once for each shard that was asked. */
+  readonly onRead?: (report: ReadReport) => void;
 };
 
 export type ScanOptions = CallOptions & {
@@ -40,6 +54,21 @@ export function optionsProblem(options: CallOptions | undefined): UsageError | n
   const timeoutMs = options?.timeoutMs;
   if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= TIMEOUT_MS_MAX)) return null;
   return new UsageError(`timeoutMs is above 0 and at most ${TIMEOUT_MS_MAX}`);
+}
+
+export function readProblem(options: ReadOptions): UsageError | null {
+  const { consistency = "leader", maxStalenessMs } = options;
+  if (!["leader", "follower", "stale"].includes(consistency))
+    return new UsageError("consistency is leader, follower or stale");
+  if (maxStalenessMs === undefined) return null;
+  if (consistency !== "stale") return new UsageError("maxStalenessMs goes with consistency: stale");
+  return isRevision(maxStalenessMs) ? null : new UsageError("maxStalenessMs is a whole number from 0");
+}
+
+/** How the core is to ask; null: the leader. */
+export function replicaRead({ consistency, maxStalenessMs, onRead }: ReadOptions): ReplicaRead | null {
+  if (consistency === undefined || consistency === "leader") return null;
+  return { mode: consistency, stalenessMsMax: maxStalenessMs ?? null, onRead: (report) => onRead?.(report) };
 }
 
 export function setProblem(options: SetOptions & { readonly returnOld?: boolean }): string | null {

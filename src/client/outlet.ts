@@ -2,6 +2,7 @@
  * A link with the requests that go over it: those to be sent, in order, and how many are awaited. It lives as long as
  * its link; what is in it when the link is lost is given to other outlets.
  */
+import { WIRE_VERSION_READS } from "../base/version.ts";
 import type { Clock, Net } from "../platform/platform.ts";
 import { type Address, showAddress } from "./address.ts";
 import { type Chunk, Chunks } from "./chunks.ts";
@@ -64,6 +65,11 @@ export class Outlet {
   /** The node's id, once it said it. */
   get node(): string | null {
     return this.link.hello?.node ?? null;
+  }
+
+  /** Its node knows reads that a follower may answer. */
+  get knowsReads(): boolean {
+    return (this.link.hello?.wireVersion ?? 0) >= WIRE_VERSION_READS;
   }
 
   /** Something waits to be sent, and may be. */

@@ -24,6 +24,20 @@ export type Kind = "read" | "session" | "once";
 /** queued: in an outlet, or held back until it may go into one. */
 export type State = "queued" | "sent" | "refused" | "done";
 
+/** How a read was made safe, and how old its state may be; undefined: nothing is known. */
+export type ReadReport = {
+  readonly by: "leader" | "read-index" | "stale";
+  readonly stalenessMs: number | undefined;
+};
+
+/** A read that a follower may answer. */
+export type ReplicaRead = {
+  readonly mode: "follower" | "stale";
+  /** null: of any age. */
+  readonly stalenessMsMax: number | null;
+  onRead(report: ReadReport): void;
+};
+
 export class Request {
   /** Which answer is its own: numbers rise with the calls. */
   id = 0;
@@ -33,6 +47,8 @@ export class Request {
   readonly kind: Kind;
   readonly caller: Caller;
   readonly slot: number;
+  /** A follower may answer it: no order ties it to others of its slot. */
+  readonly replica: ReplicaRead | null;
   readonly deadlineTick: number;
   state: State = "queued";
   /** Where it is to be sent, or was; null = nowhere now. */
@@ -52,7 +68,14 @@ export class Request {
   start = 0;
   end = 0;
 
-  constructor(kind: Kind, caller: Caller, slot: number, deadlineTick: number) {
+  constructor(
+    kind: Kind,
+    caller: Caller,
+    slot: number,
+    deadlineTick: number,
+    replica: ReplicaRead | null = null,
+  ) {
+    this.replica = replica;
     this.kind = kind;
     this.caller = caller;
     this.slot = slot;

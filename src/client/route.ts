@@ -16,7 +16,7 @@ import type { Clock, Net, Random } from "../platform/platform.ts";
 import { clusterMap, mapProblem } from "../wire/cluster_map.ts";
 import type { HelloReply } from "../wire/control.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
-import { type Address, showAddress } from "./address.ts";
+import { type Address, parseAddress, showAddress } from "./address.ts";
 import { Atlas } from "./atlas.ts";
 import { Outlet, type OutletHost } from "./outlet.ts";
 
@@ -81,6 +81,7 @@ export class Route {
   /** Somebody's leader cannot be reached. */
   #isAway = false;
   #turnOf: number;
+  #replicaTurn = 0;
   #failures = 0;
   #redialMs = 0;
   #askedMs = 0;
@@ -126,6 +127,27 @@ export class Route {
     const found = this.#closed ? null : this.#find(place);
     this.#targets[place + 1] = found;
     return found;
+  }
+
+  /**
+   * Where a read on `slot` goes that a follower may answer: to one that is connected, in turn; if there is none it is
+   * dialled, and the read goes where others go.
+   */
+  replicaOutletOf(slot: number): Outlet | null {
+    const { map } = this.atlas;
+    const place = this.atlas.placeOf(slot);
+    if (map === null || place < 0) return this.outletOf(slot);
+    const leader = this.atlas.leaderOf(this.atlas.groupAt(place))?.node;
+    const nodes = map.shards[place]?.replicas.map((at) => map.nodes[at]) ?? [];
+    const others = nodes.filter((node) => node !== undefined && node.id !== leader);
+    const able = this.#outlets.filter(
+      (outlet) => outlet.isUp && outlet.knowsReads && others.some((node) => node?.id === outlet.node),
+    );
+    if (able.length > 0) return able[this.#replicaTurn++ % able.length] as Outlet;
+    const next = others[this.#replicaTurn++ % Math.max(1, others.length)];
+    const address = next === undefined ? null : parseAddress(next.address);
+    if (address !== null) this.#dialLeader(address);
+    return this.outletOf(slot);
   }
 
   groupOf(slot: number): number {

@@ -6,7 +6,7 @@ export type NodeInfo = {
   /** NUCLEUS STATUS: one JSON object. */
   json(): string;
   /** Body of the native hello's answer. */
-  helloReply(): Uint8Array;
+  helloReply(wireVersion?: number): Uint8Array;
   /** Sections in order; values are printed as they are. */
   sections(): readonly (readonly [name: string, facts: readonly (readonly [string, string | number])[]])[];
 };

@@ -7,7 +7,7 @@
  */
 import { utf8 } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
-import { WIRE_VERSION } from "../base/version.ts";
+import { WIRE_VERSION, WIRE_VERSION_READS } from "../base/version.ts";
 import type { Connection } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";
 import { clientHello } from "../wire/control.ts";
@@ -15,12 +15,16 @@ import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import {
   beginNative,
   endNative,
-  NATIVE_HEADER_BYTES,
   NativeFrame,
   nativeParser,
   OPCODE,
+  READ_BY,
+  READ_HEAD_BYTES,
+  READ_MODE,
   REPLY_FRAME_BYTES_MAX,
+  readHead,
   writeNative,
+  writeReadHead,
 } from "../wire/native.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
 import { DISCARD, type ReplySink } from "../wire/reply.ts";
@@ -29,7 +33,9 @@ import type { Origin } from "./bundle.ts";
 import type { Client, ClientHost } from "./client.ts";
 import { TOO_LARGE } from "./fate.ts";
 import { Lane } from "./lane.ts";
+import type { ReadOrigin } from "./node_reads.ts";
 import { Output } from "./output.ts";
+import { BY_LEADER, type ReadBy, type ReplicaMode } from "./replica_reads.ts";
 
 const REQUESTS_OPEN_MAX = 16 * KiB;
 const OUTPUT_BYTES_MAX = MiB;
@@ -55,9 +61,12 @@ export class NativeClient implements Client, Origin {
   readonly #output: Output;
   readonly #encoder: ReplyEncoder;
   #replyAt = 0;
+  /** Where the native reply in it begins. */
+  #replyBody = 0;
   /** The frame that waits to be admitted: copied, since the parser's buffer moves on. */
   #held: Uint8Array | null = null;
   #heldRequest = 0;
+  #heldOrigin: Origin = this;
   #paused = false;
   /** It has asked for the map once: it is told of new ones. */
   #wantsMap = false;
@@ -120,7 +129,9 @@ export class NativeClient implements Client, Origin {
     const frame = this.#frame;
     switch (frame.opcode) {
       case OPCODE.command:
-        return this.#command();
+        return this.#command(frame.bodyStart, this, null);
+      case OPCODE.read:
+        return this.#read();
       case OPCODE.ping:
         return writeNative(this.#output.writer, OPCODE.pong, frame.requestId, frame.body());
       case OPCODE.hello:
@@ -135,18 +146,30 @@ export class NativeClient implements Client, Origin {
     }
   }
 
-  #command(): void {
+  /** A read that a follower may answer. */
+  #read(): void {
     const { bytes, bodyStart, bodyEnd, requestId } = this.#frame;
+    const head = readHead(bytes, bodyStart, bodyEnd);
+    const mode = head === null ? null : modeOf(head.code, head.ms);
+    if (mode === null) return this.#closeWith("malformed frame: read");
+    this.#command(bodyStart + READ_HEAD_BYTES, new NativeRead(this, requestId), mode);
+  }
+
+  #command(at: number, origin: ReadOrigin, mode: ReplicaMode | null): void {
+    const { bytes, bodyEnd, requestId } = this.#frame;
     const view = this.#view;
-    const bad = view.read(bytes, bodyStart, bodyEnd);
+    const bad = view.read(bytes, at, bodyEnd);
     if (bad !== null || view.end !== bodyEnd) {
-      return this.#answerError(requestId, `ERR malformed command: ${bad ?? "size"}`);
+      return this.#answerError(origin, requestId, `ERR malformed command: ${bad ?? "size"}`);
     }
     const error = validateCommand(view);
-    if (error !== null) return this.#answerError(requestId, error);
+    if (error !== null) return this.#answerError(origin, requestId, error);
+    if (mode !== null && this.#host.reads.may(view, this.lane))
+      return this.#host.reads.readHere(view, at, this.lane, origin, requestId, mode);
     this.#heldRequest = requestId;
-    if (this.#host.admit(view, bodyStart, this.lane, this, requestId)) return;
-    this.#held = bytes.slice(bodyStart, bodyEnd);
+    this.#heldOrigin = origin;
+    if (this.#host.admit(view, at, this.lane, origin, requestId)) return;
+    this.#held = bytes.slice(at, bodyEnd);
     this.#parser.feed(NOTHING);
     this.#pause();
     this.#host.waitForRoom(this);
@@ -156,7 +179,7 @@ export class NativeClient implements Client, Origin {
     if (this.#gone) return;
     if (this.#held !== null) {
       this.#view.read(this.#held, 0, this.#held.length);
-      if (!this.#host.admit(this.#view, 0, this.lane, this, this.#heldRequest)) {
+      if (!this.#host.admit(this.#view, 0, this.lane, this.#heldOrigin, this.#heldRequest)) {
         this.#host.waitForRoom(this);
         return;
       }
@@ -191,7 +214,9 @@ export class NativeClient implements Client, Origin {
     }
     if (isWord(said.name)) this.name = said.name;
     if (isWord(said.version)) this.libVersion = said.version;
-    writeNative(this.#output.writer, OPCODE.helloReply, this.#frame.requestId, this.#host.info.helloReply());
+    const knows = said.wireVersions.includes(WIRE_VERSION_READS) ? WIRE_VERSION_READS : WIRE_VERSION;
+    const reply = this.#host.info.helloReply(knows);
+    writeNative(this.#output.writer, OPCODE.helloReply, this.#frame.requestId, reply);
   }
 
   #admin(): void {
@@ -210,8 +235,8 @@ export class NativeClient implements Client, Origin {
     if (this.#wantsMap && !this.#gone && !this.closing) this.#tellMap(0);
   }
 
-  #answerError(requestId: number, text: string): void {
-    this.begin(requestId).error(text);
+  #answerError(origin: Origin, requestId: number, text: string): void {
+    origin.begin(requestId).error(text);
     if (!this.#cut) this.#finish();
   }
 
@@ -222,10 +247,20 @@ export class NativeClient implements Client, Origin {
   }
 
   begin(tag: number): ReplySink {
+    return this.beginWith(tag, null);
+  }
+
+  /** `by`: of a read that a follower might have answered. */
+  beginWith(tag: number, by: ReadBy | null): ReplySink {
     if (this.#isCut()) return DISCARD;
     const { writer } = this.#output;
     this.#encoder.writer = writer;
-    this.#replyAt = beginNative(writer, OPCODE.reply, tag);
+    this.#replyAt = beginNative(writer, by === null ? OPCODE.reply : OPCODE.readReply, tag);
+    if (by !== null) {
+      const ms = by.stalenessMs === null ? null : Math.ceil(by.stalenessMs);
+      writeReadHead(writer, READ_BY.indexOf(by.by), ms);
+    }
+    this.#replyBody = writer.length;
     return this.#encoder;
   }
 
@@ -248,7 +283,7 @@ export class NativeClient implements Client, Origin {
   #finish(): void {
     const { writer } = this.#output;
     if (writer.length - this.#replyAt > REPLY_FRAME_BYTES_MAX) {
-      writer.length = this.#replyAt + NATIVE_HEADER_BYTES;
+      writer.length = this.#replyBody;
       this.#encoder.error(TOO_LARGE);
     }
     endNative(writer, this.#replyAt);
@@ -283,4 +318,50 @@ export class NativeClient implements Client, Origin {
 /** Fit for a line of CLIENT LIST. */
 function isWord(text: string): boolean {
   return /^[!-~]*$/.test(text);
+}
+
+function modeOf(code: number, ms: number | null): ReplicaMode | null {
+  if (code === READ_MODE.follower) return { mode: "follower", stalenessMsMax: -1 };
+  return code === READ_MODE.stale ? { mode: "stale", stalenessMsMax: ms ?? -1 } : null;
+}
+
+/** Who waits for such a read: its answer says how it was made safe. */
+class NativeRead implements ReadOrigin {
+  readonly #client: NativeClient;
+  readonly #request: number;
+  #by: ReadBy = BY_LEADER;
+
+  constructor(client: NativeClient, request: number) {
+    this.#client = client;
+    this.#request = request;
+  }
+
+  onRead(_tag: number, by: ReadBy): void {
+    this.#by = by;
+  }
+
+  begin(): ReplySink {
+    return this.#client.beginWith(this.#request, this.#by);
+  }
+
+  undo(): void {
+    this.#client.undo();
+  }
+
+  end(tag: number, mark: number): void {
+    this.#client.end(tag, mark);
+  }
+
+  fail(tag: number, mark: number, text: string): void {
+    this.begin().error(text);
+    this.end(tag, mark);
+  }
+
+  hasRoom(tag: number): boolean {
+    return this.#client.hasRoom(tag);
+  }
+
+  takeBack(): boolean {
+    return false;
+  }
 }

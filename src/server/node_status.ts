@@ -207,7 +207,7 @@ export class NodeStatus implements NodeInfo {
     return progress === undefined ? null : core.lastIndex - progress.match;
   }
 
-  helloReply(): Uint8Array {
+  helloReply(wireVersion = WIRE_VERSION): Uint8Array {
     const { config, groups, platform } = this.#node;
     // Any group's time will do, they all follow the wall clocks of most nodes; without one, this node's own clock.
     const leaderTimeMs = groups[0]?.leaderTimeEstimateMs() ?? platform.clock.wallMs();
@@ -215,7 +215,7 @@ export class NodeStatus implements NodeInfo {
       cluster: this.#node.cluster === "" ? NO_CLUSTER : this.#node.cluster,
       node: config.id,
       version: config.version,
-      wireVersion: WIRE_VERSION,
+      wireVersion,
       leaderTimeMs: Math.max(0, Math.floor(leaderTimeMs)),
       leaders: groups.flatMap((group) => this.#leaderOf(group)),
       frameBytesMax: REQUEST_FRAME_BYTES_MAX,

@@ -20,6 +20,13 @@
  *     admin         client   MessagePack: what operators ask of a node    admin_reply
  *     admin_reply   server   MessagePack
  *     closing       server   UTF-8: why the connection is being closed
+ *     read          client   a head (below), one command frame            read_reply
+ *     read_reply    server   a head, one native reply
+ *
+ * A read that a follower may answer, for who named WIRE_VERSION_READS in the hello:
+ *
+ *     read         u32 mode: 1 follower, 2 stale           u32 0   u64 most ms of staleness; all ones = any
+ *     read_reply   u32 by: 0 leader, 1 read index, 2 stale   u32 0   u64 ms that the state may lack; all ones = unknown
  *
  * Requests are pipelined; answers come in any order. Errors of a command travel inside its reply, with the
  * prefixes of error_text.ts. A malformed frame closes the connection. Nothing here is checksummed: TCP's own
@@ -51,8 +58,36 @@ export const OPCODE = {
   admin: 9,
   adminReply: 10,
   closing: 11,
+  read: 12,
+  readReply: 13,
 } as const;
 export type Opcode = (typeof OPCODE)[keyof typeof OPCODE];
+/** Of `read` and `readReply`. */
+export const READ_HEAD_BYTES = 16;
+export const READ_MODE = { follower: 1, stale: 2 } as const;
+export const READ_BY = ["leader", "read-index", "stale"] as const;
+
+/** `ms` null: any, or unknown. */
+export function writeReadHead(writer: Writer, code: number, ms: number | null): void {
+  writer.u32(code);
+  writer.u32(0);
+  if (ms !== null) return writer.u64(ms);
+  writer.u32(0xffffffff);
+  writer.u32(0xffffffff);
+}
+
+/** The head at `at` of a body that ends at `end`; null: there is none such. */
+export function readHead(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): { code: number; ms: number | null } | null {
+  if (end - at < READ_HEAD_BYTES || getU32(bytes, at + 4) !== 0) return null;
+  const isNone = getU32(bytes, at + 8) === 0xffffffff && getU32(bytes, at + 12) === 0xffffffff;
+  const ms = isNone ? null : getU64(bytes, at + 8);
+  return ms !== null && ms < 0 ? null : { code: getU32(bytes, at), ms };
+}
+
 const OPCODES = new Set<number>(Object.values(OPCODE));
 
 export type NativeFrameError = "length" | "flags" | "opcode" | "reserved" | "request_id" | "body";

@@ -4,4 +4,5 @@ import "./fates.case.ts";
 import "./map.case.ts";
 import "./moves.case.ts";
 import "./parts.case.ts";
+import "./replicas.case.ts";
 import "./several.case.ts";

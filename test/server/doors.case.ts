@@ -10,7 +10,7 @@ import { Openings } from "../../src/server/opening.ts";
 import { RespClient } from "../../src/server/resp_client.ts";
 import { OP } from "../../src/wire/command.ts";
 import { CommandEncoder } from "../../src/wire/command_encode.ts";
-import { beginNative, endNative, NATIVE_HEADER_BYTES, OPCODE } from "../../src/wire/native.ts";
+import { beginNative, endNative, NATIVE_HEADER_BYTES, OPCODE, writeReadHead } from "../../src/wire/native.ts";
 import { preamble } from "../../src/wire/preamble.ts";
 import { clock, FakeConnection, FakeHost, NO_READS, random, resp } from "./doubles.ts";
 
@@ -145,6 +145,33 @@ t.test("a malformed native frame closes the connection after saying why", (t) =>
   t.ok(connection.closed);
   t.end();
 });
+
+t.test(
+  "a read whose head makes no sense closes the connection; an error in its command is its answer",
+  (t) => {
+    const read = (mode: number, rest: Uint8Array): Uint8Array => {
+      const writer = new Writer(64);
+      const at = beginNative(writer, OPCODE.read, 3);
+      writeReadHead(writer, mode, null);
+      writer.raw(rest);
+      endNative(writer, at);
+      return writer.copy();
+    };
+    for (const mode of [0, 3, 0xffff]) {
+      const { connection, host, client } = nativeClient();
+      client.onData(read(mode, native("a").subarray(NATIVE_HEADER_BYTES)));
+      host.turn();
+      t.match(connection.text, /malformed frame: read/);
+    }
+    const { connection, host, client } = nativeClient();
+    client.onData(read(1, utf8("nonsense")));
+    host.turn();
+    t.match(connection.text, /ERR malformed command/);
+    t.notOk(connection.closed);
+    t.equal(connection.sent[0]?.[5], OPCODE.readReply);
+    t.end();
+  },
+);
 
 t.test("G7: a length at and above 2^31 is large, not negative, whatever field it stands in", (t) => {
   const lengths = [0x7fff_ffff, 0x8000_0000, 0x8000_0010, 0xffff_ffff];

@@ -166,7 +166,7 @@ t.test(
     };
     t.equal(spoilt(4, 1), "flags");
     t.equal(spoilt(5, 0), "opcode");
-    t.equal(spoilt(5, 12), "opcode");
+    t.equal(spoilt(5, 14), "opcode");
     t.equal(spoilt(6, 1), "reserved");
     t.equal(spoilt(15, 0x20), "request_id", "G6: a request id of 2^53 and more");
     const ping = frame(OPCODE.ping, 1, new Uint8Array(PING_BYTES_MAX + 1));
