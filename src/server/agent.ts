@@ -201,7 +201,8 @@ export class Agent {
     this.#remember(fence, issued);
     this.#obeyWaiting();
     const known = this.#kept.map?.version ?? { restore: 0, index: 0 };
-    if (compareVersions(version, known) > 0 && this.#tick - this.#mapAskedTick >= MAP_TICKS_MIN) this.#askMap();
+    if (compareVersions(version, known) > 0 && this.#tick - this.#mapAskedTick >= MAP_TICKS_MIN)
+      this.#askMap();
   }
 
   #knowsMoreThan({ epoch, plan }: HeartbeatReply["issued"]): boolean {
