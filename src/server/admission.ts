@@ -97,9 +97,11 @@ export class Admission {
 
   #offerParts(view: CommandView, lane: Lane, origin: Origin, tag: number, sinceTick: number): void {
     scatterKeys(view, lane, origin, tag, (part, slot, gather, number) => {
-      const isBehind = lane.held?.stands(slot) === true;
-      if (isBehind || !this.#offer(part, 0, slot, lane, gather, number, sinceTick))
-        this.#hold(part, 0, slot, lane, gather, number, sinceTick);
+      if (
+        lane.held?.isBehindRow(slot) === true ||
+        !this.#offer(part, 0, slot, lane, gather, number, sinceTick)
+      )
+        this.#hold(part, 0, slot, lane, gather, number, sinceTick, true);
     });
   }
 
@@ -131,9 +133,12 @@ export class Admission {
     origin: Origin,
     tag: number,
     sinceTick: number,
+    isPart = false,
   ): void {
     lane.held ??= new Held(this.#budget);
-    lane.held.add({ frame: view.bytes.slice(frameAt, view.end), place, origin, tag, sinceTick });
+    const command = { frame: view.bytes.slice(frameAt, view.end), place, origin, tag, sinceTick };
+    if (isPart) lane.held.addPart(command);
+    else lane.held.add(command);
     lane.held.waitsForRoom ||= this.#sawFull;
     this.#sawFull = false;
     this.#holding.add(lane);

@@ -69,15 +69,25 @@ export class Held {
 
   /** Something that a command of this place must not overtake waits. */
   stands(place: number): boolean {
-    if (this.#rest.length > 0) return true;
-    return place === ALONE ? this.#rows.size > 0 : this.#rows.has(place);
+    return this.#rest.length > 0 || this.isBehindRow(place);
   }
 
   add(command: HeldCommand): void {
+    if (this.#rest.length === 0 && command.place >= 0) return this.addPart(command);
+    this.#take(command);
+    this.#rest.push(command);
+  }
+
+  /** A part of a command that has come to its turn: it stands in the row of its slot, before all of the rest. */
+  addPart(command: HeldCommand): void {
+    this.#take(command);
+    this.#line(command);
+  }
+
+  #take(command: HeldCommand): void {
     if (this.count === 0) this.sinceTick = command.sinceTick;
+    this.sinceTick = Math.min(this.sinceTick, command.sinceTick);
     this.#count(command, 1);
-    if (this.#rest.length > 0 || command.place < 0) this.#rest.push(command);
-    else this.#line(command);
   }
 
   #line(command: HeldCommand): void {
@@ -94,7 +104,7 @@ export class Held {
       if (row.length === 0) this.#rows.delete(place);
     }
     for (let next = this.#rest[0]; next !== undefined; next = this.#rest[0]) {
-      const isTaken = !this.#isBehindRow(next) && admit(next);
+      const isTaken = !this.isBehindRow(next.place) && admit(next);
       if (!isTaken && next.place < 0) return;
       this.#rest.shift();
       if (isTaken) this.#count(next, -1);
@@ -102,7 +112,8 @@ export class Held {
     }
   }
 
-  #isBehindRow({ place }: HeldCommand): boolean {
+  /** As `stands`, but for the rest: of what has come to its turn in it. */
+  isBehindRow(place: number): boolean {
     return place === ALONE ? this.#rows.size > 0 : this.#rows.has(place);
   }
 

@@ -209,3 +209,25 @@ t.test("what was parked late in its time is not kept for a second more", (t) => 
   t.match(origin.replies.get(1), /^-(TRYAGAIN|CLUSTERDOWN) .*nothing was done/);
   t.end();
 });
+
+t.test(
+  "order: what is taken apart behind a command that goes alone keeps its place before what came after it",
+  (t) => {
+    const { admit, turn, reply, origin, tags, answer, sent } = world();
+    admit(1, OP.get, LOW);
+    turn();
+    admit(2, OP.rename, LOW, keyOf(200), 0);
+    admit(3, OP.mset, LOW, "first", HIGH, "first");
+    admit(4, OP.getSet, LOW, "second");
+    admit(5, OP.getSet, HIGH, "second");
+    reply(0);
+    turn();
+    answer((sent[1] as Sent).id, 0, (sink) => sink.simple("OK"));
+    turn();
+    const frames = sent.slice(2).flatMap(({ bundle }) => bundle.origins);
+    t.equal(frames.length, 4);
+    for (const { bundle } of sent.slice(2)) t.not(bundle.origins[0], origin, "the part of MSET goes first");
+    t.same(tags(2).length, 4);
+    t.end();
+  },
+);
