@@ -96,7 +96,7 @@ export class SpaceScan implements Origin {
     const cursor = BigInt.asUintN(64, view.bigint(0));
     this.#begin = cursor < BigInt(END) ? Number(cursor) : END - 1; // beyond the end there is nothing
     this.#from = this.#begin;
-    this.#count = Math.max(1, view.number(1));
+    this.#count = Math.min(Number.MAX_SAFE_INTEGER, Math.max(1, view.number(1)));
     this.#pattern = view.arg(2).slice();
     this.#typeName = view.arg(3).slice();
     this.#mark = lane.enter(-1, true);

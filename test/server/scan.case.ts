@@ -213,3 +213,13 @@ t.test("where the map has a hole a scan says so", (t) => {
   t.equal(it.origin.replies.get(1), `-${SLOT_NOT_SERVED}`);
   t.end();
 });
+
+t.test("G6: a native client may ask for more keys than a number can count", (t) => {
+  const { admit, step, origin, all } = world({ run: 8192, keys: 20 });
+  const most = new Uint8Array(8).fill(0xff);
+  most[7] = 0x7f;
+  admit(1, OP.scan, new Uint8Array(8), most, "", "");
+  while (!origin.replies.has(1)) step();
+  t.equal(pageOf(origin.replies.get(1) as string)[1].length, all.length);
+  t.end();
+});
