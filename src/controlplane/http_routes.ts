@@ -271,6 +271,13 @@ function declareLost(context: Context): void {
   const leader = view.groups.get(shard.group)?.leader ?? null;
   if (leader !== null)
     return reply(refusal(`CONFLICT shard '${id}' is led by node '${leader.node}': it is not lost`));
+  const [unheard] = shard.replicas.filter((node) => view.isUnheard(node));
+  if (unheard !== undefined)
+    return reply(
+      refusal(
+        `TRYAGAIN this control process leads only now and has not heard node '${unheard}' yet: it may lead`,
+      ),
+    );
   const slots = state.assignment.slotsOf(id);
   const { keys, bytes } = heldBy(state, view, id);
   propose(context, { kind: "lost", shard: id }, () =>

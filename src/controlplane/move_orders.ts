@@ -5,7 +5,7 @@
  */
 import type { Order } from "../wire/control_plane.ts";
 import type { Body } from "./commands.ts";
-import type { View } from "./liveness.ts";
+import type { GroupView, View } from "./liveness.ts";
 import { hasQuorum } from "./membership.ts";
 import { reportOf } from "./observe.ts";
 import type { Addressed, Situation } from "./reconciler.ts";
@@ -40,15 +40,22 @@ function mustWait({ tries }: PlannedMove, round: number): boolean {
 function canAct(state: MetaState, view: View, id: string): boolean {
   const shard = state.shards.get(id);
   const group = shard === undefined ? undefined : view.groups.get(shard.group);
-  // Others take what a lost shard had, when no replica of it is left that could serve it.
-  if (shard?.state === "lost")
-    return [...(group?.holders.values() ?? [])].every(({ quarantined }) => quarantined);
+  if (shard?.state === "lost") return isAbandoned(state, view, group);
   const leader = group?.leader ?? null;
   if (leader === null) return false;
   return hasQuorum(
     view,
     leader.lead.voters.map(({ node }) => node),
   );
+}
+
+/**
+ * Others take what a lost shard had, when no replica of it is left that could serve it; and what a node has that this
+ * leader did not hear yet, nobody knows.
+ */
+function isAbandoned({ nodes }: MetaState, view: View, group: GroupView | undefined): boolean {
+  const isHeld = [...(group?.holders.values() ?? [])].some(({ quarantined }) => !quarantined);
+  return !isHeld && ![...nodes.keys()].some((node) => view.isUnheard(node));
 }
 
 /** A move that no plan knows: of before a restore. */

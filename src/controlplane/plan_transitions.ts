@@ -9,7 +9,7 @@ import { countSlots, slotsOfRanges } from "../ring/range.ts";
 import { MOVE_SLOTS_MAX } from "../wire/control_plane.ts";
 import type { BodyOf } from "./commands.ts";
 import { cancelPlan, closedAborted, settled, withFinished, withMove } from "./plan_end.ts";
-import { birthProblem, bornShard, hasNewborn, layoutOf } from "./shard_transitions.ts";
+import { birthProblem, bornShard, hasNewborn, layoutOf, withRetired } from "./shard_transitions.ts";
 import { isOpen, type MetaState, type Plan, type PlannedMove, type ShardRecord } from "./state.ts";
 import { done, hasTwin, noShard, refused, type Step } from "./step.ts";
 
@@ -109,7 +109,16 @@ export function applyStart(state: MetaState, body: BodyOf<"start">): Step {
   if (problem !== null) return refused(state, problem);
   const epoch = state.epoch + 1;
   const begun: PlannedMove = { ...move, state: "running", epoch, tries: body.tries };
-  return done(withMove({ ...state, epoch }, plan, body.move, begun), epoch);
+  return done(withMove(withoutLost({ ...state, epoch }, move.from), plan, body.move, begun), epoch);
+}
+
+/**
+ * From the first slot on that a lost shard gives, its group counts among those that are gone: a replica of it that turns up
+ * would serve what others have by now, whatever became of the plan.
+ */
+function withoutLost(state: MetaState, from: string): MetaState {
+  const shard = state.shards.get(from);
+  return shard?.state === "lost" ? { ...state, retired: withRetired(state, shard) } : state;
 }
 
 /** One move at a time gives from a shard, and one at a time takes into it. */

@@ -84,7 +84,8 @@ function retirements({ state, view }: Situation): Body[] {
 function closes({ state, view }: Situation): Addressed[] {
   const given = new Set((state.plan?.moves ?? []).map(({ from }) => from));
   const lost = ordered(state.shards).filter((shard) => shard.state === "lost" && given.has(shard.id));
-  return [...state.retired, ...lost].flatMap(({ group }) =>
+  const gone = new Set([...state.retired, ...lost].map(({ group }) => group));
+  return [...gone].flatMap((group) =>
     [...(view.groups.get(group)?.holders ?? [])].map(([node, { replica }]) => ({
       node,
       order: { kind: "close" as const, group, replica },

@@ -132,8 +132,12 @@ export function applyRetire(state: MetaState, id: string): Step {
   if (state.assignment.slotsOf(id).length > 0) return refused(state, `CONFLICT shard '${id}' owns slots`);
   // A plan that is cancelled may want the shard back.
   if (state.plan !== null) return refused(state, `CONFLICT plan ${state.plan.number} is under way`);
-  const retired = [...state.retired, { shard: id, group: shard.group }].slice(-RETIRED_MAX);
-  return done({ ...state, shards: without(state.shards, id), retired });
+  return done({ ...state, shards: without(state.shards, id), retired: withRetired(state, shard) });
+}
+
+export function withRetired({ retired }: MetaState, { id, group }: ShardRecord): MetaState["retired"] {
+  if (retired.some((gone) => gone.group === group)) return retired;
+  return [...retired, { shard: id, group }].slice(-RETIRED_MAX);
 }
 
 /** What it owns stays its own until a plan gives it to others, empty: nobody else has these keys. */

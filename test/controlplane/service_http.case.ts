@@ -210,6 +210,19 @@ t.test("shards: added under an id that balances, removed, and never by mistake",
   );
 });
 
+t.test("a control process that leads only now declares no shard lost before it could be heard", async (t) => {
+  const desk = grown();
+  desk.run(1200);
+  desk.lead();
+  is(
+    t,
+    desk.http("POST", "/shard/declare-lost", { id: "s1", yes: true }),
+    503,
+    "tryagain",
+    /has not heard node 'n1' yet/,
+  );
+});
+
 t.test("what a lost shard owned is given to the others by the next plan", async (t) => {
   const desk = grown();
   is(t, desk.http("POST", "/shard/declare-lost", { id: "s1" }), 400, "request", /"yes" must be true/);

@@ -382,7 +382,26 @@ t.test(
       "while a replica of it is heard nothing is taken, and it is closed",
     );
     const [start = ""] = printed(roundOf(driver.state, beats)).filter((line) => line.includes("start"));
+    const unheard = new Liveness(0);
+    for (const one of beats) unheard.hear(driver.state, one, 100);
+    const early = { state: driver.state, round: 0, bootstrapOf: () => Uint8Array.of(1) };
+    t.notOk(
+      printed(reconcile({ ...early, view: unheard.view(driver.state, 100) })).some((line) =>
+        line.includes("start"),
+      ),
+      "a control process that leads only now does not know yet who holds what",
+    );
     driver.run(JSON.parse(start));
     t.ok(printed(roundOf(driver.state, beats)).some((line) => /^n1: take/.test(line)));
+
+    const taken = driver.state.plan?.moves[0]?.epoch ?? 0;
+    driver.run({ kind: "outcome", epoch: taken, phase: "owned", record: RECORD });
+    t.equal(driver.state.plan, null, "the plan is over, and s2 has other slots");
+    t.ok(driver.state.assignment.slotsOf("s2").length > 0);
+    t.same(
+      printed(roundOf(driver.state, returned)).filter((line) => line.includes("close")),
+      ["n2: close 102"],
+      "a replica that turns up after the plan would serve what others have by now",
+    );
   },
 );
