@@ -13,6 +13,7 @@ import { askControl } from "../src/cli/control_call.ts";
 import type { Fields } from "../src/cli/json_fields.ts";
 import { fetchMap } from "../src/cli/map_call.ts";
 import { type ReshardStatus, readReshard } from "../src/cli/reshard_status.ts";
+import { RespConnection } from "../src/cli/resp_connection.ts";
 import type { ClusterMap } from "../src/wire/cluster_map.ts";
 import { freePorts, NodeProcess, type Program, type WordsOf } from "./processes.ts";
 
@@ -20,6 +21,7 @@ const HOST = "127.0.0.1";
 const SOON_MS_MAX = 60_000;
 const VERB_MS_MAX = 120_000;
 const LOOK_EVERY_MS = 100;
+const CONNECT_MS_MAX = 1000;
 
 export type OperatedPlan = {
   readonly nodes: number;
@@ -137,16 +139,29 @@ export class OperatedCluster {
     return map;
   }
 
+  /** The control plane's answer, by way of some node. */
+  ask(method: "GET" | "POST", path: string, body?: object): Promise<Fields> {
+    return askControl(this.anyNode.address, { method, path, ...(body === undefined ? {} : { body }) });
+  }
+
   live(): Promise<Fields> {
-    return askControl(this.anyNode.address, { method: "GET", path: "/cluster/live" });
+    return this.ask("GET", "/cluster/live");
   }
 
   set(settings: object): Promise<Fields> {
-    return askControl(this.anyNode.address, { method: "POST", path: "/settings", body: settings });
+    return this.ask("POST", "/settings", settings);
   }
 
   async reshard(): Promise<ReshardStatus> {
-    return readReshard(await askControl(this.anyNode.address, { method: "GET", path: "/reshard/status" }));
+    return readReshard(await this.ask("GET", "/reshard/status"));
+  }
+
+  /** To one of the nodes that run. */
+  connect(): Promise<RespConnection> {
+    const running = this.nodes.filter((node) => !node.isDown);
+    const node = running[Math.floor(Math.random() * running.length)];
+    if (node === undefined) throw new Error("no node runs");
+    return RespConnection.open(node.address, CONNECT_MS_MAX);
   }
 
   /** `nucleus <words> -p PORT`, of a node that runs. */
@@ -214,13 +229,18 @@ export class OperatedCluster {
     );
   }
 
-  /** Waits until it is so, at most a minute. */
-  async until(what: string, test: () => Promise<boolean>, last = (): string => ""): Promise<void> {
-    const untilMs = performance.now() + SOON_MS_MAX;
+  /** Waits until it is so. */
+  async until(
+    what: string,
+    test: () => Promise<boolean>,
+    last = (): string => "",
+    msMax = SOON_MS_MAX,
+  ): Promise<void> {
+    const untilMs = performance.now() + msMax;
     while (!(await test())) {
       if (this.problems.length > 0) throw new Error(this.problems[0]);
       if (performance.now() > untilMs)
-        throw new Error(`waited ${SOON_MS_MAX / 1000} s in vain for ${what}${last()}`);
+        throw new Error(`waited ${Math.round(msMax / 1000)} s in vain for ${what}${last()}`);
       await sleep(LOOK_EVERY_MS);
     }
   }

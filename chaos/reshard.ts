@@ -24,7 +24,9 @@ import { parseArgs } from "node:util";
 import { Prng } from "../src/base/prng.ts";
 import type { RespConnection } from "../src/cli/resp_connection.ts";
 import { connect, type NucleusClient } from "../src/client/index.ts";
-import { ManagedCluster, type Member } from "./reshard_cluster.ts";
+import { SLOT_COUNT } from "../src/ring/slot.ts";
+import { type OperatedCluster, onOperated } from "./operated.ts";
+import { type NodeProcess, programOf } from "./processes.ts";
 
 const PAUSE_MEDIAN_MS_MAX = 10;
 const PAUSE_P99_MS_MAX = 50;
@@ -34,8 +36,6 @@ const COUNTERS = 400;
 const BATCH = 1000;
 const PEAK_SECONDS = 3;
 const BASE_SECONDS = 5;
-/** Each answer has all moves that ended, which costs a control process 2 ms. */
-const PLAN_POLL_MS = 100;
 
 const { values } = parseArgs({
   options: {
@@ -61,15 +61,6 @@ const random = Prng.fromSeed(seed);
 const [keys, clients] = [Number(values.keys), Number(values.clients)];
 const endMs = performance.now() + Number(values.seconds) * 1000;
 const problems: string[] = [];
-
-type MoveRecord = { readonly keys: number; readonly bytes: number; readonly pauseMs: number };
-type Reshard = {
-  readonly active: boolean;
-  readonly keysMoved: number;
-  readonly last: { readonly number: number; readonly done: number; readonly moves: number } | null;
-  readonly finished: readonly { readonly plan: number; readonly record: MoveRecord }[];
-};
-type ClusterMapJson = { readonly ranges?: readonly (readonly number[])[] };
 
 function say(text: string): void {
   if (!values.json) console.log(text);
@@ -104,10 +95,10 @@ function hearError(text: string): void {
 type Caller = { incr(counter: Counter): Promise<void>; get(key: string): Promise<void>; close(): void };
 
 class RespCaller implements Caller {
-  readonly #cluster: ManagedCluster;
+  readonly #cluster: OperatedCluster;
   #opening: Promise<RespConnection> | null = null;
 
-  constructor(cluster: ManagedCluster) {
+  constructor(cluster: OperatedCluster) {
     this.#cluster = cluster;
   }
 
@@ -158,10 +149,8 @@ class RespCaller implements Caller {
 class NativeCaller implements Caller {
   readonly #client: NucleusClient<string>;
 
-  constructor(cluster: ManagedCluster) {
-    this.#client = connect(`nucleus://${cluster.nodes.map(({ port }) => `127.0.0.1:${port}`).join(",")}`, {
-      timeoutMs: 10_000,
-    });
+  constructor(cluster: OperatedCluster) {
+    this.#client = connect(cluster.url, { timeoutMs: 10_000 });
   }
 
   async incr(counter: Counter): Promise<void> {
@@ -246,7 +235,7 @@ function keyOf(i: number): string {
   return `key:${i}`;
 }
 
-async function fill(cluster: ManagedCluster): Promise<void> {
+async function fill(cluster: OperatedCluster): Promise<void> {
   const connection = await cluster.connect();
   const value = "v".repeat(Number(values.value));
   for (let from = 0; from < keys; from += BATCH) {
@@ -262,15 +251,14 @@ async function fill(cluster: ManagedCluster): Promise<void> {
 
 // ------------------------------------------------------------------------------------------- faults
 
-async function kills(cluster: ManagedCluster, isOver: () => boolean): Promise<number> {
+async function kills(cluster: OperatedCluster, isOver: () => boolean): Promise<number> {
   let count = 0;
   while (!isOver()) {
     await sleep(500 + random.below(2000));
-    const live = await cluster.live();
-    const shards = live?.shards ?? [];
-    const leader = shards[random.below(Math.max(1, shards.length))]?.leader ?? null;
+    const shards = (await cluster.live()).list("shards");
+    const leader = shards[random.below(Math.max(1, shards.length))]?.textOrNull("leader") ?? null;
     const isControl = random.below(4) === 0;
-    const victim: Member | undefined = isControl
+    const victim: NodeProcess | undefined = isControl
       ? cluster.controls[random.below(cluster.controls.length)]
       : cluster.nodes.find(({ id }) => id === leader);
     if (victim === undefined || !victim.running) continue;
@@ -285,7 +273,7 @@ async function kills(cluster: ManagedCluster, isOver: () => boolean): Promise<nu
 
 // ------------------------------------------------------------------------------------------- judging
 
-async function judge(cluster: ManagedCluster): Promise<void> {
+async function judge(cluster: OperatedCluster): Promise<void> {
   const connection = await cluster.connect();
   const ask = async (...words: string[]): Promise<string> => {
     const reply = await connection.call(words, 30_000);
@@ -325,10 +313,10 @@ async function judge(cluster: ManagedCluster): Promise<void> {
 }
 
 /** Each slot is with one shard, as the control plane has it from the shards' own logs. */
-async function checkSlots(cluster: ManagedCluster): Promise<void> {
-  const map = (await cluster.control("GET", "/cluster/map"))?.body as ClusterMapJson | undefined;
-  const counts = new Uint8Array(16_384);
-  for (const [first = 0, last = -1] of map?.ranges ?? []) for (let s = first; s <= last; s++) counts[s]!++;
+async function checkSlots(cluster: OperatedCluster): Promise<void> {
+  const { ranges } = await cluster.map();
+  const counts = new Uint8Array(SLOT_COUNT);
+  for (const [first, last] of ranges) for (let s = first; s <= last; s++) counts[s] = (counts[s] ?? 0) + 1;
   const bad = counts.findIndex((count) => count !== 1);
   if (bad >= 0) problems.push(`slot ${bad} is served ${counts[bad]} times by the map`);
 }
@@ -336,35 +324,23 @@ async function checkSlots(cluster: ManagedCluster): Promise<void> {
 // ------------------------------------------------------------------------------------------- the run
 
 async function reshard(
-  cluster: ManagedCluster,
+  cluster: OperatedCluster,
   path: string,
   body: object,
 ): Promise<{ ms: number; id: string }> {
   const beganMs = performance.now();
-  const begun = await cluster.control("POST", path, body);
-  const { epoch, shard = "" } = (begun?.body ?? {}) as { epoch?: number; shard?: string };
-  if (begun?.status !== 200 || epoch === undefined) throw new Error(`${path}: ${JSON.stringify(begun)}`);
+  const begun = await cluster.ask("POST", path, body);
+  const epoch = begun.number("epoch");
   const leftMs = Math.max(1, endMs - performance.now());
-  await cluster.until(
-    `plan ${epoch} ends`,
-    async () => {
-      const status = (await cluster.control("GET", "/reshard/status"))?.body as Reshard | undefined;
-      return status?.active === false && status.last?.number === epoch;
-    },
-    leftMs,
-    PLAN_POLL_MS,
-  );
-  return { ms: performance.now() - beganMs, id: shard };
+  const isOver = async (): Promise<boolean> => {
+    const status = await cluster.reshard().catch(() => null); // whoever was asked was killed just now
+    return status?.active === false && status.last?.number === epoch;
+  };
+  await cluster.until(`plan ${epoch} to end`, isOver, undefined, leftMs);
+  return { ms: performance.now() - beganMs, id: begun.textOrNull("shard") ?? "" };
 }
 
-async function main(): Promise<void> {
-  const program = { command: resolve(values.binary), args: [] };
-  const cluster = await ManagedCluster.start(
-    program,
-    values.kill ? 3 : 1,
-    Number(values.nodes),
-    Number(values.shards),
-  );
+async function run(cluster: OperatedCluster): Promise<number> {
   const callers: Caller[] = [];
   try {
     await fill(cluster);
@@ -398,11 +374,9 @@ async function main(): Promise<void> {
     for (const member of [...cluster.controls, ...cluster.nodes]) if (!member.running) member.start();
     await judge(cluster);
     judgeFigures(figures);
-    report(figures, cluster.problems);
+    return report(figures, cluster.problems);
   } finally {
     for (const caller of callers) caller.close();
-    await cluster.end(values.keep);
-    if (values.keep) say(`  kept: ${cluster.root}`);
   }
 }
 
@@ -418,14 +392,14 @@ function noteLatency(figures: Record<string, number>, when: string, { latenciesM
 }
 
 async function noteMoves(
-  cluster: ManagedCluster,
+  cluster: OperatedCluster,
   figures: Record<string, number>,
   ms: number,
 ): Promise<void> {
-  const status = (await cluster.control("GET", "/reshard/status"))?.body as Reshard;
-  const records = status.finished.map(({ record }) => record);
-  const pauses = records.map(({ pauseMs }) => pauseMs).sort((a, b) => a - b);
-  const moved = records.reduce((sum, record) => sum + record.keys, 0);
+  const status = await cluster.ask("GET", "/reshard/status");
+  const records = status.list("finished").map((move) => move.child("record"));
+  const pauses = records.map((record) => record.number("pauseMs")).sort((a, b) => a - b);
+  const moved = records.reduce((sum, record) => sum + record.number("keys"), 0);
   Object.assign(figures, {
     moves: records.length,
     keysMoved: moved,
@@ -448,7 +422,7 @@ function judgeFigures(figures: Record<string, number>): void {
     problems.push(`p99 is ${duringP99Ms} ms, and was ${beforeP99Ms} ms`);
 }
 
-function report(figures: Record<string, number>, ofProcesses: readonly string[]): void {
+function report(figures: Record<string, number>, ofProcesses: readonly string[]): number {
   problems.push(...ofProcesses);
   const ok = problems.length === 0;
   if (values.json) console.log(JSON.stringify({ ok, figures, said: Object.fromEntries(said), problems }));
@@ -456,7 +430,17 @@ function report(figures: Record<string, number>, ofProcesses: readonly string[])
   for (const [text, count] of said) say(`  said ${String(count).padStart(6)} times: ${text}`);
   for (const problem of problems.slice(0, 20)) say(`  WRONG  ${problem}`);
   say(ok ? "  ok" : `  ${problems.length} problems`);
-  if (!ok) process.exitCode = 1;
+  return ok ? 0 : 1;
 }
 
-await main();
+await onOperated(
+  programOf("bun", resolve(values.binary)),
+  {
+    nodes: Number(values.nodes),
+    controls: values.kill ? 3 : 1,
+    shards: Number(values.shards),
+    replicas: 3,
+  },
+  { keep: values.keep, say },
+  run,
+);
