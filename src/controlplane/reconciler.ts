@@ -13,6 +13,7 @@
  * Bounded: so many of each in a round; which shards come first turns with the rounds, so that none waits for ever
  * behind others that cannot be helped.
  */
+import { slotsOfRanges } from "../ring/range.ts";
 import type { Order } from "../wire/control_plane.ts";
 import type { Body } from "./commands.ts";
 import { leaderOrders } from "./leaders.ts";
@@ -78,17 +79,27 @@ function retirements({ state, view }: Situation): Body[] {
 }
 
 /**
- * Replicas of groups that are gone, and of lost ones as soon as a plan gives away what they own: two must not serve it.
- * A group that is not known at all is left alone: nobody said what it is.
+ * Replicas of groups that are gone, and of lost ones as soon as a plan gives away what they own, or if they come back and say
+ * that they own what others have: two must not serve it. A group that is not known at all is left alone: nobody said what it is.
  */
 function closes({ state, view }: Situation): Addressed[] {
   const given = new Set((state.plan?.moves ?? []).map(({ from }) => from));
-  const lost = ordered(state.shards).filter((shard) => shard.state === "lost" && given.has(shard.id));
+  const lost = ordered(state.shards).filter(
+    (shard) => shard.state === "lost" && (given.has(shard.id) || hasOthers(state, view, shard)),
+  );
   const gone = new Set([...state.retired, ...lost].map(({ group }) => group));
   return [...gone].flatMap((group) =>
     [...(view.groups.get(group)?.holders ?? [])].map(([node, { replica }]) => ({
       node,
       order: { kind: "close" as const, group, replica },
     })),
+  );
+}
+
+/** The shard says that it owns slots of others: it had taken them when it was lost, and nobody had heard of that. */
+function hasOthers({ assignment }: MetaState, view: View, { id, group }: ShardRecord): boolean {
+  const claims = view.groups.get(group)?.leader?.lead.slots ?? [];
+  return claims.some(({ slots }) =>
+    [...slotsOfRanges(slots)].some((slot) => assignment.shardAt(slot) !== id),
   );
 }

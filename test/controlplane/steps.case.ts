@@ -405,3 +405,20 @@ t.test(
     );
   },
 );
+
+t.test("F2: a lost target that turns up and had taken the slots after all is closed", async (t) => {
+  const driver = planned();
+  driver.run({ kind: "start", plan: 2, move: 0, tries: 1 });
+  const { epoch = 0, slots = [] } = driver.state.plan?.moves[0] ?? {};
+  driver.run({ kind: "lost", shard: "s2" });
+  driver.run({ kind: "outcome", epoch, phase: "closed", record: null });
+  t.equal(driver.state.plan, null, "its end was not heard, so its source goes on serving them");
+  t.equal(driver.state.assignment.shardAt(0), "s1");
+  const own = driver.state.assignment.slotsOf("s2");
+  const closed = (...claims: LeadReport["slots"]): string[] =>
+    printed(roundOf(driver.state, [beat("n2", [leads(102, "n2", ["n2"], { slots: claims })])])).filter(
+      (line) => line.includes("close"),
+    );
+  t.same(closed({ epoch: 1, slots: own }), [], "what only it has stays");
+  t.same(closed({ epoch: 1, slots: own }, { epoch, slots }), ["n2: close 102"]);
+});
