@@ -34,7 +34,7 @@ export class NodeReads implements ReplicaReads {
       this.#replicas.set(group, reads);
     }
     reads.read(read);
-    this.#node.engine.wake();
+    this.#node.engine.touch(group.group); // what it asks the leader leaves in this turn: a group at rest has no ticks
   }
 
   /** A follower here may answer the command: a read of one slot, and nothing of its connection stands before it. */
@@ -63,11 +63,13 @@ export class NodeReads implements ReplicaReads {
   /** The end of a turn. */
   serve(): void {
     for (const [group, reads] of this.#replicas) {
-      if (this.#node.groups.includes(group)) reads.serve();
-      else {
+      if (!this.#node.groups.includes(group)) {
         this.#replicas.delete(group); // the replica is closed
         reads.giveBack();
+        continue;
       }
+      reads.serve();
+      if (group.core.hasWork) this.#node.engine.touch(group.group); // it asks again
     }
   }
 

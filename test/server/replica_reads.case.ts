@@ -43,6 +43,22 @@ t.test(
   },
 );
 
+t.test("C2: a follower of a group at rest is read as fast as ever: its ask leaves at once", (t) => {
+  const { cluster, leader, other, writer, reader } = inClusterMode();
+  say(cluster, writer, ["SET", "k", "1"]);
+  say(cluster, reader, ["READONLY"]);
+  const rest = (i: number): boolean => cluster.node(i).server?.groups[0]?.core.atRest === true;
+  for (let i = 0; i < 5; i++) {
+    cluster.until("all rests", () => [0, 1, 2].every(rest), 20_000);
+    cluster.run(3000);
+    const { nowUs } = cluster.world;
+    t.same(say(cluster, reader, ["GET", "k"]), ["1"]);
+    t.ok(cluster.world.nowUs - nowUs < 50_000, "within 50 ms");
+    t.notOk(rest(leader) && rest(other));
+  }
+  t.end();
+});
+
 t.test("order: a read after READONLY and the writes around it on its slot keep their order", (t) => {
   const cluster = Cluster.started(); // any node takes writes
   const client = cluster.client(cluster.follower());
