@@ -59,16 +59,17 @@ function allRest(s: RaftState): boolean {
   return s.quorumValue(restsOf) === 1;
 }
 
-/** What a heartbeat to that replica says of rest. */
-export function restFor(s: RaftState, { replica }: Progress): number {
-  return s.rest !== 0 && s.options.rest?.of(replica) === "can" ? s.rest : 0;
+/** What a heartbeat to that replica says of rest. One that lacks something counts time: appends would take it from a rest. */
+export function restFor(s: RaftState, { replica, match }: Progress): number {
+  if (s.rest === 0 || match !== s.log.lastIndex) return 0;
+  return s.options.rest?.of(replica) === "can" ? s.rest : 0;
 }
 
 /** A follower hears its leader propose a rest (0: none). */
 export function keepRest(s: RaftState, rest: number): void {
   const { log, commit, durable } = s;
   const hasAll = commit === log.lastIndex && durable.index === log.lastIndex && s.voteIsDurable;
-  s.atRest = rest !== 0 && hasAll && s.options.rest !== null;
+  s.atRest = rest !== 0 && hasAll && s.options.rest?.of(s.leader) === "can"; // else nothing would tell that it is gone
   s.restLooks = 0;
 }
 
