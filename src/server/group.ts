@@ -42,7 +42,7 @@ import { ReadRounds } from "./read_rounds.ts";
 import { Replay } from "./replay.ts";
 import { type SealedPlace, sealBody, sealBundle } from "./sealing.ts";
 import type { Snapshots } from "./snapshots.ts";
-import { TICK_MS } from "./timing.ts";
+import { LOOK_MS } from "./timing.ts";
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
@@ -199,7 +199,8 @@ export class GroupReplica {
   get isAtRest(): boolean {
     const { core, store } = this;
     if (!core.atRest || !this.isQuiet || !this.#isTidy) return false;
-    return store.appliedIndex === core.commitIndex && !this.#gate.isWaiting;
+    if (store.appliedIndex !== core.commitIndex || this.#gate.isWaiting) return false;
+    return !this.isLeader || !this.#expiresWithin(LOOK_MS); // ticks see to that in time
   }
 
   /** There is something to do that ticks are needed for. */
@@ -212,7 +213,6 @@ export class GroupReplica {
   look(ticks: number): void {
     const { core } = this;
     core.look();
-    if (this.isLeader && this.#expiresWithin(2 * ticks * TICK_MS)) core.rouse(); // ticks see to it in time
     if (core.hasWork) this.#host.touch();
     this.#cache.evict(this.store.appliedIndex);
     this.#snapshots.tick(ticks);

@@ -5,14 +5,16 @@
  *     awake --- at rest after a tick ------------------------> resting, in the class of its number
  *     awake <-- touched, and not at rest any more; roused ---- resting
  *
+ * A place may be ticked for work of its own while its group rests: rests are looked at, and roused, wherever they are kept.
+ *
  * Once a second one of the classes is looked at, all of it together: what leaders have to say for that then goes to each
  * node, and comes back, in one frame.
  */
 import type { Seat } from "./seat.ts";
+import { LOOK_TICKS } from "./timing.ts";
 
 const CLASSES = 4;
-const CLASS_TICKS = 100;
-const LOOK_TICKS = CLASSES * CLASS_TICKS;
+const CLASS_TICKS = LOOK_TICKS / CLASSES;
 
 export class Roster {
   readonly #awake = new Set<Seat>();
@@ -38,10 +40,13 @@ export class Roster {
       if (seat.isAtRest) this.#rest(seat);
     }
     if (this.#ticks % CLASS_TICKS !== 0) return;
-    for (const seat of this.#classOf(this.#ticks / CLASS_TICKS)) {
+    const number = this.#ticks / CLASS_TICKS;
+    for (const seat of this.#classOf(number)) {
       seat.look(LOOK_TICKS);
       if (!seat.isAtRest) this.wake(seat);
     }
+    for (const seat of this.#awake)
+      if ((this.#numbers.get(seat) as number) % CLASSES === number % CLASSES) seat.hosted?.group.core.look();
   }
 
   #rest(seat: Seat): void {
@@ -61,12 +66,10 @@ export class Roster {
 
   /** A node is not heard any more; null: some came or went. Whoever rests with it is ticked again. */
   rouse(node: string | null): void {
-    for (const places of this.#resting) {
-      for (const seat of places) {
-        if (node !== null && seat.hosted?.restsWith(node) !== true) continue;
-        seat.hosted?.group.rouse();
-        this.wake(seat);
-      }
+    for (const seat of this.#numbers.keys()) {
+      if (node !== null && seat.hosted?.restsWith(node) !== true) continue;
+      seat.hosted?.group.rouse();
+      this.wake(seat);
     }
   }
 

@@ -48,6 +48,7 @@ export class Ticker {
 
   stop(): void {
     this.#stopTimer?.();
+    this.#sleeps = false; // nothing hurries any more
   }
 
   /** Something came in. */

@@ -1,6 +1,10 @@
 /** What a node and its groups count time in. */
 
 export const TICK_MS = 10;
+/** A place at rest is looked at this often (roster.ts). */
+export const LOOK_TICKS = 400;
+/** No longer than this, with a second for late ticks. */
+export const LOOK_MS = LOOK_TICKS * TICK_MS + 1000;
 
 export type Timing = {
   readonly electionTicks: number;

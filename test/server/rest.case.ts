@@ -2,6 +2,8 @@
 import t from "tap";
 import { Bundle } from "../../src/server/bundle.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
+import type { Seat } from "../../src/server/seat.ts";
+import { Cluster } from "./cluster.ts";
 import { Engines } from "./engines.ts";
 
 const MS = 1000;
@@ -137,3 +139,51 @@ t.test(
     }
   },
 );
+
+t.test(
+  "A9: a leader is missed also where a replica that rests has work of its own for its node",
+  async () => {
+    const engines = resting(8);
+    const group = GROUPS[0] as number;
+    const dead = leaderAt(engines, group, ALL);
+    const living = ALL.filter((i) => i !== dead);
+    for (const i of living) {
+      const replica = engines.replica(i, group) as GroupReplica;
+      replica.store.tidy = () => true; // as long as millions of keys that FLUSHALL left are given back
+      engines.engine(i).roster.wake(engines.seat(i, group) as Seat);
+    }
+    engines.run(100);
+    engines.kill(dead);
+    engines.until("it is led", () => leaderAt(engines, group, living) >= 0, 2500);
+  },
+);
+
+t.test(
+  "A9, D6: a follower that lacks what its full disk has no room for does not rest: it has a vote to give",
+  async (t) => {
+    const cluster = Cluster.started();
+    const leader = cluster.leader();
+    const full = cluster.follower();
+    const other = [0, 1, 2].find((i) => i !== leader && i !== full) as number;
+    const { disk } = cluster.node(full).machine;
+    disk.faults.occupiedBytes = disk.knobs.capacityBytes;
+    for (let i = 0; i < 100; i++) cluster.call(leader, "SET", `k${i}`, "v".repeat(100_000));
+    cluster.run(10_000);
+    const { core } = cluster.node(full).group;
+    t.ok(core.lastIndex < cluster.node(leader).group.core.lastIndex, "it lacks something");
+    t.notOk(core.atRest);
+    cluster.kill(leader);
+    cluster.until("it is led", () => cluster.node(other).isLeader, 3000);
+  },
+);
+
+t.test("keys of a group at rest expire in time", async (t) => {
+  const cluster = Cluster.started();
+  const { store } = cluster.node(cluster.leader()).group;
+  for (let ms = 1500; ms < 12_000; ms += 700) {
+    cluster.call(cluster.leader(), "SET", "k", "v", "PX", String(ms));
+    t.equal(store.keyCount, 1);
+    cluster.run(ms + 200);
+    t.equal(store.keyCount, 0, `after ${ms} ms`);
+  }
+});
