@@ -4,9 +4,11 @@
  *
  *     vote granted       the voter's disk holds (term, vote), or a later term
  *     append accepted    the follower's disk holds the leader's log up to that index, and a term not below
- *     entry applied      a majority of the voters' disks hold it: replies leave only after that
+ *     entry applied      a majority of the voters' disks hold it: replies leave only after that. Not of a shard that the control
+ *                        plane has retired: it owns nothing, so there is nothing in it that anybody was promised
  *     hard state         on one disk the term never falls, and in one term the vote never changes (A3, D12)
  */
+import { MetaStore } from "../../controlplane/meta_store.ts";
 import type { AppendReply, Entry, Message, ReplicaId, Term, VoteReply } from "../../raft/types.ts";
 import type { GroupReplica } from "../../server/group.ts";
 import { NODE_DIR, type SimNode } from "../cluster.ts";
@@ -22,6 +24,8 @@ export class DurabilityChecker implements Checker {
   readonly #nodes: readonly SimNode[];
   readonly #leaders: LeaderChecker;
   readonly #logs = new Map<SimNode, DurableLog>();
+  /** Groups of shards that are no more: their replicas are closed one by one, whatever the others still agree on. */
+  readonly #retired = new Set<number>();
   /** Highest index that was applied anywhere, per group. */
   #highest = new Map<number, number>();
 
@@ -43,7 +47,9 @@ export class DurabilityChecker implements Checker {
   }
 
   onApplied(node: SimNode, replica: GroupReplica, entry: Entry): void {
-    const { group } = replica;
+    const { group, store } = replica;
+    if (store instanceof MetaStore) for (const gone of store.state.retired) this.#retired.add(gone.group);
+    if (this.#retired.has(group)) return;
     if (entry.index <= (this.#highest.get(group) ?? 0)) return;
     this.#highest.set(group, entry.index);
     this.judged++;
