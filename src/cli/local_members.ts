@@ -7,7 +7,7 @@
  *       "control": [ {"id": "c1", "addr": "127.0.0.1:7101", "http": "127.0.0.1:8101"} ] }
  */
 import { NucleusError } from "../base/errors.ts";
-import { isName } from "../wire/shapes.ts";
+import { isName } from "../base/names.ts";
 import { readAddress, showAddress } from "./address.ts";
 import type { Member } from "./cluster_dir.ts";
 import { Fields } from "./json_fields.ts";

@@ -1,7 +1,9 @@
 /** `nucleus node`: one storage node, in the foreground, until it is told to stop. */
+
 import * as fs from "node:fs";
 import type { Argv } from "yargs";
 import { messageOf, NucleusError } from "../base/errors.ts";
+import { isName, NAME_RULE } from "../base/names.ts";
 import type { Log, Platform } from "../platform/platform.ts";
 import {
   checkSettings,
@@ -11,7 +13,6 @@ import {
   SETTINGS_DEFAULT,
 } from "../server/layout.ts";
 import { type FixedCluster, type ManagedCluster, type NodeConfig, NucleusNode } from "../server/node.ts";
-import { isName, NAME_RULE } from "../wire/shapes.ts";
 import { nodeVerbs } from "./node_verbs.ts";
 import { type HostPort, hostPort, runServer } from "./server_process.ts";
 import { VERSION } from "./version.ts";

@@ -16,8 +16,6 @@ import { choice, integer, record, type Shape, ShapeError, type ValueOf } from ".
 export const SLOT_COUNT = 16384;
 const WEIGHT_MAX = 100;
 
-export { isName, NAME_RULE };
-
 export function isWeight(value: unknown): value is number {
   return typeof value === "number" && value > 0 && value <= WEIGHT_MAX;
 }
