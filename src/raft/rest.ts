@@ -7,7 +7,7 @@
  *     3. all members that can be reached keep rest n, a quorum with the leader: it rests, too
  *
  * The nodes pulse each other. As long as a node is heard, its leaders count as heard by the followers here that rest, and
- * its followers by the leaders here; that is what heartbeats would have said. When it is not heard for half an election
+ * its followers by the leaders here; that is what heartbeats would have said. When it is not heard for most of an election
  * timeout, when its connection ends or another begins, the driver rouses every group that shares a rest with it. Time goes
  * on from the last pulse, so elections come when they would have come, each at its own drawn moment.
  *

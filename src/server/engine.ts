@@ -98,9 +98,9 @@ export class Engine {
     this.config = config;
     this.#host = host;
     const { clock, random } = platform;
-    const { beatTicks } = timingOf(config.electionMs);
+    const { pulseTicks } = timingOf(config.electionMs);
     this.#work = new Work({ wal: () => this.wal, onAwake: (hosted) => this.#awake(hosted) });
-    this.#ticker = new Ticker(clock, beatTicks, {
+    this.#ticker = new Ticker(clock, pulseTicks, {
       onLate: (lateMs) => this.#onLate(lateMs),
       tick: () => this.#tick(),
       onTicked: (elapsedMs) => this.#onTicked(elapsedMs),

@@ -50,6 +50,6 @@ export class Pulses {
   tick(onSilent: (node: string) => void): boolean {
     for (const [node, heard] of this.#heard)
       if (++heard.silentTicks === this.#timing.silenceTicksMax) onSilent(node);
-    return ++this.#ticks % this.#timing.beatTicks === 0;
+    return ++this.#ticks % this.#timing.pulseTicks === 0;
   }
 }
