@@ -14,9 +14,12 @@ import { type CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import type { NotServed } from "../wire/peer_encode.ts";
 import type { ReplySink } from "../wire/reply.ts";
 import { NO_ANSWER, REPLICA_GONE, UNCERTAIN } from "./fate.ts";
+import type { Lane } from "./lane.ts";
 
 /** Someone who waits for replies: a client's connection, a node that forwarded, a session that retries. */
 export interface Origin {
+  /** The connection whose order its commands keep, if it is not the only one of it. */
+  readonly lane?: Lane;
   /** Where the reply to command `tag` goes. Everything up to `end` belongs to that reply. */
   begin(tag: number): ReplySink;
   /** Nothing was written after `begin` after all; the reply will be begun again later. */

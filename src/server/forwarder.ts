@@ -38,6 +38,7 @@ import type { ForwardReply } from "../wire/peer_decode.ts";
 import { FORWARD_STATUS, type NotServed } from "../wire/peer_encode.ts";
 import type { Bundle, Numbers, Origin } from "./bundle.ts";
 import { slotOfCommand } from "./keys.ts";
+import type { Lane } from "./lane.ts";
 
 export const FORWARD_COMMANDS_MAX = 1024;
 export const FORWARD_BYTES_MAX = MiB;
@@ -91,7 +92,7 @@ export class Forwarder implements Numbers {
    * The latest write of each connection and slot that has no answer: the next one must not overtake it. Slots, and not
    * the lane's buckets: two that share a bucket may part, and each takes only its own answers to the next owner.
    */
-  readonly #latest = new Map<Origin, Map<number, number>>();
+  readonly #latest = new Map<Lane | Origin, Map<number, number>>();
   #openCommands = 0;
   #openBytes = 0;
   /** Ticks until something is sent again after a node said that it does not lead, or not yet. */
@@ -187,10 +188,11 @@ export class Forwarder implements Numbers {
 
   /** Notes `seq` as the latest of its connection and slot; returns the one before it, or 0. */
   #follow(origin: Origin, slot: number, seq: number): number {
-    let slots = this.#latest.get(origin);
+    const connection = origin.lane ?? origin;
+    let slots = this.#latest.get(connection);
     if (slots === undefined) {
       slots = new Map();
-      this.#latest.set(origin, slots);
+      this.#latest.set(connection, slots);
     }
     const before = slots.get(slot) ?? 0;
     slots.set(slot, seq);
@@ -257,11 +259,13 @@ export class Forwarder implements Numbers {
     const seq = this.#seqOf(bundle, i);
     if (seq === 0) return;
     this.#unanswered.delete(seq);
-    const slots = this.#latest.get(bundle.origin(i));
+    const origin = bundle.origin(i);
+    const connection = origin.lane ?? origin;
+    const slots = this.#latest.get(connection);
     const slot = slotOfCommand(this.#view);
     if (slots?.get(slot) !== seq) return;
     slots.delete(slot);
-    if (slots.size === 0) this.#latest.delete(bundle.origin(i));
+    if (slots.size === 0) this.#latest.delete(connection);
   }
 
   /** The session number that this node gave command `i`; 0 if it gave none. */

@@ -45,7 +45,7 @@ export type PartsOwner = {
 export class Gather implements Origin {
   readonly #join: Join;
   readonly #isWrite: boolean;
-  readonly #lane: Lane;
+  readonly lane: Lane;
   readonly #origin: Origin;
   readonly #tag: number;
   /** Of a command on keys: which of them each part has; null: the parts' number is not known before. */
@@ -75,7 +75,7 @@ export class Gather implements Origin {
   ) {
     this.#join = JOINS.get(view.op) as Join;
     this.#isWrite = view.isWrite;
-    this.#lane = lane;
+    this.lane = lane;
     this.#origin = origin;
     this.#tag = tag;
     this.#keysOf = keysOf;
@@ -154,7 +154,7 @@ export class Gather implements Origin {
   }
 
   #leave(mark: number): void {
-    if (this.#keysOf !== null) this.#lane.leave(mark);
+    if (this.#keysOf !== null) this.lane.leave(mark);
     this.#close();
   }
 
@@ -165,7 +165,7 @@ export class Gather implements Origin {
     if (text !== null) sink.error(text);
     else this.#write(sink);
     // A command on keys is counted in and out again: all its parts are out.
-    this.#origin.end(this.#tag, this.#mark >= 0 ? this.#mark : this.#lane.enter(-1, true));
+    this.#origin.end(this.#tag, this.#mark >= 0 ? this.#mark : this.lane.enter(-1, true));
   }
 
   #fate(): string | null {

@@ -66,7 +66,7 @@ export class HttpLane {
 
 export class HttpCall implements Origin {
   readonly frame: Uint8Array;
-  readonly #lane: Lane;
+  readonly lane: Lane;
   readonly #hasRoom: () => boolean;
   readonly #done: (reply: CallReply) => void;
   readonly #items = new ReplyItems();
@@ -78,7 +78,7 @@ export class HttpCall implements Origin {
     done: (reply: CallReply) => void,
   ) {
     this.frame = frame;
-    this.#lane = lane;
+    this.lane = lane;
     this.#hasRoom = hasRoom;
     this.#done = done;
   }
@@ -93,7 +93,7 @@ export class HttpCall implements Origin {
   }
 
   end(_tag: number, mark: number): void {
-    this.#lane.leave(mark);
+    this.lane.leave(mark);
     this.#done(this.#items.reply);
   }
 

@@ -336,6 +336,10 @@ class NativeRead implements ReadOrigin {
     this.#request = request;
   }
 
+  get lane(): Lane {
+    return this.#client.lane;
+  }
+
   onRead(_tag: number, by: ReadBy): void {
     this.#by = by;
   }

@@ -6,7 +6,7 @@ import { PARKED_TICKS_MAX } from "../../src/server/parking.ts";
 import { CommandView, OP, type Op, SLOT_SET_BYTES } from "../../src/wire/command.ts";
 import { FORWARD_STATUS } from "../../src/wire/peer_encode.ts";
 import type { ReplySink } from "../../src/wire/reply.ts";
-import { A, B, HALF, keyOf, mapOf, routingWorld, type Sent } from "./routing_world.ts";
+import { A, B, HALF, keyOf, mapOf, routingWorld, type Sent, sessionOf } from "./routing_world.ts";
 
 const LOW = keyOf(100);
 const LOW_TOO = keyOf(100, 1);
@@ -320,5 +320,20 @@ t.test("RANDOMKEY asks shards one after another until one has a key", (t) => {
   }
   t.equal(origin.replies.get(2), "(nil)");
   t.equal(sent.length, 4);
+  t.end();
+});
+
+t.test("order: what follows a part on its slot names it, and so cannot overtake it at the leader", (t) => {
+  const { admit, ticks, sent } = world();
+  admit(1, OP.getSet, LOW, "0");
+  admit(2, OP.mset, LOW, "1", HIGH, "1");
+  admit(3, OP.getSet, LOW, "2");
+  ticks(1);
+  const low = sent.find(({ group }) => group === A) as Sent;
+  const sessions = [0, 1, 2].map((i) => sessionOf(low, i));
+  t.same(
+    sessions.map((session) => session?.after),
+    [0, sessions[0]?.seq, sessions[1]?.seq],
+  );
   t.end();
 });
