@@ -7,7 +7,7 @@ import type { MoveMessage } from "../wire/move_message.ts";
 
 /** An answer takes a few milliseconds: after so long whoever answered last is not the only one who is asked. */
 const SILENT_TICKS = 30;
-/** Each is given so long to answer. */
+/** Each is given so long to answer; then whatever is said next goes to the next one. */
 const TURN_TICKS = 10;
 
 export type MoveSideHost = {
@@ -34,6 +34,9 @@ export class MoveLine {
   /** Tick of the last word of a leader. */
   heardAt = Number.NEGATIVE_INFINITY;
   readonly #beganAt: number;
+  /** Who is asked now while nobody answers, and since when. Counted as asked: the clock alone would go round in step with it. */
+  #turn = 0;
+  #turnAt = 0;
 
   constructor(group: number, host: MoveSideHost) {
     this.#group = group;
@@ -67,7 +70,11 @@ export class MoveLine {
     if (silentTicks < SILENT_TICKS && candidates.length > 0) return candidates[0] as string;
     for (const node of this.#host.holdersOf(this.#group))
       if (!candidates.includes(node)) candidates.push(node);
-    const turn = Math.floor(Math.max(0, silentTicks) / TURN_TICKS);
-    return candidates[turn % Math.max(1, candidates.length)] ?? "";
+    const now = this.#host.tick();
+    if (now - this.#turnAt >= TURN_TICKS) {
+      this.#turn++;
+      this.#turnAt = now;
+    }
+    return candidates[this.#turn % Math.max(1, candidates.length)] ?? "";
   }
 }

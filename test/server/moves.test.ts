@@ -2,6 +2,7 @@
 import "./agent.case.ts";
 import "./elections.case.ts";
 import "./many_groups.case.ts";
+import "./move_line.case.ts";
 import "./move_pace.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";
