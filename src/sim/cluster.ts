@@ -89,7 +89,14 @@ export class Cluster {
   /** Faults that took effect, by name. */
   readonly counts: FaultCounts = new Map();
   /** What the cluster went through, for statistics. */
-  readonly happened = { elections: 0, restarts: 0, replacements: 0, snapshots: 0, snapshotsReceived: 0 };
+  readonly happened = {
+    elections: 0,
+    rests: 0,
+    restarts: 0,
+    replacements: 0,
+    snapshots: 0,
+    snapshotsReceived: 0,
+  };
   /** Set by the checkers: what the running servers report. */
   observerOf: (node: SimNode) => NodeObserver = () => ({});
 

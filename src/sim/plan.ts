@@ -102,6 +102,10 @@ export type Plan = {
 export const SECOND_US = 1_000_000;
 /** Elections and first connections, before anything goes wrong. */
 const WARM_UP_US = 3 * SECOND_US;
+/** Of a hundred seeds, in how many clients pause now and then, all at once; and for how long, how often. */
+const LULLS_PERCENT = 30;
+const LULL_US: Span = [1_500_000, 5_000_000];
+const LULL_PARTS = 2;
 
 /** Kinds that leave a node unable to come back under its old name: at most a minority of nodes may have one. */
 export const FATAL_KINDS: readonly DrawnKind[] = ["flip_bit", "wipe"];
@@ -233,7 +237,14 @@ function workloadOf(random: Prng): WorkloadSpec {
     ] as const),
     respPercent: pick(random, [0, 50, 100]),
     libraryPercent: pick(random, [0, 50, 100]),
+    ...lullsOf(random.fork("lulls")),
   };
+}
+
+function lullsOf(random: Prng): Pick<WorkloadSpec, "lulls"> {
+  if (below(random, 100) >= LULLS_PERCENT) return {};
+  const forUs = draw(random, LULL_US);
+  return { lulls: { everyUs: LULL_PARTS * forUs, forUs } };
 }
 
 function faultsOf(random: Prng, temper: Temper, nodes: number, horizonUs: number): Fault[] {

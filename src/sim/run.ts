@@ -9,7 +9,7 @@
  * with its trace recorded, so that it can tell its story; both runs must have the same hash.
  */
 import { assert } from "../base/assert.ts";
-import type { Message } from "../raft/types.ts";
+import type { HeartbeatReply, Message } from "../raft/types.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import { BoundsChecker } from "./checkers/bounds.ts";
 import type { Checker } from "./checkers/checker.ts";
@@ -106,6 +106,7 @@ class Run {
       for (const checker of this.#checkers)
         checker.onMessage?.(cluster.nodes[machine] as SimNode, group, message);
       this.#hand.onMessage(cluster.nodes[machine] as SimNode, message);
+      if (message.kind === "heartbeat_reply" && message.rest !== 0) this.#countRest(group, message);
     });
     tap.onSnapshotReceived = () => cluster.happened.snapshotsReceived++;
     cluster.net.observers.push(tap);
@@ -129,6 +130,16 @@ class Run {
         for (const checker of this.#checkers) checker.onApplied?.(node, replica, entry);
       },
     });
+  }
+
+  /** The last rest that was kept, of each group. */
+  readonly #rests = new Map<number, string>();
+
+  #countRest(group: number, { to, term, rest }: HeartbeatReply): void {
+    const name = `${to} ${term} ${rest}`;
+    if (this.#rests.get(group) === name) return;
+    this.#rests.set(group, name);
+    this.#cluster.happened.rests++;
   }
 
   #ownership: OwnershipChecker | null = null;

@@ -32,6 +32,8 @@ export type WorkloadSpec = {
   readonly pipelineMax: number;
   /** Between an answer and the next operation. */
   readonly thinkUs: Span;
+  /** Nobody asks for anything in the last `forUs` of each `everyUs`: then groups are put to rest, and faults find them so. */
+  readonly lulls?: { readonly everyUs: number; readonly forUs: number };
   /** Values are padded to this many bytes. */
   readonly valueBytes: Span;
   /** Time to live of values of the `e..` keys. */
@@ -158,11 +160,19 @@ export class WorkloadClient {
 
   #think(talk: Talk): void {
     if (this.#stopped || this.#process === null) return;
-    this.#world.timer(draw(this.#random, this.#spec.thinkUs), this.#process, () => {
+    this.#world.timer(this.#afterLull(draw(this.#random, this.#spec.thinkUs)), this.#process, () => {
       if (this.#stopped || talk !== this.#talk || talk.ended) return;
       const [key, op] = this.#isFilling() ? this.#fill() : this.#choose();
       talk.ask(`${key}${this.#spec.salt ?? ""}`, op);
     });
+  }
+
+  /** In `waitUs`; if that is in a lull, so much after its end as it lies behind its beginning: they do not all come at once. */
+  #afterLull(waitUs: number): number {
+    const { lulls } = this.#spec;
+    if (lulls === undefined) return waitUs;
+    const isIn = (this.#world.nowUs + waitUs) % lulls.everyUs >= lulls.everyUs - lulls.forUs;
+    return isIn ? waitUs + lulls.forUs : waitUs;
   }
 
   #choose(): [string, RegisterOp] {

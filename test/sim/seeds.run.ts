@@ -56,6 +56,7 @@ ok(sum.tooLittle * 10 <= ran, `${sum.seeds} of ${ran} seeds had enough time and 
 if (ran >= SEEDS_FOR_ALL_FAULTS) {
   const missing = missingKinds(sum.faults);
   ok(missing.length === 0, `every kind of fault took effect (missing: ${missing.join(", ") || "none"})`);
+  ok(2 * (sum.happened.rests ?? 0) >= ran, `groups were put to rest ${sum.happened.rests} times`);
 }
 if (ran >= SEEDS_FOR_ALL_FAULTS_BY_LIBRARY) {
   const missing = missingKinds(sum.faultsMetByLibrary);

@@ -124,6 +124,7 @@ export function markdownOf(summary: Summary): string {
     [".. refused", number(operations.notExecuted ?? 0)],
     ["restarts of a node", number(happened.restarts ?? 0)],
     ["elections won", number(happened.elections ?? 0)],
+    ["groups put to rest", number(happened.rests ?? 0)],
     ["replicas replaced", number(happened.replacements ?? 0)],
     [
       "snapshots taken; received",
