@@ -7,8 +7,11 @@
 import type { Clock } from "../platform/platform.ts";
 import { TICK_MS } from "./timing.ts";
 
-/** A second without anything to do: changing the pace costs a timer, too. */
-const SLEEP_AFTER_TICKS = 100;
+/**
+ * A fifth of a second without anything to do: changing the pace costs a timer, too, but the control plane is spoken to once a
+ * second, and most of that second is to be slept through.
+ */
+const SLEEP_AFTER_TICKS = 20;
 
 export type TickerHost = {
   /** Before ticks that come `lateMs` later than due. */
