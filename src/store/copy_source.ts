@@ -48,6 +48,10 @@ export class CopySource implements ChangeWatch, SessionWatch {
   readonly #clients = new Set<number>();
   readonly #replies = new Set<number>();
   #sessionsBegun = false;
+  /** Clients and replies that are left of those there were when a round over them began. */
+  #sessionsOfRound = 0;
+  /** `rounds` when it did: one over keys and one over sessions that go side by side are one. */
+  #roundsSeen = 0;
   /** Rounds begun, and keys of each. */
   rounds = 0;
   roundKeys = 0;
@@ -80,8 +84,11 @@ export class CopySource implements ChangeWatch, SessionWatch {
 
   /** Keys, clients and replies that are still to be sent, those ahead of the walk left out. */
   get left(): number {
-    const sessions = this.#gone.size + this.#clients.size + this.#replies.size;
-    return this.#keys.length + this.#changed.size + sessions;
+    return this.#keys.length + this.#changed.size + this.#sessionsLeft;
+  }
+
+  get #sessionsLeft(): number {
+    return this.#gone.size + this.#clients.size + this.#replies.size;
   }
 
   /** Nothing is left to be sent, for now; after the seal: for good. */
@@ -248,10 +255,26 @@ export class CopySource implements ChangeWatch, SessionWatch {
       (ref) => this.#clients.add(ref),
       (ref) => this.reply(ref),
     );
+    this.#sessionsOfRound = this.#sessionsLeft; // they belong to the first pass
+  }
+
+  /** Clients that only write elsewhere change all the time as well: rounds over them count as those over keys do. */
+  #beginSessionRound(): void {
+    if (this.#sessionsOfRound > 0 || this.#sessionsLeft === 0) return;
+    if (this.rounds === this.#roundsSeen) this.rounds++;
+    this.#roundsSeen = this.rounds;
+    this.#sessionsOfRound = this.#sessionsLeft;
   }
 
   #sendSessions(chunk: ChunkWriter, bytesMax: number): void {
     if (this.#keys.length > 0) return;
+    this.#beginSessionRound();
+    const before = this.#sessionsLeft;
+    this.#addSessions(chunk, bytesMax);
+    this.#sessionsOfRound = Math.max(0, this.#sessionsOfRound - (before - this.#sessionsLeft));
+  }
+
+  #addSessions(chunk: ChunkWriter, bytesMax: number): void {
     const { sessions } = this.#scene;
     for (const name of this.#gone) {
       if (chunk.rows > 0 && chunk.length > bytesMax) return;

@@ -473,3 +473,33 @@ t.test("a restored state ends the copy that read the old one", async (t) => {
   t.equal(sink.finish(), null);
   t.ok(carrier.copy?.isStale);
 });
+
+t.test(
+  "F3: clients that write elsewhere all the time make rounds as keys do: so the seal does not wait for them for ever",
+  async (t) => {
+    const { a, carrier } = pair(3);
+    let seq = 0;
+    const writes = (): void => {
+      seq++;
+      for (let client = 1; client <= 40; client++)
+        a.apply([
+          OP.incrBy,
+          ["elsewhere", 1],
+          { client, seq, floor: seq, notAfter: a.timeMs + 5000, after: 0 },
+        ]);
+    };
+    writes();
+    carrier.import();
+    carrier.begin();
+    carrier.sendAll();
+    t.equal(carrier.copy?.rounds, 0, "the first pass is none");
+    for (let round = 1; round <= 5; round++) {
+      writes();
+      carrier.send(200);
+      t.equal(carrier.copy?.rounds, round);
+      writes(); // who was sent changes again before the round is over
+      while ((carrier.copy?.left ?? 0) > 0) carrier.send(1_000_000);
+      t.equal(carrier.copy?.rounds, round);
+    }
+  },
+);
