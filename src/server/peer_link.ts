@@ -3,7 +3,8 @@
  * happens when it breaks. The node with the smaller id dials; a broken connection is dialled anew after a pause.
  *
  * Bounds: frames for a peer that does not read are dropped above QUEUED_BYTES_MAX (the core sends again what
- * matters), and the connection is cut when nothing was heard for SILENCE_TICKS_MAX (hazards H7, H8, I1).
+ * matters; never heartbeats, see peers.ts), and the connection is cut when nothing was heard for SILENCE_TICKS_MAX, or when
+ * what is never dropped does not leave (hazards H7, H8, I1).
  */
 import { Writer } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
@@ -20,6 +21,11 @@ import { Output } from "./output.ts";
 
 /** Two full append windows of 16 MiB would not fit; one and the heartbeats do. */
 const QUEUED_BYTES_MAX = 20 * MiB;
+/**
+ * Over the control connection, what is never dropped comes on top: heartbeats and pulses, 40 KiB a beat with a thousand groups,
+ * so 4 MiB are 3 s and more; and the one append that went when there was room yet, with a large entry.
+ */
+const CONTROL_BYTES_MAX = QUEUED_BYTES_MAX + 20 * MiB;
 /** 3 s without a frame; pulses of the control class come every 50 ms, pings of the others every second. */
 const SILENCE_TICKS_MAX = 300;
 const REDIAL_TICKS_MIN = 5;
@@ -222,6 +228,7 @@ export class PeerLink implements ConnectionEvents {
       return;
     }
     if (++this.#silentTicks > SILENCE_TICKS_MAX) this.drop("silent");
+    else if (this.kind === "control" && this.queuedBytes > CONTROL_BYTES_MAX) this.drop("it does not read");
   }
 
   close(): void {

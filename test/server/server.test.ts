@@ -20,6 +20,7 @@ import "./log_time.case.ts";
 import "./opening.case.ts";
 import "./process.case.ts";
 import "./overload.case.ts";
+import "./peer_link.case.ts";
 import "./proposals.case.ts";
 import "./reads.case.ts";
 import "./replay.case.ts";
