@@ -1,7 +1,7 @@
 /**
  * What many groups cost a node: `npx bun bench/groups.ts`.
  *
- *     --groups N,M..   shards that nobody uses (256,1000), on three nodes with three replicas each
+ *     --groups N,M..   shards that nobody uses (256,1000), on three nodes with three replicas each; "": none
  *     --active N       shards that all are written to (16), beside one shard on the same nodes
  *     --seconds N      of measuring, each (20)
  *     --commands N     SETs of each round of load (200,000)
@@ -191,7 +191,7 @@ const program = programOf(
   resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus")),
 );
 const figures: Figure[] = [];
-for (const [i, count] of values.groups.split(",").map(Number).entries())
+for (const [i, count] of values.groups.split(",").filter(Boolean).map(Number).entries())
   figures.push(...(await idle(program, count, i === 0)));
 if (Number(values.active) > 0) figures.push(...(await active(program, Number(values.active))));
 process.exit(report(figures, values.json));

@@ -89,8 +89,8 @@ export class Forwarder implements Numbers {
   /** Session writes without an answer; insertion order is rising, so the first one is the floor. */
   readonly #unanswered = new Set<number>();
   /**
-   * The latest write of each connection and slot that has no answer: the next one must not overtake it. Slots, and not
-   * the lane's buckets: two that share a bucket may part, and each takes only its own answers to the next owner.
+   * The latest write of each connection and slot that has no answer: the next one must not overtake it. By slot, since two
+   * slots may part, and each takes only its own answers to the next owner.
    */
   readonly #latest = new Map<Lane | Origin, Map<number, number>>();
   #openCommands = 0;

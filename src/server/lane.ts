@@ -10,22 +10,19 @@
  * by another route. What has to wait does so in `held` (held.ts), and what is behind it on other slots passes: so neither
  * an election nor a move of one slot holds up the commands on others.
  *
- * All of this matters only between commands that may touch the same key. Slots fall into BUCKETS buckets with a
- * count of outstanding reads and writes each; a shared bucket only makes a command wait without need. A command over
- * several slots that is not taken apart (slot -1; scatter.ts) goes alone: it has no number that would tell the others'
- * shard of its place among them.
+ * All of this matters only between commands that may touch the same key, so it is kept slot by slot (lane_slots.ts): a
+ * command waits for others of its slot alone. A command over several slots that is not taken apart (slot -1; scatter.ts)
+ * goes alone: it has no number that would tell the others' shard of its place among them.
  */
 import { assert } from "../base/assert.ts";
 import type { Held } from "./held.ts";
+import { LaneSlots } from "./lane_slots.ts";
 
-const BUCKETS = 1024; // 2 x 2 KiB to a connection; 16 pipelined commands meet by chance in 1.5 % of the cases
 /** In a mark, in the place of the slot. */
 const WIDE = 1 << 15;
 const SLOT = WIDE - 1;
 const READ = 1 << 16;
 const RIDES = 1 << 17;
-/** More than one route is in use. */
-const MIXED = 0;
 /**
  * Reads of one connection that ride at once. Their replies are made when the batch is applied and cannot wait for
  * a slow reader: 64 of 1 MiB at worst.
@@ -33,16 +30,13 @@ const MIXED = 0;
 const RIDING_READS_MAX = 64;
 
 export class Lane {
-  #reads: Uint16Array | null = null;
-  #writes: Uint16Array | null = null;
+  /** Null: nothing on one slot was under way yet, or so much that the table went when all was answered. */
+  #slots: LaneSlots | null = null;
   #readsTotal = 0;
   #writesTotal = 0;
   #wideReads = 0;
   #wideWrites = 0;
   #ridingReads = 0;
-  /** The way of all outstanding commands, or MIXED: then each bucket remembers its own. */
-  #route = MIXED;
-  #routes: Float64Array | null = null;
   /** Commands that wait for others of this lane; null: none ever did. */
   held: Held | null = null;
   /** Answers ever: what waits is looked at again when there was one. */
@@ -65,13 +59,13 @@ export class Lane {
   /** A read on this slot must ride in the log. */
   readRides(slot: number): boolean {
     if (this.#writesTotal === 0) return false;
-    return slot < 0 || this.#wideWrites > 0 || (this.#writes as Uint16Array)[slot % BUCKETS] !== 0;
+    return slot < 0 || this.#wideWrites > 0 || (this.#slots as LaneSlots).writes(slot) > 0;
   }
 
   /** A write (or a read that rides) on this slot must wait for reads that are under way. */
   writeWaits(slot: number): boolean {
     if (this.#readsTotal === 0) return false;
-    return slot < 0 || this.#wideReads > 0 || (this.#reads as Uint16Array)[slot % BUCKETS] !== 0;
+    return slot < 0 || this.#wideReads > 0 || (this.#slots as LaneSlots).reads(slot) > 0;
   }
 
   /** No more reads may ride until some are answered. */
@@ -81,24 +75,10 @@ export class Lane {
 
   /** False: a command on this slot must not go by this route yet. Else it is noted that one goes. */
   take(slot: number, route: number): boolean {
-    if (this.outstanding === 0) {
-      this.#route = route;
-      return true;
-    }
-    if (slot < 0 || this.#wideReads + this.#wideWrites > 0) return false;
-    if (this.#route === route) return true;
-    const bucket = slot % BUCKETS;
-    const isOpen = (this.#reads?.[bucket] ?? 0) + (this.#writes?.[bucket] ?? 0) > 0;
-    if (this.#route !== MIXED) {
-      if (isOpen) return false;
-      this.#routes ??= new Float64Array(BUCKETS);
-      this.#routes.fill(this.#route);
-      this.#route = MIXED;
-    }
-    const routes = this.#routes as Float64Array;
-    if (isOpen) return routes[bucket] === route;
-    routes[bucket] = route;
-    return true;
+    if (slot < 0) return this.outstanding === 0;
+    if (this.#wideReads + this.#wideWrites > 0) return false;
+    this.#slots ??= new LaneSlots();
+    return this.#slots.take(slot, route);
   }
 
   /** Counts a write, or a read beside the log, in; the mark is handed back with `leave` when it is answered. */
@@ -121,23 +101,17 @@ export class Lane {
   }
 
   #count(mark: number, by: 1 | -1): void {
-    const bucket = (mark & SLOT) % BUCKETS;
+    const isRead = (mark & READ) !== 0;
     const isWide = (mark & WIDE) !== 0;
-    if ((mark & READ) !== 0) {
-      this.#readsTotal += by;
-      if (isWide) this.#wideReads += by;
-      else {
-        this.#reads ??= new Uint16Array(BUCKETS);
-        this.#reads[bucket] = (this.#reads[bucket] as number) + by;
-      }
-    } else {
-      this.#writesTotal += by;
-      if (isWide) this.#wideWrites += by;
-      else {
-        this.#writes ??= new Uint16Array(BUCKETS);
-        this.#writes[bucket] = (this.#writes[bucket] as number) + by;
-      }
-    }
+    if (isRead) this.#readsTotal += by;
+    else this.#writesTotal += by;
     assert(this.#readsTotal >= 0 && this.#writesTotal >= 0, "every command leaves once");
+    if (isWide && isRead) this.#wideReads += by;
+    else if (isWide) this.#wideWrites += by;
+    else {
+      this.#slots ??= new LaneSlots();
+      this.#slots.count(mark & SLOT, isRead, by);
+    }
+    if (this.outstanding === 0 && this.#slots?.isLarge === true) this.#slots = null;
   }
 }

@@ -368,7 +368,7 @@ t.test(
 );
 
 t.test(
-  "order: a write names the one before it on its slot, not one on a slot that shares its bucket",
+  "order: a write names the one before it on its slot, not one that its connection has on another slot",
   (t) => {
     const { sent, forwarder, origin } = world();
     const twin = Array.from({ length: 1_000_000 }, (_, i) => `k${i}`).find(

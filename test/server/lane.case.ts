@@ -1,5 +1,7 @@
 /** The order of one connection's commands, as far as the lane keeps it. */
+import fc from "fast-check";
 import t from "tap";
+import { SLOT_COUNT } from "../../src/ring/slot.ts";
 import { Lane } from "../../src/server/lane.ts";
 
 const A = 7;
@@ -76,7 +78,6 @@ t.test("order: commands of one slot never go two ways at once; those of others a
   t.notOk(lane.take(A, 2));
   t.notOk(lane.take(B, 1), "reads count as well");
   t.ok(lane.take(A, 1));
-  t.notOk(lane.take(A + 1024, 2), "a bucket that is shared waits without need");
   lane.leave(first);
   t.ok(lane.take(A, 2), "everything of that slot was answered");
   t.notOk(lane.take(B, 1));
@@ -97,5 +98,57 @@ t.test("order: a command over several slots goes alone, whichever way the others
   for (const route of [1, 2]) t.notOk(lane.take(WIDE, route));
   lane.leave(one);
   t.ok(lane.take(WIDE, 2));
+  t.end();
+});
+
+t.test("order: a command waits for those of its own slot alone, however deep the pipeline is", (t) => {
+  const lane = new Lane();
+  const marks: number[] = [];
+  for (let slot = 0; slot < SLOT_COUNT; slot++) {
+    if (!lane.take(slot, 1 + (slot % 16))) t.fail(`slot ${slot} waits`);
+    marks.push(lane.enter(slot, slot % 3 === 0));
+  }
+  t.equal(lane.outstanding, SLOT_COUNT);
+  t.notOk(lane.take(A, 1));
+  t.ok(lane.take(A, 1 + A));
+  for (const mark of marks) lane.leave(mark);
+  t.equal(lane.outstanding, 0);
+  t.ok(lane.take(A, 3));
+  t.end();
+});
+
+t.test("a lane says of each slot what counting its commands one by one says", (t) => {
+  const slot = fc.oneof(fc.integer({ min: 0, max: SLOT_COUNT - 1 }), fc.integer({ min: 0, max: 7 }));
+  const step = fc.record({
+    leaves: fc.integer({ min: 0, max: 9 }),
+    slot,
+    isRead: fc.boolean(),
+    route: fc.integer({ min: 1, max: 3 }),
+    pick: fc.nat(),
+  });
+  const one = fc.tuple(fc.integer({ min: 3, max: 6 }), fc.array(step, { maxLength: 3000, size: "max" }));
+  fc.assert(
+    fc.property(one, ([leavesMax, steps]) => {
+      const lane = new Lane();
+      const open: { slot: number; isRead: boolean; route: number; mark: number }[] = [];
+      for (const { leaves, slot, isRead, route, pick } of steps) {
+        if (leaves < leavesMax && open.length > 0) {
+          const [gone] = open.splice(pick % open.length, 1);
+          lane.leave(gone?.mark ?? 0);
+          continue;
+        }
+        const same = open.filter((other) => other.slot === slot);
+        const mayGo = same.every((other) => other.route === route);
+        if (lane.readRides(slot) !== same.some((other) => !other.isRead)) return false;
+        if (lane.writeWaits(slot) !== same.some((other) => other.isRead)) return false;
+        if (lane.take(slot, route) !== mayGo) return false;
+        if (mayGo) open.push({ slot, isRead, route, mark: lane.enter(slot, isRead) });
+        if (lane.outstanding !== open.length) return false;
+      }
+      for (const { mark } of open) lane.leave(mark);
+      return lane.outstanding === 0;
+    }),
+    { numRuns: 60, seed: 16384 },
+  );
   t.end();
 });
