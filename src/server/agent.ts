@@ -37,7 +37,7 @@ import { type KeptMap, saveMap } from "./map_file.ts";
 const NEWS_TICKS = 2;
 /**
  * While slots move the map changes several times a second. It is asked for no more often than this, and written down no more
- * often: shards know better who has which slots, and three syncs hold up the log's.
+ * often, unless it names others: shards know better who has which slots, and three syncs hold up the log's.
  */
 const MAP_TICKS_MIN = 100;
 const SAVE_TICKS_MIN = 100;
@@ -65,7 +65,9 @@ export class Agent {
   #registered = false;
   #asking = false;
   #saving = false;
-  /** Why it could not be saved last: it is tried with every beat, and said once. */
+  /** The map that is not on the disk yet names other nodes, shards or replicas: without it a start would not find them. */
+  #isUrgent = false;
+  /** Why it could not be saved last: it is tried again and again, and said once. */
   #problem = "";
   #tick = 0;
   #mapAskedTick = -MAP_TICKS_MIN;
@@ -128,6 +130,7 @@ export class Agent {
   tick(): void {
     this.#tick++;
     this.#line.tick();
+    if (this.#tick - this.#savedTick >= SAVE_TICKS_MIN) this.#save(); // also when there is nobody to beat to
     this.#sinceBeat++;
     if (this.#sinceBeat < (this.#news ? NEWS_TICKS : this.#beatTicks)) return;
     this.#ask();
@@ -243,6 +246,7 @@ export class Agent {
   #onMap(map: ClusterMap): void {
     const { map: now } = this.#kept;
     const merged = now === null ? map : mergeMaps(now, map);
+    if (now === null || placesOf(now) !== placesOf(merged)) this.#isUrgent = true;
     this.#kept = { ...this.#kept, map: merged };
     this.#save();
     this.#host.onMap(merged);
@@ -250,14 +254,15 @@ export class Agent {
 
   /**
    * Writes down what the disk does not know yet. One write at a time; what changed meanwhile is written after it, and
-   * what could not be written with the next beat. Nothing is forgotten for that: the fence that was heard counts.
+   * what could not be written is tried again within a second. Nothing is forgotten for that: the fence that was heard counts.
    */
   #save(): void {
     if (this.#saving || this.#kept === this.#lasting) return;
-    const isUrgent = isFenced(this.#lasting.fence, this.#kept.fence); // orders wait for it
-    if (!isUrgent && this.#tick - this.#savedTick < SAVE_TICKS_MIN) return; // the next beat is another occasion
+    const isAwaited = isFenced(this.#lasting.fence, this.#kept.fence); // by orders
+    if (!isAwaited && !this.#isUrgent && this.#tick - this.#savedTick < SAVE_TICKS_MIN) return; // a tick to come is another occasion
     this.#savedTick = this.#tick;
     this.#saving = true;
+    this.#isUrgent = false;
     const { platform, dir } = this.#host;
     const saved = this.#kept;
     runTask(saveMap(platform.disk, dir, saved), (error) => {
@@ -276,6 +281,11 @@ export class Agent {
     this.#problem = reason;
     this.#waiting = null; // the orders come again with the next beat
   }
+}
+
+/** Who is where, without who leads and which slots are whose. */
+function placesOf({ nodes, shards }: ClusterMap): string {
+  return JSON.stringify([nodes, shards.map(({ id, group, replicas }) => [id, group, replicas])]);
 }
 
 const TOO_LARGE: ControlReply = {

@@ -197,6 +197,25 @@ t.test(
   },
 );
 
+t.test(
+  "a map that came last before the control plane died is on the disk soon, with nobody to beat to",
+  async (t) => {
+    const script = new Script(1);
+    const agent = script.startAgent(["c1"]);
+    script.until("it is known", () => agent.isConnected);
+    for (const index of [1, 2, 3]) {
+      script.map = { ...EMPTY_MAP, version: { restore: 0, index } };
+      script.until("it has the map", () => agent.heard.version.index === index);
+    }
+    script.net.setCut(0, 1, true);
+    script.net.setCut(1, 0, true);
+    agent.noteEpoch(77);
+    script.run(3000);
+    t.equal(agent.lasting.map?.version.index, 3);
+    t.equal(agent.lasting.epoch, 77);
+  },
+);
+
 t.test("a map that cannot be used is not asked for without a pause", async (t) => {
   const script = new Script(1);
   script.map = { ...EMPTY_MAP, ranges: [[0, 5, 3, 1]] }; // of a shard that it does not name
