@@ -194,9 +194,13 @@ export class Managed {
   }
 }
 
-/** The nodes with a replica of a group, by the map. */
+/**
+ * The nodes with a replica of a group, by the map; all nodes if the map is of before the group was: it may be what was saved
+ * last before a crash, and nobody may be there to hand out another.
+ */
 function holdersOf({ routing }: NucleusNode, group: number): string[] {
-  const { map } = routing;
-  const places = map?.shards.find((shard) => shard.group === group)?.replicas ?? [];
-  return places.flatMap((place) => map?.nodes[place]?.id ?? []);
+  const { shards, nodes } = routing.map ?? { shards: [], nodes: [] };
+  const shard = shards.find((one) => one.group === group);
+  if (shard === undefined) return nodes.map(({ id }) => id);
+  return shard.replicas.flatMap((place) => nodes[place]?.id ?? []);
 }
