@@ -267,10 +267,12 @@ t.test(
     });
     town.startAll(true);
     town.until("both shards have a leader", () => town.isServed);
+    town.until("its node has heard of them", () => town.nodes[0]?.server?.routing.routerAt(0) != null);
     const client = town.client("n1");
     const keys = Array.from({ length: 200 }, (_, i) => `key ${i}`);
     client.pipeline(...keys.map((key) => ["SET", key, `value of ${key}`]));
     town.until("answers", () => client.replies.length >= 200);
+    t.ok(client.replies.every((reply) => reply === "OK"));
     // A plan is under way between the two when one of them is lost.
     const plan = { epoch: 2, vnodes: 64, shards: [{ id: "s1" }, { id: "s2" }] };
     t.equal(town.http("POST", "/reshard/plan", plan).status, 200);
