@@ -4,19 +4,11 @@ import { CLOSED_MOVES_MAX } from "../../src/store/moves.ts";
 import { OP, SET_OPTION } from "../../src/wire/command.ts";
 import type { Reply } from "./driver.ts";
 import type { TestSession } from "./frames.ts";
-import { Carrier, checkOwners, rangesOf, Shard, slotOfKey } from "./shards.ts";
+import { Carrier, checkOwners, MOVED_KEY, pair, rangesOf, Shard, slotOfKey } from "./shards.ts";
 
-const KEY = "{m}key";
+const KEY = MOVED_KEY;
 const SLOT = slotOfKey(KEY);
 const slots = rangesOf(SLOT);
-
-/** Two shards with one slot of the first on its way to the second, after `keys` keys in it. */
-function pair(keys = 0): { a: Shard; b: Shard; carrier: Carrier } {
-  const a = new Shard("a", 11, [[0, 16383]]);
-  const b = new Shard("b", 22, []);
-  for (let i = 0; i < keys; i++) a.run(OP.set, `{m}${i}`, `value ${i}`, 0, 0);
-  return { a, b, carrier: new Carrier(a, b, 10, slots) };
-}
 
 function sendAll(carrier: Carrier): null {
   carrier.sendAll(300);
@@ -441,65 +433,3 @@ t.test("versions only grow: the first write at the new owner is above all of the
   const [, after] = own(b, "{m}99") as [string, number];
   t.ok(after > before);
 });
-
-t.test("a copy keeps only what changed behind it, and a slot is walked in slices of any size", async (t) => {
-  const { a, b, carrier } = pair(400);
-  a.run(OP.set, KEY, "x".repeat(200_000), 0, 0);
-  carrier.import();
-  carrier.begin();
-  let sent = 0;
-  while (carrier.copy?.isWalking) {
-    carrier.send(1 + (sent++ % 700));
-    a.run(OP.set, `{m}${sent % 400}`, `changed ${sent}`, 0, 0);
-    a.run(OP.del, `{m}${(sent * 7) % 400}`);
-  }
-  t.ok(sent > 50);
-  t.ok((carrier.copy?.left ?? 0) <= 401);
-  carrier.sendAll(1);
-  t.equal(carrier.copy?.left, 0);
-  carrier.seal();
-  t.equal(carrier.own(), null);
-  t.same(b.store.keyCount, a.store.keyCount);
-});
-
-t.test("a restored state ends the copy that read the old one", async (t) => {
-  const { a, carrier } = pair(10);
-  carrier.import();
-  carrier.begin();
-  const source = a.store.beginSnapshot();
-  const sink = a.store.beginRestore();
-  for (let chunk = source.next(); chunk !== null; chunk = source.next()) sink.write(chunk);
-  source.close();
-  t.equal(sink.finish(), null);
-  t.ok(carrier.copy?.isStale);
-});
-
-t.test(
-  "F3: clients that write elsewhere all the time make rounds as keys do: so the seal does not wait for them for ever",
-  async (t) => {
-    const { a, carrier } = pair(3);
-    let seq = 0;
-    const writes = (): void => {
-      seq++;
-      for (let client = 1; client <= 40; client++)
-        a.apply([
-          OP.incrBy,
-          ["elsewhere", 1],
-          { client, seq, floor: seq, notAfter: a.timeMs + 5000, after: 0 },
-        ]);
-    };
-    writes();
-    carrier.import();
-    carrier.begin();
-    carrier.sendAll();
-    t.equal(carrier.copy?.rounds, 0, "the first pass is none");
-    for (let round = 1; round <= 5; round++) {
-      writes();
-      carrier.send(200);
-      t.equal(carrier.copy?.rounds, round);
-      writes(); // who was sent changes again before the round is over
-      while ((carrier.copy?.left ?? 0) > 0) carrier.send(1_000_000);
-      t.equal(carrier.copy?.rounds, round);
-    }
-  },
-);

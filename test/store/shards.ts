@@ -1,10 +1,12 @@
 /** Shards for tests of moves: two replicas each, which apply the same entries and must agree after every one. */
+
 import { ENTRY_KIND } from "../../src/raft/types.ts";
 import { SLOT_COUNT, slotOf } from "../../src/ring/slot.ts";
 import { encodeBirth } from "../../src/store/birth_entry.ts";
 import type { CopySource } from "../../src/store/copy_source.ts";
 import type { MoveView } from "../../src/store/types.ts";
 import type { Op } from "../../src/wire/command.ts";
+import { OP } from "../../src/wire/command.ts";
 import { ChunkWriter, encodeMoveStep, type MoveStep } from "../../src/wire/move_entry.ts";
 import { batchOf, type Command, Driver, type Reply, SETTINGS } from "./driver.ts";
 import { type Arg, bytesOf, entry, joined } from "./frames.ts";
@@ -230,4 +232,15 @@ export class Carrier {
     const refusal = steps.find((step) => step !== null);
     if (refusal !== undefined) throw new Error(refusal ?? "");
   }
+}
+
+/** A key in the slot that `pair` moves. */
+export const MOVED_KEY = "{m}key";
+
+/** Two shards with one slot of the first on its way to the second, after `keys` keys in it. */
+export function pair(keys = 0): { a: Shard; b: Shard; carrier: Carrier } {
+  const a = new Shard("a", 11, [[0, 16383]]);
+  const b = new Shard("b", 22, []);
+  for (let i = 0; i < keys; i++) a.run(OP.set, `{m}${i}`, `value ${i}`, 0, 0);
+  return { a, b, carrier: new Carrier(a, b, 10, rangesOf(slotOfKey(MOVED_KEY))) };
 }

@@ -1,4 +1,5 @@
 /** The state machine. One tap file, because each costs most of a second; the cases are in the files it names. */
+import "./copies.case.ts";
 import "./golden.case.ts";
 import "./hazard.case.ts";
 import "./memory.case.ts";
