@@ -203,9 +203,10 @@ export class Agent {
     this.#waiting = { fence, orders };
     this.#remember(fence, issued);
     this.#obeyWaiting();
-    const known = this.#kept.map?.version ?? { restore: 0, index: 0 };
-    if (compareVersions(version, known) > 0 && this.#tick - this.#mapAskedTick >= MAP_TICKS_MIN)
-      this.#askMap();
+    const { map } = this.#kept;
+    const isBlank = map === null || map.shards.length === 0; // nobody is served before there is another one
+    const isDue = isBlank || this.#tick - this.#mapAskedTick >= MAP_TICKS_MIN;
+    if (isDue && compareVersions(version, map?.version ?? { restore: 0, index: 0 }) > 0) this.#askMap();
   }
 
   #knowsMoreThan({ epoch, plan }: HeartbeatReply["issued"]): boolean {

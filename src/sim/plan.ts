@@ -215,8 +215,12 @@ function workloadOf(random: Prng): WorkloadSpec {
   const clients = 3 + below(random, 5);
   const pipelineMax = pick(random, [1, 1, 4, 16]);
   const perSecond = pick(random, [15, 40, 100]);
+  const lulls = lullsOf(random.fork("lulls"));
+  const busyParts = "lulls" in lulls ? LULL_PARTS - 1 : LULL_PARTS; // as much in the time that is left
   // Each of `clients` keeps (1 + pipelineMax) / 2 operations going on average, each of which thinks in between.
-  const thinkUsMean = Math.floor((SECOND_US * clients * (1 + pipelineMax)) / (2 * perSecond));
+  const thinkUsMean = Math.floor(
+    (SECOND_US * clients * (1 + pipelineMax)) / (2 * perSecond * (LULL_PARTS / busyParts)),
+  );
   return {
     clients,
     registers: 1 + below(random, 6),
@@ -237,7 +241,7 @@ function workloadOf(random: Prng): WorkloadSpec {
     ] as const),
     respPercent: pick(random, [0, 50, 100]),
     libraryPercent: pick(random, [0, 50, 100]),
-    ...lullsOf(random.fork("lulls")),
+    ...lulls,
   };
 }
 

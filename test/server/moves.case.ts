@@ -69,6 +69,7 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
   const slots = slotsOf(town, "s1");
   const keys = keysIn(slots, 200);
   load(town, client, keys);
+  town.apart("s1", "s2"); // messages between them are held back and changed below
   town.killControls();
   let epoch = EPOCH;
   const next = (): number => ++epoch;

@@ -111,6 +111,19 @@ export class MoveTown extends Town {
     return this.leading(shard) as NonNullable<ReturnType<MoveTown["leading"]>>;
   }
 
+  /** Until two shards are led by different nodes: then what they tell each other goes over the network. */
+  apart(one: string, other: string): void {
+    this.until(`${one} and ${other} are led by different nodes`, () => {
+      const [a, b] = [this.leading(one), this.leading(other)];
+      if (a === null || b === null) return false;
+      if (a.node !== b.node) return true;
+      const next = a.group.core.config.voters.find(({ replica }) => replica !== a.group.replica);
+      if (next !== undefined) a.group.core.transfer(next.replica);
+      a.node.server?.engine.touch(a.group.group);
+      return false;
+    });
+  }
+
   storeOf(shard: string): KeyValueStore {
     const { store } = this.leaderOf(shard).group;
     if (!(store instanceof KeyValueStore)) throw new Error("a shard holds keys");
