@@ -29,9 +29,9 @@ import {
 import { type ControlReply, controlRequest } from "../wire/control_request.ts";
 import { ShapeError } from "../wire/msgpack.ts";
 import { ControlLine } from "./control_line.ts";
-import { TICK_MS } from "./hosted.ts";
 import type { NodeAddress } from "./layout.ts";
 import { type KeptMap, saveMap } from "./map_file.ts";
+import { TICK_MS } from "./timing.ts";
 
 /** What changed is told this soon. */
 const NEWS_TICKS = 2;

@@ -42,7 +42,7 @@ import { ReadRounds } from "./read_rounds.ts";
 import { Replay } from "./replay.ts";
 import { type SealedPlace, sealBody, sealBundle } from "./sealing.ts";
 import type { Snapshots } from "./snapshots.ts";
-import { LOOK_MS } from "./timing.ts";
+import { REST_LOOK_MS } from "./timing.ts";
 
 /** Committed entries that a busy replica may have before it: a full window of appends. */
 const REPLAY_ENTRIES = 64;
@@ -200,7 +200,7 @@ export class GroupReplica {
     const { core, store } = this;
     if (!core.atRest || !this.isQuiet || !this.#isTidy) return false;
     if (store.appliedIndex !== core.commitIndex || this.#gate.isWaiting) return false;
-    return !this.isLeader || !this.#expiresWithin(LOOK_MS); // ticks see to that in time
+    return !this.isLeader || !this.#expiresWithin(REST_LOOK_MS); // ticks see to that in time
   }
 
   /** There is something to do that ticks are needed for. */

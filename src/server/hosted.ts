@@ -21,8 +21,6 @@ import { Snapshots } from "./snapshots.ts";
 import { StateHashes } from "./state_hashes.ts";
 import { timingOf } from "./timing.ts";
 
-export { TICK_MS } from "./timing.ts";
-
 export type HostedHost = {
   readonly platform: Platform;
   readonly dir: string;

@@ -13,7 +13,7 @@
  * Bytes are bounded as well, by the rate that was set.
  */
 import { KiB, MiB } from "../base/units.ts";
-import { TICK_MS } from "./hosted.ts";
+import { TICK_MS } from "./timing.ts";
 
 /**
  * 480 records of 100 bytes: 0.2 ms of processor time to make, 0.4 ms to apply on each replica of the target (Node 20, 60,000

@@ -26,7 +26,7 @@ import { membersOf } from "./layout.ts";
 import type { NodeHolding, Peers } from "./peers.ts";
 
 /** Ten times a second; each step waits for the one before it to be committed anyway. */
-const LOOK_TICKS = 10;
+const MEMBERS_LOOK_TICKS = 10;
 /** An order is repeated until it was obeyed. */
 const ORDER_LOOKS = 10;
 /** Three seconds from the first election on: orders come with heartbeats, one a second. */
@@ -212,7 +212,7 @@ export class Replacement {
   }
 
   tick(): void {
-    if (++this.#ticks % LOOK_TICKS === 0) this.look(LOOK_TICKS);
+    if (++this.#ticks % MEMBERS_LOOK_TICKS === 0) this.look(MEMBERS_LOOK_TICKS);
   }
 
   /** `ticks`: since it looked last. */
@@ -228,7 +228,7 @@ export class Replacement {
     if (!core.committedInTerm) return;
     if (core.term !== this.#term) this.#own.clear();
     this.#term = core.term;
-    this.#looks += ticks / LOOK_TICKS;
+    this.#looks += ticks / MEMBERS_LOOK_TICKS;
     const { config } = core;
     const orders = nextOrders({
       self: group.replica,

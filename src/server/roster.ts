@@ -1,5 +1,5 @@
 /**
- * Who is ticked. A place whose group is at rest (raft/rest.ts), or that is empty, is only looked at every LOOK_TICKS, so
+ * Who is ticked. A place whose group is at rest (raft/rest.ts), or that is empty, is only looked at every REST_LOOK_TICKS, so
  * a thousand groups that nobody uses cost a tick of the node next to nothing.
  *
  *     awake --- at rest after a tick ------------------------> resting, in the class of its number
@@ -11,10 +11,10 @@
  * node, and comes back, in one frame.
  */
 import type { Seat } from "./seat.ts";
-import { LOOK_TICKS } from "./timing.ts";
+import { REST_LOOK_TICKS } from "./timing.ts";
 
 const CLASSES = 4;
-const CLASS_TICKS = LOOK_TICKS / CLASSES;
+const CLASS_TICKS = REST_LOOK_TICKS / CLASSES;
 
 export class Roster {
   readonly #awake = new Set<Seat>();
@@ -42,7 +42,7 @@ export class Roster {
     if (this.#ticks % CLASS_TICKS !== 0) return;
     const number = this.#ticks / CLASS_TICKS;
     for (const seat of this.#classOf(number)) {
-      seat.look(LOOK_TICKS);
+      seat.look(REST_LOOK_TICKS);
       if (!seat.isAtRest) this.wake(seat);
     }
     for (const seat of this.#awake)

@@ -2,9 +2,9 @@
 
 export const TICK_MS = 10;
 /** A place at rest is looked at this often (roster.ts). */
-export const LOOK_TICKS = 400;
+export const REST_LOOK_TICKS = 400;
 /** No longer than this, with a second for late ticks. */
-export const LOOK_MS = LOOK_TICKS * TICK_MS + 1000;
+export const REST_LOOK_MS = REST_LOOK_TICKS * TICK_MS + 1000;
 
 export type Timing = {
   readonly electionTicks: number;
