@@ -33,7 +33,7 @@ export type ControlAnswer = { readonly status: number; readonly type: string; re
 /** `proxy`: any node takes any command. `cluster`: it sends clients to the leader's node, as Redis Cluster does. */
 export type RedisMode = "proxy" | "cluster";
 
-export type DoorReads = Pick<NodeReads, "may" | "readHere">;
+export type DoorReads = Pick<NodeReads, "followerFor" | "readHere">;
 
 export type ClientHost = {
   readonly redisMode: RedisMode;

@@ -5,13 +5,13 @@ import type { HttpAnswer, HttpListener, HttpRequest } from "../platform/platform
 import type { CommandView } from "../wire/command.ts";
 import type { Origin } from "./bundle.ts";
 import type { GroupReplica } from "./group.ts";
-import { TICK_MS } from "./hosted.ts";
 import { HttpDoor } from "./http_door.ts";
 import type { HttpFacts, Metric, ShardFacts } from "./http_facts.ts";
 import { isLoopbackHost } from "./http_request.ts";
 import type { Lane } from "./lane.ts";
 import type { NucleusNode } from "./node.ts";
 import { groupOf } from "./node_reads.ts";
+import { TICK_MS } from "./timing.ts";
 
 export type HttpAddress = { readonly host: string; readonly port: number };
 export type HttpExtra = (request: HttpRequest, answer: HttpAnswer) => boolean;

@@ -164,8 +164,10 @@ export class NativeClient implements Client, Origin {
     }
     const error = validateCommand(view);
     if (error !== null) return this.#answerError(origin, requestId, error);
-    if (mode !== null && this.#host.reads.may(view, this.lane))
-      return this.#host.reads.readHere(view, at, this.lane, origin, requestId, mode);
+    const { reads } = this.#host;
+    const follower = mode === null ? null : reads.followerFor(view, this.lane);
+    if (mode !== null && follower !== null)
+      return reads.readHere(follower, view, at, this.lane, origin, requestId, mode);
     this.#heldRequest = requestId;
     this.#heldOrigin = origin;
     if (this.#host.admit(view, at, this.lane, origin, requestId)) return;

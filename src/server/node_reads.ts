@@ -26,7 +26,11 @@ export class NodeReads implements ReplicaReads {
 
   read(read: LocalRead): void {
     const group = groupOf(this.#node, read.slot);
-    if (group === null || group.isLeader) return read.done({ kind: "elsewhere" });
+    if (group === null || group.isLeader) read.done({ kind: "elsewhere" });
+    else this.#readAt(group, read);
+  }
+
+  #readAt(group: GroupReplica, read: LocalRead): void {
     let reads = this.#replicas.get(group);
     if (reads === undefined) {
       const { clock, random } = this.#node.platform;
@@ -37,17 +41,18 @@ export class NodeReads implements ReplicaReads {
     this.#node.engine.touch(group.group); // what it asks the leader leaves in this turn: a group at rest has no ticks
   }
 
-  /** A follower here may answer the command: a read of one slot, and nothing of its connection stands before it. */
-  may(view: CommandView, lane: Lane): boolean {
+  /** The follower here that may answer the command: a read of one slot, and nothing of its connection stands before it. */
+  followerFor(view: CommandView, lane: Lane): GroupReplica | null {
     const slot = slotOfCommand(view);
-    if (slot < 0 || view.isWrite || view.hasSession) return false;
-    if (lane.held?.stands(slot) === true || lane.readRides(slot)) return false;
+    if (slot < 0 || view.isWrite || view.hasSession) return null;
+    if (lane.held?.stands(slot) === true || lane.readRides(slot)) return null;
     const group = groupOf(this.#node, slot);
-    return group !== null && !group.isLeader && lane.take(slot, ROUTE_HERE);
+    return group !== null && !group.isLeader && lane.take(slot, ROUTE_HERE) ? group : null;
   }
 
-  /** After `may`. Who waits for it in the lane waits until it is answered, by this node or by the leader. */
+  /** By `followerFor`'s. Who waits for it in the lane waits until it is answered, by this node or by the leader. */
   readHere(
+    follower: GroupReplica,
     view: CommandView,
     frameAt: number,
     lane: Lane,
@@ -57,13 +62,14 @@ export class NodeReads implements ReplicaReads {
   ): void {
     const slot = slotOfCommand(view);
     const frame = view.bytes.slice(frameAt, view.end);
-    this.read(new ReadHere(frame, slot, mode, origin, tag, lane.enter(slot, true), this.#node.engine));
+    const read = new ReadHere(frame, slot, mode, origin, tag, lane.enter(slot, true), this.#node.engine);
+    this.#readAt(follower, read);
   }
 
   /** The end of a turn. */
   serve(): void {
     for (const [group, reads] of this.#replicas) {
-      if (!this.#node.groups.includes(group)) {
+      if (this.#node.engine.group(group.group) !== group) {
         this.#replicas.delete(group); // the replica is closed
         reads.giveBack();
         continue;
@@ -78,7 +84,9 @@ export class NodeReads implements ReplicaReads {
   }
 }
 
-/** The replica here that serves the slot. */
-export function groupOf(node: NucleusNode, slot: number): GroupReplica | null {
-  return node.groups.find(({ store }) => store.slotFate(slot).state === "serving") ?? null;
+/** The replica here that serves the slot; null as well if nobody is known to serve it, or others are. */
+export function groupOf({ routing, engine }: NucleusNode, slot: number): GroupReplica | null {
+  const router = routing.routerAt(slot);
+  const group = router === null ? null : engine.group(router.group);
+  return group?.store.isServed(slot) === true ? group : null;
 }

@@ -25,6 +25,7 @@ import type { Client, ClientHost, ControlAnswer } from "./client.ts";
 import { translateClusterData } from "./cluster_commands.ts";
 import { controlCall, runDoorCommand } from "./door_commands.ts";
 import { CROSS_SLOT } from "./fate.ts";
+import type { GroupReplica } from "./group.ts";
 import { slotOfCommand } from "./keys.ts";
 import { Lane } from "./lane.ts";
 import { OrderedReplies } from "./ordered_replies.ts";
@@ -145,7 +146,8 @@ export class RespClient implements Client, Origin {
       if (error !== null) return this.#answerError(error);
     }
     this.#readFrame();
-    if (this.readOnly && this.#host.reads.may(this.#view, this.lane)) return this.#readHere();
+    const follower = this.readOnly ? this.#host.reads.followerFor(this.#view, this.lane) : null;
+    if (follower !== null) return this.#readHere(follower);
     if (this.#host.redisMode === "cluster") {
       const elsewhere = this.#elsewhere();
       if (elsewhere !== null) return this.#answerError(elsewhere);
@@ -155,9 +157,9 @@ export class RespClient implements Client, Origin {
     this.#admit();
   }
 
-  #readHere(): void {
+  #readHere(follower: GroupReplica): void {
     const request = this.#replies.assign();
-    this.#host.reads.readHere(this.#view, 0, this.lane, this, request, FOLLOWER);
+    this.#host.reads.readHere(follower, this.#view, 0, this.lane, this, request, FOLLOWER);
   }
 
   #readFrame(): void {

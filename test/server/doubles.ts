@@ -118,7 +118,7 @@ export type Admitted = {
 };
 
 /** No follower is here. */
-export const NO_READS = { may: () => false, readHere: () => {} };
+export const NO_READS = { followerFor: () => null, readHere: () => {} };
 
 /** A door's host that takes commands, or does not, and remembers those it took. */
 export class FakeHost implements ClientHost {
