@@ -13,6 +13,7 @@
  * Bytes are bounded as well, by the rate that was set.
  */
 import { KiB, MiB } from "../base/units.ts";
+import { ShardUse } from "./shard_use.ts";
 import { TICK_MS } from "./timing.ts";
 
 /**
@@ -28,8 +29,6 @@ const CHUNKS_PER_TURN = 2;
 const REST_TIMES = 4;
 /** A chunk that took long because a leader died says nothing of the load. */
 const REST_MS_MAX = 200;
-/** Who asked for something this long ago may do so again. */
-export const BUSY_TICKS = 20;
 /** A fourth of a second's bytes may leave at once. */
 const BURST_PARTS = 4;
 const RATE_DEFAULT = 64 * MiB;
@@ -40,19 +39,17 @@ export class MovePace {
   /** When the chunk was made that is on its way alone; -1: none is, or several are. */
   #aloneSinceMs = -1;
   #restUntilMs = 0;
-  #commands: number;
   #tick = 0;
-  #busyUntilTick = 0;
+  readonly #use: ShardUse;
 
   constructor(commands: number) {
-    this.#commands = commands;
+    this.#use = new ShardUse(commands);
   }
 
   /** `commands`: of clients, that the source's replica took so far. */
   tick(bytesPerSecond: number, commands: number): void {
     this.#tick++;
-    if (commands > this.#commands) this.noteBusy();
-    this.#commands = commands;
+    this.#use.look(commands, this.#tick);
     const rate = bytesPerSecond || RATE_DEFAULT;
     const burst = Math.max(CHUNK_BYTES, rate / BURST_PARTS);
     this.#bytesAllowed = Math.min(burst, this.#bytesAllowed + (rate * TICK_MS) / 1000);
@@ -64,11 +61,11 @@ export class MovePace {
 
   /** Clients are served, here or by the target. */
   noteBusy(): void {
-    this.#busyUntilTick = this.#tick + BUSY_TICKS;
+    this.#use.note(this.#tick);
   }
 
   get isBusy(): boolean {
-    return this.#tick < this.#busyUntilTick;
+    return this.#use.isBusy(this.#tick);
   }
 
   /** Another chunk may be made now, with `open` on their way. Who waits for sealed slots waits for all that is left. */

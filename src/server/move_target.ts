@@ -10,7 +10,6 @@
  * It aborts by itself what cannot end well: a chunk for which there is no memory or, for a second, no disk space, and
  * `own` refused although every chunk of the attempt is there.
  */
-
 import type { KeyValueStore } from "../store/store.ts";
 import {
   chunkError,
@@ -24,7 +23,7 @@ import {
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
 import type { MoveSideHost } from "./move_line.ts";
-import { BUSY_TICKS } from "./move_pace.ts";
+import { ShardUse } from "./shard_use.ts";
 
 /** A step that was proposed and is not applied after so long may have been lost with a leadership. */
 const STEP_TICKS_MAX = 100;
@@ -75,11 +74,11 @@ export class MoveTarget {
   /** When `own` came, and how long the slots had been sealed then. */
   #ownAt = { epoch: 0, ms: 0, pauseMs: 0 };
   #pause = { epoch: 0, ms: 0 };
-  #commands = 0;
-  #busyUntilTick = 0;
+  readonly #use: ShardUse;
 
   constructor(group: GroupReplica, store: KeyValueStore, host: MoveSideHost) {
     this.#group = group;
+    this.#use = new ShardUse(group.commandsTaken);
     this.#store = store;
     this.#host = host;
   }
@@ -255,7 +254,7 @@ export class MoveTarget {
       phase: isOurs ? (move.phase as MoveMessageOf<"status">["phase"]) : null,
       attempt: isOurs ? move.attempt : null,
       nextChunk: isOurs ? move.nextChunk : 0,
-      isBusy: this.#host.tick() < this.#busyUntilTick,
+      isBusy: this.#use.isBusy(this.#host.tick()),
       refusal: this.#refusal.epoch === epoch ? this.#refusal.text.slice(0, REFUSAL_CHARS_MAX) : "",
     });
   }
@@ -266,10 +265,10 @@ export class MoveTarget {
   }
 
   tick(): void {
-    this.#noteCommands();
+    const now = this.#host.tick();
+    this.#use.look(this.#group.commandsTaken, now);
     const move = this.#store.incoming;
     if (move === null || !this.#leads) return;
-    const now = this.#host.tick();
     const isHeard = this.#source.epoch === move.epoch && now - this.#source.tick < POKE_TICKS;
     if (isHeard || now % POKE_TICKS !== 0) return;
     const { epoch, slots, group: from, hold } = move;
@@ -281,12 +280,6 @@ export class MoveTarget {
       if (node === "") continue;
       this.#host.send(node, { kind: "poke", epoch, ...sides, shard, slots, hold, bytesPerSecond });
     }
-  }
-
-  #noteCommands(): void {
-    const { commandsTaken } = this.#group;
-    if (commandsTaken > this.#commands) this.#busyUntilTick = this.#host.tick() + BUSY_TICKS;
-    this.#commands = commandsTaken;
   }
 }
 
