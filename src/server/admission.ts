@@ -160,7 +160,7 @@ export class Admission {
   }
 
   #offerAgain({ frame, place, origin, tag, sinceTick }: HeldCommand, lane: Lane, held: Held): boolean {
-    this.#view.read(frame, 0, frame.length); // the door checked it
+    this.#view.readGood(frame, 0, frame.length);
     this.#sawFull = false;
     const isTaken = this.#offer(this.#view, 0, place, lane, origin, tag, sinceTick);
     if (!isTaken) held.waitsForRoom ||= this.#sawFull;
@@ -178,7 +178,7 @@ export class Admission {
     for (const lane of this.#holding) {
       const held = lane.held as Held;
       for (const { frame, origin, tag } of held.takeBefore(tick)) {
-        this.#view.read(frame, 0, frame.length);
+        this.#view.readGood(frame, 0, frame.length);
         refuse(this.#view, lane, origin, tag, NO_ANSWER);
       }
       this.#drop(lane, held);

@@ -137,7 +137,7 @@ export class HttpDoor {
   }
 
   #admit({ lane }: HttpLane, call: HttpCall): boolean {
-    this.#view.read(call.frame, 0, call.frame.length);
+    this.#view.readGood(call.frame, 0, call.frame.length);
     return this.#host.admit(this.#view, 0, lane, call, 0);
   }
 

@@ -180,7 +180,7 @@ export class NativeClient implements Client, Origin {
   retry(): void {
     if (this.#gone) return;
     if (this.#held !== null) {
-      this.#view.read(this.#held, 0, this.#held.length);
+      this.#view.readGood(this.#held, 0, this.#held.length);
       if (!this.#host.admit(this.#view, 0, this.lane, this.#heldOrigin, this.#heldRequest)) {
         this.#host.waitForRoom(this);
         return;

@@ -15,6 +15,7 @@
  * `[slots]` is a set of slots (SLOT_SET_BYTES), the part of the key space that one shard is asked about; it may be
  * left out, and the command then runs on every slot that is served where it arrives.
  */
+import { assert } from "../base/assert.ts";
 import { getU16, getU32, getU64 } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
 
@@ -183,6 +184,12 @@ export class CommandView {
     if (argsAt > this.end) return "size";
     if (this.hasSession && !this.#sessionInRange()) return "number_range";
     return this.#readArguments(argsAt);
+  }
+
+  /** The same of a frame that was checked before, or written here. */
+  readGood(bytes: Uint8Array, at: number, limit: number): void {
+    const bad = this.read(bytes, at, limit);
+    assert(bad === null, "what was checked, or written here, is a good frame");
   }
 
   #sessionInRange(): boolean {
