@@ -22,6 +22,7 @@ type ControlArgs = {
   cluster?: string;
   "cluster-id"?: string;
   restore?: string;
+  "restore-id"?: string;
   init: boolean;
   "election-ms": number;
   "segment-bytes": number;
@@ -31,6 +32,7 @@ type ControlArgs = {
 
 /** One can fail of three, two of five; more only wait for each other. */
 const PEERS_MAX = 7;
+const IS_ID = /^[0-9a-f]{32}$/;
 
 /** `createPlatform` comes from main.ts: only there the real world is named. */
 export const controlCommand = (createPlatform: (log: Log) => Platform) => ({
@@ -67,6 +69,11 @@ export const controlCommand = (createPlatform: (log: Log) => Platform) => ({
         type: "string",
         requiresArg: true,
         describe: "A backup (cluster backup FILE) that a new control plane begins with, instead of --init",
+      })
+      .option("restore-id", {
+        type: "string",
+        requiresArg: true,
+        describe: "With --restore: 32 hex digits, new for each restore, the same for all of --peers",
       })
       .option("election-ms", {
         type: "number",
@@ -111,6 +118,9 @@ export function configOf(args: ControlArgs): ControlConfig {
   const cluster = clusterOf(args, backup);
   if (init && cluster === null && peers.length > 1)
     throw usage("--init with --peers needs --cluster-id, the same for all of them (openssl rand -hex 16)");
+  // Whoever starts again with the same words, as service managers do, has its directory already.
+  const restores = backup !== null && !fs.existsSync(`${args.dir}/node.json`);
+  checkRestoreId(args["restore-id"], backup, restores && peers.length > 1);
   const { electionMs, segmentBytes } = checkSettings(args["election-ms"], args["segment-bytes"]);
   return {
     id,
@@ -118,18 +128,25 @@ export function configOf(args: ControlArgs): ControlConfig {
     peers,
     http: args.http === undefined ? null : hostPort(args.http, "--http"),
     cluster,
-    // Whoever starts again with the same words, as service managers do, has its directory already.
-    init: init || (backup !== null && !fs.existsSync(`${args.dir}/node.json`)),
+    init: init || restores,
     backup,
+    ...(args["restore-id"] === undefined ? {} : { restoreId: args["restore-id"] }),
     firstLayout: args.cluster === undefined ? null : readFirstLayout(args.cluster),
     electionMs,
     segmentBytes,
   };
 }
 
+function checkRestoreId(id: string | undefined, backup: Backup | null, isNeeded: boolean): void {
+  const make = "new for each restore, the same for all of --peers (openssl rand -hex 16)";
+  if (id !== undefined && !IS_ID.test(id)) throw usage(`--restore-id must be 32 hex digits, ${make}`);
+  if (id !== undefined && backup === null) throw usage("--restore-id goes with --restore");
+  if (id === undefined && isNeeded) throw usage(`--restore with --peers needs --restore-id, ${make}`);
+}
+
 function clusterOf(args: ControlArgs, backup: Backup | null): string | null {
   const cluster = args["cluster-id"] ?? null;
-  if (cluster !== null && !/^[0-9a-f]{32}$/.test(cluster))
+  if (cluster !== null && !IS_ID.test(cluster))
     throw usage("--cluster-id must be 32 hex digits; make one with: openssl rand -hex 16");
   if (backup === null) return cluster;
   if (cluster !== null && cluster !== backup.cluster)

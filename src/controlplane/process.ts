@@ -47,6 +47,8 @@ export type ControlConfig = {
   readonly firstLayout: FirstLayout | null;
   /** What a new control plane is to begin with; null: nothing. */
   readonly backup: Backup | null;
+  /** Which restore of that backup this is: hex digits, the same for all of `peers`. One that is alone draws them. */
+  readonly restoreId?: string;
   readonly electionMs: number;
   readonly segmentBytes: number;
 };
@@ -75,13 +77,18 @@ export class ControlProcess {
     observer: ControlObserver = {},
   ) {
     this.#platform = platform;
-    const cluster = config.cluster ?? (config.init ? newCluster(platform) : null);
+    const cluster = config.cluster ?? (config.init ? drawId(platform) : null);
     this.config = { ...config, cluster };
     const self = selfOf(config);
     const { electionMs } = config;
     this.engine = new Engine(
       platform,
-      { host: self.host, port: self.port, electionMs, open: openOptions(config, cluster) },
+      {
+        host: self.host,
+        port: self.port,
+        electionMs,
+        open: openOptions(config, cluster, groupOf(platform, config, cluster)),
+      },
       {
         onConnection: (connection) => this.#door.accept(connection),
         onTick: () => this.#tick(),
@@ -171,21 +178,27 @@ export class ControlProcess {
 /** What an engine tells of replicas that hold slots: there are none here. */
 const OF_SHARDS = { onClaim: () => {}, onMove: () => {} };
 
-function newCluster({ random }: Platform): string {
+function drawId({ random }: Platform): string {
   const bytes = new Uint8Array(16);
   random.fill(bytes);
   return toHex(bytes);
 }
 
 /**
- * The number of the control plane's group: the first 48 bits of the cluster's id. One that is made from a backup has another
- * one: a process of the lost control plane whose disk turns up again speaks of a group that nobody else has, and is no
- * member of the new one, whose log begins anew under the same replica ids.
+ * The number of the control plane's group, for who founds it: the first 48 bits of the cluster's id. One that is made from a
+ * backup has another one each time, by the backup's content and by the number of the restore: a process of a lost control
+ * plane whose disk turns up again speaks of a group that nobody else has, and is no member of the new one, whose log begins
+ * anew under the same replica ids. 0: this process founds none.
  */
-function groupOf(cluster: string, backup: Backup | null): GroupId {
+function groupOf(platform: Platform, config: ControlConfig, cluster: string | null): GroupId {
+  const { init, backup, peers } = config;
+  if (!init || cluster === null) return 0;
   const bits = (text: string): bigint => BigInt(`0x${text.slice(0, 12)}`);
-  const mixed = bits(cluster) ^ (backup === null ? 0n : bits(backup.token));
-  return Number(mixed) + 1; // 0 is nobody's
+  if (backup === null) return Number(bits(cluster)) + 1; // 0 is nobody's
+  const restore = config.restoreId ?? (peers.length === 1 ? drawId(platform) : null);
+  if (restore === null)
+    throw new NucleusError("EUSAGE", "processes that restore together need one restore id");
+  return Number(bits(cluster) ^ bits(backup.token) ^ bits(restore)) + 1;
 }
 
 function selfOf({ id, peers }: ControlConfig): NodeAddress {
@@ -195,10 +208,14 @@ function selfOf({ id, peers }: ControlConfig): NodeAddress {
   throw new NucleusError("EUSAGE", `--peers has no "${id}"; it has ${names}`);
 }
 
-function openOptions(config: ControlConfig, cluster: string | null): Omit<OpenOptions, "events"> {
-  const { id, dir, peers, init, segmentBytes, backup } = config;
+function openOptions(
+  config: ControlConfig,
+  cluster: string | null,
+  group: GroupId,
+): Omit<OpenOptions, "events"> {
+  const { id, dir, peers, segmentBytes } = config;
   const names = peers.map((peer) => peer.id);
-  const born = init && cluster !== null ? founding(cluster, groupOf(cluster, backup), names, id) : null;
+  const born = cluster !== null && group > 0 ? founding(cluster, group, names, id) : null;
   return {
     dir,
     node: id,

@@ -47,7 +47,13 @@ t.test("from a backup: a new control plane of the same cluster, also when it sta
     { cluster: ID, init: false },
     "it has begun already",
   );
-  t.match(configOf({ ...USUAL, restore, dir: `${dir}/c2`, peers: THREE }), { cluster: ID, init: true });
+  const three = { restore, dir: `${dir}/c2`, peers: THREE };
+  t.match(configOf({ ...USUAL, ...three, "restore-id": ID }), { cluster: ID, init: true, restoreId: ID });
+  t.match(
+    configOf({ ...USUAL, ...three, dir: `${dir}/c1` }),
+    { init: false },
+    "which restore that was, the directory knows",
+  );
   const refused = (part: object): unknown => {
     try {
       return configOf({ ...USUAL, restore, dir: `${dir}/c2`, ...part });
@@ -57,6 +63,9 @@ t.test("from a backup: a new control plane of the same cluster, also when it sta
   };
   t.match(refused({ "cluster-id": "f".repeat(32) }), /--cluster-id differs from the backup/);
   t.match(refused({ cluster: "layout.json" }), /--restore has one/);
+  t.match(refused(three), /--restore with --peers needs --restore-id, new for each restore/);
+  t.match(refused({ ...three, "restore-id": "12" }), /--restore-id must be 32 hex digits/);
+  t.match(refused({ restore: undefined, "restore-id": ID }), /--restore-id goes with --restore/);
   t.match(refused({ restore: "package.json" }), /package.json cannot be used: it is no backup/);
   t.match(refused({ restore: "no such file" }), /cannot read the backup/);
 });

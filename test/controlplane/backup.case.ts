@@ -165,6 +165,7 @@ t.test(
       town.run(3000);
 
       town.backup = parseBackup(text);
+      if (controls > 1) town.restoreId = "cd".repeat(16);
       for (let i = 0; i < controls; i++) town.startControl(i, true);
       town.until("it waits for the node that is down", () => town.state?.awaited?.join() === late.id);
       t.equal(town.http("POST", "/shard/add", {}).status, 503);
@@ -238,6 +239,7 @@ t.test(
       one.machine.disk.makeDurableDir(`/${one.id}`);
     }
     town.backup = parseBackup(text);
+    town.restoreId = "cd".repeat(16);
     town.startControl(0, true);
     town.startControl(1, true);
     town.run(10); // they have begun

@@ -10,6 +10,7 @@ import "./meta_store.case.ts";
 import "./process.case.ts";
 import "./reconciler.case.ts";
 import "./requests.case.ts";
+import "./second_restore.case.ts";
 import "./service.case.ts";
 import "./service_http.case.ts";
 import "./service_random.case.ts";

@@ -35,6 +35,8 @@ export class Town {
   cluster: string | null;
   /** For control processes that are started from now on. */
   backup: Backup | null = null;
+  /** Of that restore; "" = none is given. */
+  restoreId = "";
   /** Of the nodes that are started from now on. */
   observer: NodeObserver = {};
   #clients = 0;
@@ -70,6 +72,7 @@ export class Town {
         init,
         firstLayout: this.#firstLayout,
         backup: this.backup,
+        ...(this.restoreId === "" ? {} : { restoreId: this.restoreId }),
         electionMs: ELECTION_MS,
         segmentBytes: SEGMENT_BYTES,
       };

@@ -1,0 +1,84 @@
+/** A control plane that is lost twice, and made anew from one and the same backup. */
+import t from "tap";
+import xxhash from "xxhash-wasm";
+import { parseBackup } from "../../src/controlplane/backup.ts";
+import { type Inhabitant, Town } from "./process_town.ts";
+
+const { h64 } = await xxhash();
+const FIRST = { replicas: 3, vnodes: 32, shards: [{ id: "s1", weight: 1, nodes: null }] };
+
+function lose(town: Town, controls: readonly Inhabitant<unknown>[]): void {
+  for (const one of controls) {
+    town.kill(one);
+    one.machine.disk.wipe();
+    one.machine.disk.makeDurableDir(`/${one.id}`);
+  }
+}
+
+function isCounted(town: Town): boolean {
+  const { state } = town;
+  return state !== null && state.version.restore > 0 && state.awaited === null;
+}
+
+t.test(
+  "F10: of two restores from one backup, a disk of the first is no member of what the second makes",
+  async (t) => {
+    const cluster = "ab".repeat(16);
+    const town = new Town(h64, { seed: 33, controls: 3, nodes: 3, firstLayout: FIRST, cluster });
+    town.startAll(true);
+    town.until("the shard has a leader", () => town.isServed);
+    town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
+    const [first, second, third] = town.controls;
+    if (first === undefined || second === undefined || third === undefined) throw new Error("three of them");
+
+    lose(town, town.controls);
+    town.restoreId = "11".repeat(16);
+    for (const i of [0, 1, 2]) town.startControl(i, true);
+    town.until("the nodes are heard", () => isCounted(town));
+    const [before = 0] = town.leader?.groups.map(({ group }) => group) ?? [];
+    for (let i = 0; i < 20; i++) t.equal(town.http("POST", "/settings", { movesMax: 10 + i }).status, 200);
+
+    town.kill(third);
+    lose(town, [first, second]);
+    town.restoreId = "22".repeat(16);
+    town.startControl(0, true);
+    town.startControl(1, true);
+    town.run(10); // they have begun
+    town.startControl(2); // with its log of the first restore, which is longer, in a higher term
+    town.until("the nodes are heard", () => isCounted(town));
+    t.equal(town.state?.settings.movesMax, 8, "as it was when the backup was taken");
+    t.not(town.leader?.groups.at(-1)?.group, before, "it is another group");
+    t.equal(town.http("POST", "/settings", { movesMax: 5 }).status, 200);
+    town.until("the third has the state of the second restore", () => {
+      return third.server?.service.settings.movesMax === 5;
+    });
+    town.until("and votes there, under a new id", () => {
+      const { voters = [], outgoing = [] } = town.leader?.engine.groups.at(-1)?.core.config ?? {};
+      return outgoing.length === 0 && voters.length === 3 && voters.some(({ replica }) => replica > 3);
+    });
+  },
+);
+
+t.test("a process that restores alone draws the number of its restore; others must be told it", async (t) => {
+  const cluster = "ab".repeat(16);
+  const town = new Town(h64, { seed: 34, controls: 1, nodes: 3, firstLayout: FIRST, cluster });
+  town.startAll(true);
+  town.until("the shard has a leader", () => town.isServed);
+  town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
+  const groups = new Set<number>();
+  for (let i = 0; i < 3; i++) {
+    lose(town, town.controls);
+    town.startControl(0, true);
+    town.until("the nodes are heard", () => isCounted(town));
+    town.run(3000); // what is made is heard: the next one has a higher number
+    t.equal(town.state?.version.restore, i + 1);
+    for (const { group } of town.leader?.groups ?? []) groups.add(group);
+  }
+  t.equal(groups.size, 3, "each is a group of its own");
+  const [one] = town.controls;
+  if (one === undefined) throw new Error("there is one");
+  town.kill(one);
+  town.startControl(0);
+  town.until("a start as always", () => isCounted(town));
+  t.same(groups.has(town.leader?.groups[0]?.group ?? 0), true);
+});
