@@ -4,17 +4,16 @@
  *
  * `/events` is a stream: the control plane is asked for one event a second for each listener.
  */
-import { utf8 } from "../base/bytes.ts";
 import type { HttpAnswer, HttpRequest, HttpStream } from "../platform/platform.ts";
 import type { ControlAnswer, ControlCall } from "./client.ts";
 import { answerConsole } from "./console_page.ts";
+import { sendBytes, sendError } from "./http_answer.ts";
 
 const PATHS = ["/cluster", "/reshard", "/shard", "/node", "/settings"];
 const EVENTS = "/events";
 const EVENT_TICKS = 100;
 /** Pages that are open: a handful. */
 const LISTENERS_MAX = 32;
-const JSON_TYPE = "application/json; charset=utf-8";
 const NOTHING = new Uint8Array(0);
 
 type Ask = (call: ControlCall, answer: (reply: ControlAnswer | string) => void) => void;
@@ -39,8 +38,8 @@ export class ControlProxy {
     if (!PATHS.some((prefix) => path === prefix || path.startsWith(`${prefix}/`))) return false;
     const call = { method, path: query === "" ? path : `${path}?${query}`, body };
     this.#ask(call, (reply) => {
-      if (typeof reply === "string") sendProblem(answer, reply);
-      else answer.send(reply.status, headersOf(reply), reply.body);
+      if (typeof reply === "string") sendError(answer, 503, "unavailable", reply);
+      else sendBytes(answer, reply.status, reply.type, reply.body);
     });
     return true;
   }
@@ -48,7 +47,7 @@ export class ControlProxy {
   #listen(answer: HttpAnswer): void {
     if (this.#listeners.size >= LISTENERS_MAX) {
       const text = `${LISTENERS_MAX} listen already: close one of them, or ask another node`;
-      return sendProblem(answer, text);
+      return sendError(answer, 503, "unavailable", text);
     }
     const stream = answer.stream(200, { "content-type": "text/event-stream; charset=utf-8" });
     this.#listeners.add(stream);
@@ -72,13 +71,4 @@ export class ControlProxy {
   close(): void {
     for (const stream of this.#listeners) stream.close();
   }
-}
-
-function headersOf({ status, type }: ControlAnswer): Record<string, string> {
-  return status === 503 ? { "content-type": type, "retry-after": "1" } : { "content-type": type };
-}
-
-function sendProblem(answer: HttpAnswer, message: string): void {
-  const headers = { "content-type": JSON_TYPE, "retry-after": "1" };
-  answer.send(503, headers, utf8(`${JSON.stringify({ error: "unavailable", message })}\n`));
 }

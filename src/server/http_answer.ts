@@ -4,6 +4,8 @@ import { jsonBody } from "./http_request.ts";
 
 /** Values are anybody's bytes: no browser may take one for a page of this door, and no cache may keep one. */
 const ALWAYS: HttpHeaders = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+/** Of a 503: not here, or not now. A second is as long as most of that lasts. */
+const AGAIN: HttpHeaders = { "retry-after": "1" };
 
 export function sendBytes(
   answer: HttpAnswer,
@@ -12,7 +14,8 @@ export function sendBytes(
   body: Uint8Array,
   headers: HttpHeaders = {},
 ): void {
-  answer.send(status, { ...ALWAYS, "content-type": type, ...headers }, body);
+  const again = status === 503 ? AGAIN : {};
+  answer.send(status, { ...ALWAYS, "content-type": type, ...again, ...headers }, body);
 }
 
 export function sendJson(
@@ -58,6 +61,5 @@ export function sendCommandError(answer: HttpAnswer, text: string, headers: Http
   const status = STATUS[prefix] ?? 400;
   if (prefix === "ERR") return sendError(answer, status, "bad_request", message, headers);
   const said = status === 504 ? `outcome unknown: ${message}` : message;
-  const retry: HttpHeaders = status === 503 ? { "retry-after": "1" } : {};
-  sendError(answer, status, prefix, said, { ...headers, ...retry });
+  sendError(answer, status, prefix, said, headers);
 }

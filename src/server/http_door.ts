@@ -195,8 +195,7 @@ function ready(door: HttpDoor, answer: HttpAnswer): void {
     .shards()
     .map(({ id, role, term, lastContactMs }) => ({ id, role, term, lastContactMs }));
   const isReady = problems.length === 0;
-  const headers: Record<string, string> = isReady ? {} : { "retry-after": "1" };
-  sendJson(answer, isReady ? 200 : 503, { ready: isReady, problems, shards }, headers);
+  sendJson(answer, isReady ? 200 : 503, { ready: isReady, problems, shards });
 }
 
 function metrics(door: HttpDoor, answer: HttpAnswer): void {

@@ -206,6 +206,7 @@ t.test("without a majority: 503 and what it means for a read, 503 or 504 for a w
   t.ok(write.status === 503 || write.status === 504);
   const ready = http(cluster, other, "GET", "/ready");
   t.equal(ready.status, 503);
+  t.equal(ready.headers["retry-after"], "1");
   t.match(jsonOf(ready), { ready: false, problems: [/no leader/] });
   t.equal(http(cluster, other, "GET", "/livez").status, 200);
   t.match(jsonOf(http(cluster, other, "GET", "/health")), { status: "degraded" });
