@@ -13,7 +13,7 @@
  * Nothing here knows what a request is; whoever does is told `onReady` and `onLost`.
  */
 import type { Clock, Net, Random } from "../platform/platform.ts";
-import { clusterMap, mapProblem } from "../wire/cluster_map.ts";
+import { type ClusterMap, clusterMap, mapProblem } from "../wire/cluster_map.ts";
 import type { HelloReply } from "../wire/control.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import { type Address, parseAddress, showAddress } from "./address.ts";
@@ -138,16 +138,21 @@ export class Route {
     const place = this.atlas.placeOf(slot);
     if (map === null || place < 0) return this.outletOf(slot);
     const leader = this.atlas.leaderOf(this.atlas.groupAt(place))?.node;
-    const nodes = map.shards[place]?.replicas.map((at) => map.nodes[at]) ?? [];
-    const others = nodes.filter((node) => node !== undefined && node.id !== leader);
-    const able = this.#outlets.filter(
-      (outlet) => outlet.isUp && outlet.knowsReads && others.some((node) => node?.id === outlet.node),
-    );
-    if (able.length > 0) return able[this.#replicaTurn++ % able.length] as Outlet;
-    const next = others[this.#replicaTurn++ % Math.max(1, others.length)];
+    const replicas = map.shards[place]?.replicas ?? [];
+    let able = 0;
+    for (const outlet of this.#outlets) if (isFollower(outlet, map, replicas, leader)) able++;
+    let before = able === 0 ? 0 : this.#replicaTurn++ % able;
+    for (const outlet of this.#outlets)
+      if (isFollower(outlet, map, replicas, leader) && before-- === 0) return outlet;
+    this.#dialFollower(map, replicas, leader);
+    return this.outletOf(slot);
+  }
+
+  #dialFollower({ nodes }: ClusterMap, replicas: readonly number[], leader: string | undefined): void {
+    const others = replicas.filter((at) => nodes[at]?.id !== leader);
+    const next = nodes[others[this.#replicaTurn++ % Math.max(1, others.length)] ?? -1];
     const address = next === undefined ? null : parseAddress(next.address);
     if (address !== null) this.#dialLeader(address);
-    return this.outletOf(slot);
   }
 
   groupOf(slot: number): number {
@@ -387,4 +392,16 @@ export class Route {
       if (!isKnown && this.#addresses.length < ADDRESSES_MAX) this.#addresses.push(address);
     }
   }
+}
+
+/** Its node has a replica of the shard, which does not lead as far as known, and answers reads. */
+function isFollower(
+  outlet: Outlet,
+  { nodes }: ClusterMap,
+  replicas: readonly number[],
+  leader: string | undefined,
+): boolean {
+  if (!outlet.isUp || !outlet.knowsReads || outlet.node === leader) return false;
+  for (const at of replicas) if (nodes[at]?.id === outlet.node) return true;
+  return false;
 }
