@@ -104,6 +104,8 @@ export class Cluster {
   onStart: (node: SimNode) => void = () => {};
   /** .. has read its disk, and nobody has sent it anything yet. */
   onUp: (node: SimNode) => void = () => {};
+  /** .. a snapshot of one of its groups lasts on its disk. */
+  onSnapshot: (node: SimNode) => void = () => {};
   /** .. its disk, whole and without power, is about to be harmed. */
   onDamage: (node: SimNode, how: "flip_bit" | "wipe") => void = () => {};
 
@@ -133,11 +135,14 @@ export class Cluster {
       machine.clock.driftPpm = plan.driftPpm[i] ?? 0;
       machine.clock.wallOffsetMs = plan.wallOffsetMs[i] ?? 0;
       machine.disk.makeDurableDir(NODE_DIR); // as the operator did
-      machine.onLog = (message) => {
-        if (message === "snapshot") this.happened.snapshots++;
-      };
       const isControl = i >= plan.nodes;
-      nodes.push(new SimNode(i, id, machine, isControl));
+      const node = new SimNode(i, id, machine, isControl);
+      machine.onLog = (message) => {
+        if (message !== "snapshot") return;
+        this.happened.snapshots++;
+        this.onSnapshot(node);
+      };
+      nodes.push(node);
       if (!isControl) addresses.push({ id, host: id, port: NODE_PORT });
     }
     this.nodes = nodes;

@@ -18,6 +18,7 @@ import { checkCounters } from "./checkers/counters.ts";
 import { DamageChecker } from "./checkers/damage.ts";
 import { DurabilityChecker } from "./checkers/durability.ts";
 import { LeaderChecker } from "./checkers/leaders.ts";
+import { MembersChecker } from "./checkers/members.ts";
 import { NumbersChecker } from "./checkers/numbers.ts";
 import { OwnershipChecker } from "./checkers/ownership.ts";
 import { PeerTap } from "./checkers/peer_tap.ts";
@@ -97,6 +98,7 @@ class Run {
       new StateMachineChecker(cluster.world, cluster.nodes, town !== null),
       new DamageChecker(cluster.world),
       new BoundsChecker(cluster.world),
+      new MembersChecker(cluster.world, leaders, durability),
       ...(town === null ? [] : this.#checkersOfMoves(cluster)),
     ];
     const tap = new PeerTap(cluster.world, cluster.nodes.length, (machine, group, message) => {
@@ -115,6 +117,9 @@ class Run {
     };
     cluster.onStart = (node) => {
       for (const checker of this.#checkers) checker.onStart?.(node);
+    };
+    cluster.onSnapshot = (node) => {
+      for (const checker of this.#checkers) checker.onSnapshot?.(node);
     };
     cluster.onDamage = (node, how) => {
       for (const checker of this.#checkers) checker.onDamage?.(node, how);

@@ -5,6 +5,8 @@
  *
  * Numbers up to 30 are those of the list of bugs that such a system should be seeded with; the others are ours.
  */
+import { MEMBERS } from "./members.ts";
+
 export type Edit = { readonly file: string; readonly find: string; readonly replace: string };
 
 export type Mutant = {
@@ -126,6 +128,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  ...MEMBERS,
   {
     number: 14,
     name: "G4: sessions are not in a snapshot",

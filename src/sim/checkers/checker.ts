@@ -21,6 +21,8 @@ export interface Checker {
   onUp?(node: SimNode): void;
   /** Its disk, whole and without power, is about to be harmed. */
   onDamage?(node: SimNode, how: "flip_bit" | "wipe"): void;
+  /** A snapshot of one of its groups lasts on its disk. */
+  onSnapshot?(node: SimNode): void;
   /** How often the checker had something to judge: a checker that never had proves nothing. */
   readonly judged: number;
 }

@@ -58,7 +58,7 @@ export class DurabilityChecker implements Checker {
     // Before a change of members had its entry, the former members alone had to agree.
     const judged = outgoing.length > 0 && entry.index < core.configIndex ? [outgoing] : [voters, outgoing];
     for (const members of judged) {
-      const holders = members.filter((member) => this.#holds(member.node, group, entry));
+      const holders = members.filter((member) => this.holds(member.node, group, entry));
       if (members.length === 0 || holders.length > members.length / 2) continue;
       const names = holders.map((member) => member.node).join(", ");
       this.#world.fail(
@@ -68,7 +68,8 @@ export class DurabilityChecker implements Checker {
     }
   }
 
-  #holds(id: string, group: number, entry: Entry): boolean {
+  /** Its disk has the entry for certain, or is harmed and says nothing. */
+  holds(id: string, group: number, entry: Pick<Entry, "index" | "term">): boolean {
     const node = this.#nodes.find((candidate) => candidate.id === id);
     if (node === undefined) return false;
     return node.diskDamaged || this.#log(node).holds(group, entry.index, entry.term);
