@@ -11,6 +11,7 @@ import { VERB_OPTIONS, type VerbArguments } from "./change.ts";
 import { askControl } from "./control_call.ts";
 import { EXIT } from "./exit_codes.ts";
 import { CliError, counted } from "./output.ts";
+import { replaceSynced } from "./synced_files.ts";
 
 type BackupArguments = VerbArguments & { readonly file: string };
 
@@ -72,15 +73,9 @@ function readable(text: string): Backup {
 }
 
 function write(file: string, text: string): void {
-  const beside = `${file}.tmp`;
   try {
-    const handle = fs.openSync(beside, "w", 0o600);
-    fs.writeSync(handle, text);
-    fs.fsyncSync(handle);
-    fs.closeSync(handle);
-    fs.renameSync(beside, file);
+    replaceSynced(file, text);
   } catch (error) {
-    fs.rmSync(beside, { force: true });
     throw new CliError(EXIT.failed, `${file} cannot be written.`, messageOf(error));
   }
 }

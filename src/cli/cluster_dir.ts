@@ -30,6 +30,7 @@ import {
 } from "./local_members.ts";
 import { CliError } from "./output.ts";
 import { shortPath } from "./own_command.ts";
+import { replaceSynced, syncDirectory, writeSynced } from "./synced_files.ts";
 
 /** A process of the cluster. */
 export type Member = {
@@ -157,9 +158,7 @@ export function makeTree({ dir, cluster, members, fixed, first, isNew }: Cluster
   if (isNew && first !== null) writeSynced(join(dir, CLUSTER_FILE), jsonText(firstLayoutOf(members, first)));
   const [name, text] =
     fixed === null ? [UP_FILE, membersText(cluster, members)] : [LAYOUT_FILE, layoutText(fixed)];
-  writeSynced(join(dir, `${name}.tmp`), text);
-  fs.renameSync(join(dir, `${name}.tmp`), join(dir, name));
-  syncDirectory(dir);
+  replaceSynced(join(dir, name), text);
 }
 
 function jsonText(value: object): string {
@@ -172,25 +171,6 @@ function layoutText({ cluster, nodes }: Layout): string {
     return http === undefined ? { id, addr } : { id, addr, http };
   });
   return jsonText({ cluster, nodes: list });
-}
-
-function writeSynced(path: string, text: string): void {
-  const file = fs.openSync(path, "w", 0o600);
-  try {
-    fs.writeSync(file, text);
-    fs.fsyncSync(file);
-  } finally {
-    fs.closeSync(file);
-  }
-}
-
-function syncDirectory(dir: string): void {
-  const file = fs.openSync(dir, "r");
-  try {
-    fs.fsyncSync(file);
-  } finally {
-    fs.closeSync(file);
-  }
 }
 
 export function unusable(dir: string, error: unknown): CliError {

@@ -6,5 +6,6 @@ import "./output.case.ts";
 import "./repl.case.ts";
 import "./reply.case.ts";
 import "./reshard.case.ts";
+import "./synced_files.case.ts";
 import "./up.case.ts";
 import "./view.case.ts";
