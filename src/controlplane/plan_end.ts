@@ -7,6 +7,7 @@ import {
   isEnded,
   type MetaState,
   type Plan,
+  type PlanEnd,
   type PlannedMove,
   RECORDS_MAX,
   type ShardRecord,
@@ -31,9 +32,12 @@ export function cancelPlan(state: MetaState): MetaState {
 export function withoutPlan(state: MetaState): MetaState {
   const { plan } = state;
   if (plan === null) return state;
-  const over = plan.moves.filter((move) => move.state === "done").length;
-  const planEnd = { number: plan.number, cancelled: true, done: over, moves: plan.moves.length };
-  return { ...state, plan: null, planEnd };
+  return { ...state, plan: null, planEnd: planEndOf(plan, true) };
+}
+
+function planEndOf({ number, moves }: Plan, cancelled: boolean): PlanEnd {
+  const done = moves.filter((move) => move.state === "done").length;
+  return { number, cancelled, done, moves: moves.length };
 }
 
 /** The state with one move of the plan changed. */
@@ -78,10 +82,8 @@ export function withFinished(state: MetaState, plan: Plan, move: PlannedMove): M
 }
 
 function ended(state: MetaState, plan: Plan): MetaState {
-  const count = plan.moves.filter((move) => move.state === "done").length;
   const isCancelled = plan.cancelled > 0;
-  const planEnd = { number: plan.number, cancelled: isCancelled, done: count, moves: plan.moves.length };
-  const next = { ...state, plan: null, planEnd };
+  const next = { ...state, plan: null, planEnd: planEndOf(plan, isCancelled) };
   return isCancelled ? backToBefore(next, plan) : next;
 }
 
