@@ -6,25 +6,14 @@
  *     --keep           leave the directory
  *     --json           one JSON object
  */
-import { resolve } from "node:path";
-import { ProcessCluster, type Program, programOf } from "../chaos/processes.ts";
-
-export const PROGRAM_OPTIONS = {
-  binary: { type: "string" },
-  runtime: { type: "string", default: "bun" },
-} as const;
+import { ProcessCluster } from "../chaos/processes.ts";
+import { type Chosen, chosenProgram, PROGRAM_OPTIONS } from "../chaos/program.ts";
 
 export const CLUSTER_OPTIONS = {
   ...PROGRAM_OPTIONS,
   keep: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
 } as const;
-
-type Chosen = { readonly binary?: string | undefined; readonly runtime: string };
-
-export function chosenProgram({ binary, runtime }: Chosen): Program {
-  return programOf(runtime, resolve(binary ?? (runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus")));
-}
 
 /** Ends the process with the code that `run` gives. */
 export async function onCluster(

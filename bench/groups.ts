@@ -16,10 +16,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { cpuSeconds, freePorts, type Program, programOf, rssBytes } from "../chaos/processes.ts";
+import { cpuSeconds, freePorts, rssBytes } from "../chaos/processes.ts";
+import { chosenProgram, PROGRAM_OPTIONS, type Program } from "../chaos/program.ts";
 import { type Figure, median, report } from "./figures.ts";
 import { load, PIPELINE } from "./load.ts";
 
@@ -35,8 +36,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "20" },
     commands: { type: "string", default: "200000" },
     rounds: { type: "string", default: "3" },
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
+    ...PROGRAM_OPTIONS,
     json: { type: "boolean", default: false },
   },
 });
@@ -186,10 +186,7 @@ async function active(program: Program, shards: number): Promise<Figure[]> {
   );
 }
 
-const program = programOf(
-  values.runtime,
-  resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus")),
-);
+const program = chosenProgram(values);
 const figures: Figure[] = [];
 for (const [i, count] of values.groups.split(",").filter(Boolean).map(Number).entries())
   figures.push(...(await idle(program, count, i === 0)));

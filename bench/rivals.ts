@@ -5,8 +5,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { cpuSeconds, ProcessCluster, programOf } from "../chaos/processes.ts";
+import { join } from "node:path";
+import { cpuSeconds, ProcessCluster } from "../chaos/processes.ts";
+import { chosenProgram } from "../chaos/program.ts";
 
 /** A generator above this share of a core was perhaps the limit itself. */
 export const GENERATOR_SHARE_MAX = 0.85;
@@ -30,7 +31,7 @@ export class Rivals {
 
   /** Three nodes of `binary`. */
   async nucleus(binary: string): Promise<ProcessCluster> {
-    this.#cluster = await ProcessCluster.start(programOf("bun", resolve(binary)), 3);
+    this.#cluster = await ProcessCluster.start(chosenProgram({ binary, runtime: "bun" }), 3);
     return this.#cluster;
   }
 

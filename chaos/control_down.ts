@@ -29,7 +29,7 @@
  */
 import * as fs from "node:fs";
 import { loadavg } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { type Figure, report } from "../bench/figures.ts";
@@ -41,7 +41,8 @@ import { connect, type NucleusClient } from "../src/client/index.ts";
 import { MachineWatch, type Span } from "./machine.ts";
 import { NativeLoad } from "./native_load.ts";
 import { type OperatedCluster, onOperated } from "./operated.ts";
-import { type NodeProcess, programOf } from "./processes.ts";
+import type { NodeProcess } from "./processes.ts";
+import { chosenProgram, PROGRAM_OPTIONS, shownProgram } from "./program.ts";
 import { type Kind, type LeftOut, type Percentile, ShardLoad } from "./shard_load.ts";
 
 const P99_RATIO_MOST = 1.5;
@@ -56,8 +57,7 @@ const FAST_BYTES = 64 * MiB;
 
 const { values } = parseArgs({
   options: {
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
+    ...PROGRAM_OPTIONS,
     seconds: { type: "string", default: "60" },
     seed: { type: "string" },
     "no-figures": { type: "boolean", default: false },
@@ -68,7 +68,7 @@ const { values } = parseArgs({
 
 const seed = Number(values.seed ?? Math.floor(performance.timeOrigin) % 1_000_000);
 const downMs = Number(values.seconds) * 1000;
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
+const program = chosenProgram(values);
 const say = (line: string): void => (values.json ? console.error(line) : console.log(line));
 
 type Scene = {
@@ -282,6 +282,6 @@ async function run(cluster: OperatedCluster): Promise<number> {
   return code;
 }
 
-say(`seed ${seed}, ${binary}`);
+say(`seed ${seed}, ${shownProgram(program)}`);
 const plan = { nodes: 4, controls: 3, shards: 2, replicas: 3 };
-await onOperated(programOf(values.runtime, binary), plan, { keep: values.keep, say }, run);
+await onOperated(program, plan, { keep: values.keep, say }, run);

@@ -18,10 +18,10 @@
  * a node ended by itself, replicas differ; or, unless --no-figures, if after a kill of the leader no write was
  * acknowledged for more than GAP_MEDIAN_MS_MAX in the median or GAP_MS_MAX at most.
  */
-import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { formatCount } from "../src/base/units.ts";
-import { ProcessCluster, programOf } from "./processes.ts";
+import { ProcessCluster } from "./processes.ts";
+import { chosenProgram, PROGRAM_OPTIONS, shownProgram } from "./program.ts";
 import { median, SEGMENT_BYTES, STORM_DEFAULT, type StormResult, storm } from "./storm.ts";
 
 const GAP_MEDIAN_MS_MAX = 800;
@@ -29,8 +29,7 @@ const GAP_MS_MAX = 2000;
 
 const { values } = parseArgs({
   options: {
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
+    ...PROGRAM_OPTIONS,
     rounds: { type: "string", default: "50" },
     all: { type: "string" },
     stops: { type: "string" },
@@ -44,7 +43,7 @@ const { values } = parseArgs({
 
 const rounds = Number(values.rounds);
 const seed = Number(values.seed ?? Math.floor(performance.timeOrigin) % 1_000_000);
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
+const program = chosenProgram(values);
 
 function row(name: string, text: string): void {
   console.log(`  ${name.padEnd(34)} ${text}`);
@@ -98,8 +97,8 @@ async function main(): Promise<number> {
     orphans: Number(values.orphans ?? Math.ceil(rounds / 10)),
     lags: Number(values.lags ?? Math.ceil(rounds / 25)),
   };
-  console.log(`seed ${seed}, ${binary}`);
-  const cluster = await ProcessCluster.start(programOf(values.runtime, binary), 3, SEGMENT_BYTES);
+  console.log(`seed ${seed}, ${shownProgram(program)}`);
+  const cluster = await ProcessCluster.start(program, 3, SEGMENT_BYTES);
   console.log(`three nodes in ${cluster.root}: ${cluster.url}`);
   let failed = true;
   try {

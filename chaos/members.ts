@@ -32,7 +32,6 @@
  */
 import * as fs from "node:fs";
 import { loadavg } from "node:os";
-import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { type Figure, report } from "../bench/figures.ts";
@@ -43,7 +42,8 @@ import { EXIT } from "../src/cli/exit_codes.ts";
 import { MachineWatch, type Span } from "./machine.ts";
 import { NativeLoad } from "./native_load.ts";
 import { type OperatedCluster, onOperated } from "./operated.ts";
-import { type NodeProcess, programOf } from "./processes.ts";
+import type { NodeProcess } from "./processes.ts";
+import { chosenProgram, PROGRAM_OPTIONS, shownProgram } from "./program.ts";
 import { type LeftOut, ShardLoad } from "./shard_load.ts";
 
 const FILLED_LEAST = 99.9;
@@ -52,8 +52,7 @@ const NODES = 6;
 
 const { values } = parseArgs({
   options: {
-    binary: { type: "string" },
-    runtime: { type: "string", default: "bun" },
+    ...PROGRAM_OPTIONS,
     rounds: { type: "string", default: "1" },
     steps: { type: "string", default: "dead,grow,drain,blank" },
     calm: { type: "string", default: "4" },
@@ -67,7 +66,7 @@ const { values } = parseArgs({
 
 const seed = Number(values.seed ?? Math.floor(performance.timeOrigin) % 1_000_000);
 const calmMs = Number(values.calm) * 1000;
-const binary = resolve(values.binary ?? (values.runtime === "node" ? "dist/nucleus.mjs" : "dist/nucleus"));
+const program = chosenProgram(values);
 const say = (line: string): void => (values.json ? console.error(line) : console.log(line));
 
 class Scene {
@@ -317,6 +316,6 @@ async function allRegistered({ cluster }: Scene): Promise<void> {
   });
 }
 
-say(`seed ${seed}, ${binary}`);
+say(`seed ${seed}, ${shownProgram(program)}`);
 const plan = { nodes: NODES, controls: 1, shards: 2, replicas: 3 };
-await onOperated(programOf(values.runtime, binary), plan, { keep: values.keep, say }, run);
+await onOperated(program, plan, { keep: values.keep, say }, run);

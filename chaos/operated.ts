@@ -15,7 +15,8 @@ import { fetchMap } from "../src/cli/map_call.ts";
 import { type ReshardStatus, readReshard } from "../src/cli/reshard_status.ts";
 import { RespConnection } from "../src/cli/resp_connection.ts";
 import type { ClusterMap } from "../src/wire/cluster_map.ts";
-import { freePorts, NodeProcess, type Program, type WordsOf } from "./processes.ts";
+import { freePorts, NodeProcess, type WordsOf } from "./processes.ts";
+import type { Program } from "./program.ts";
 
 const HOST = "127.0.0.1";
 const SOON_MS_MAX = 60_000;

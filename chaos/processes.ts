@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RespConnection } from "../src/cli/resp_connection.ts";
+import type { Program } from "./program.ts";
 
 const CLUSTER = "c4a05c4a05c4a05c4a05c4a05c4a05c4";
 const READY_MS_MAX = 60_000;
@@ -17,13 +18,6 @@ const STOP_MS_MAX = 20_000;
 const LOG_TAIL_BYTES = 2000;
 /** What /proc counts in, on every Linux that matters. */
 const CLOCK_TICKS_PER_SECOND = 100;
-
-export type Program = { readonly command: string; readonly args: readonly string[] };
-
-/** How to run `nucleus`: the file itself, or a bundle under Node. */
-export function programOf(runtime: string, binary: string): Program {
-  return runtime === "node" ? { command: process.execPath, args: [binary] } : { command: binary, args: [] };
-}
 
 /** What NUCLEUS STATUS says, as far as it is needed here. */
 export type Status = {

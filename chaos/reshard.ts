@@ -3,7 +3,7 @@
  *
  *     npx bun chaos/reshard.ts --binary dist/nucleus --keys 200000 --clients 8
  *
- *     --binary PATH      the compiled program (dist/nucleus)
+ *     --binary PATH      the program; dist/nucleus, or dist/nucleus.mjs with --runtime node
  *     --nodes N          storage nodes (6), --shards N at first (2): then one is added, and removed with --back
  *     --keys N           loaded before (100000), values of --value bytes (100)
  *     --clients N        connections that INCR, SET and GET, half over RESP and half native (8); 0 = an idle cluster
@@ -18,7 +18,6 @@
  * the plan does not end; with --figures also if the pauses' median is above 10 ms or one above 50 ms (under load), or less
  * than 50,000 keys move in a second (idle), or p99 at the given share is more than three times what it was before.
  */
-import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Prng } from "../src/base/prng.ts";
@@ -26,7 +25,8 @@ import type { RespConnection } from "../src/cli/resp_connection.ts";
 import { connect, type NucleusClient } from "../src/client/index.ts";
 import { SLOT_COUNT } from "../src/ring/slot.ts";
 import { type OperatedCluster, onOperated } from "./operated.ts";
-import { type NodeProcess, programOf } from "./processes.ts";
+import type { NodeProcess } from "./processes.ts";
+import { chosenProgram, PROGRAM_OPTIONS } from "./program.ts";
 
 const PAUSE_MEDIAN_MS_MAX = 10;
 const PAUSE_P99_MS_MAX = 50;
@@ -39,7 +39,7 @@ const BASE_SECONDS = 5;
 
 const { values } = parseArgs({
   options: {
-    binary: { type: "string", default: "dist/nucleus" },
+    ...PROGRAM_OPTIONS,
     nodes: { type: "string", default: "6" },
     shards: { type: "string", default: "2" },
     keys: { type: "string", default: "100000" },
@@ -434,7 +434,7 @@ function report(figures: Record<string, number>, ofProcesses: readonly string[])
 }
 
 await onOperated(
-  programOf("bun", resolve(values.binary)),
+  chosenProgram(values),
   {
     nodes: Number(values.nodes),
     controls: values.kill ? 3 : 1,

@@ -3,7 +3,8 @@
  * judged; how long writes were refused is chaos/kill.ts's business.
  */
 import t from "tap";
-import { ProcessCluster, programOf } from "../../chaos/processes.ts";
+import { ProcessCluster } from "../../chaos/processes.ts";
+import { programOf } from "../../chaos/program.ts";
 import { STORM_DEFAULT, type StormPlan, type StormResult, storm } from "../../chaos/storm.ts";
 import { BINARY } from "./cluster.ts";
 
