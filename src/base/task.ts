@@ -14,7 +14,6 @@
  *
  * An operation that fails throws its error at the `yield*`, where it can be caught as usual.
  */
-
 import { AssertionError } from "./assert.ts";
 
 /** Completion of an operation: an error, or a value. */

@@ -1,5 +1,4 @@
 /** `nucleus control`: one control process, in the foreground, until it is told to stop. */
-
 import * as fs from "node:fs";
 import xxhash from "xxhash-wasm";
 import type { Argv } from "yargs";

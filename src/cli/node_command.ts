@@ -1,5 +1,4 @@
 /** `nucleus node`: one storage node, in the foreground, until it is told to stop. */
-
 import * as fs from "node:fs";
 import type { Argv } from "yargs";
 import { messageOf, NucleusError } from "../base/errors.ts";

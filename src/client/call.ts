@@ -1,5 +1,4 @@
 /** One call of the promise interface: it waits for a request of the core, and for its signal. */
-
 import type { Caller, ClientCore, Request } from "./core.ts";
 import { AbortedError, type ClientError, ProtocolError } from "./errors.ts";
 

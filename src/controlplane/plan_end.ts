@@ -1,5 +1,4 @@
 /** How plans end: their moves one by one, by success or by cancel; then the wish is what was reached. */
-
 import type { Layout, ShardWish } from "../ring/layout.ts";
 import { countSlots } from "../ring/range.ts";
 import {

@@ -14,7 +14,6 @@
  *
  * Errors: NucleusError "EREQUEST", naming the field, what it may be, and what was there.
  */
-
 import { NucleusError } from "../base/errors.ts";
 import { isName, NAME_RULE } from "../base/names.ts";
 import { VNODES_DEFAULT } from "../ring/layout.ts";

@@ -11,7 +11,6 @@
  *
  * Errors: none here; what comes from outside is checked by assignment_ranges.ts.
  */
-
 import { assert } from "../base/assert.ts";
 import { isName } from "../base/names.ts";
 import type { ShardId } from "./circle.ts";

@@ -10,7 +10,6 @@
  * of the sockets (platform/node_http.ts) and of the shard's router: what finds no room waits in its connection's
  * lane, in order, and is offered again after each turn.
  */
-
 import { utf8 } from "../base/bytes.ts";
 import type { Clock, HttpAnswer, HttpConnection, HttpRequest } from "../platform/platform.ts";
 import { CommandView } from "../wire/command.ts";

@@ -4,7 +4,6 @@
  * that all runtimes agree on them, and that a change of them is noticed: it means that replicas of two releases
  * would differ.
  */
-
 import { Writer } from "../../src/base/bytes.ts";
 import { crc32 } from "../../src/base/checksum.ts";
 import { Prng } from "../../src/base/prng.ts";

@@ -1,5 +1,4 @@
 /** A store with a log in front of it, for tests: replies come back as plain values. */
-
 import { KeyValueStore } from "../../src/store/store.ts";
 import type { StoreSettings } from "../../src/store/types.ts";
 import { CommandView, type Op } from "../../src/wire/command.ts";

@@ -1,5 +1,4 @@
 /** Shards for tests of moves: two replicas each, which apply the same entries and must agree after every one. */
-
 import { ENTRY_KIND } from "../../src/raft/types.ts";
 import { SLOT_COUNT, slotOf } from "../../src/ring/slot.ts";
 import { encodeBirth } from "../../src/store/birth_entry.ts";

@@ -5,7 +5,6 @@
  *     disk            what a node's disk says of fence, epoch, plan and map, over all of its starts
  *     process         the map that a running node routes by
  */
-
 import { MetaStore } from "../../controlplane/meta_store.ts";
 import type { GroupReplica } from "../../server/group.ts";
 import { NucleusNode } from "../../server/node.ts";

@@ -8,7 +8,6 @@
  * A shard's newest state is what its replica shows that applied most: followers behind it may believe what they like, as
  * they answer nothing before they have caught up with it.
  */
-
 import { ENTRY_KIND, type Entry } from "../../raft/types.ts";
 import { SLOT_COUNT } from "../../ring/slot.ts";
 import type { GroupReplica } from "../../server/group.ts";
