@@ -113,6 +113,7 @@ export class Engine {
       wallMs: () => clock.wallMs(),
       syncing: () => (this.wal?.endLsn ?? 0) > (this.wal?.syncedLsn ?? 0),
       canForward: (node) => this.#peers?.canForward(node) ?? false,
+      isSilent: (node) => this.#peers?.isSilent(node) ?? false,
       sendForward: (...request) => this.peers.sendForward(...request),
       leaderNode: (group) => this.nodeOf(group, group.core.leader),
       wake: () => this.wake(),

@@ -18,10 +18,24 @@
  * `after`; it is not admitted before all that went here is answered (lane.ts).
  *
  *     send(bundle) -> stamped frames -> request {id, frames, who waits} -> link
- *     reply(id, ordinal) -> origin            link lost, leader changed -> router.giveBack(what is unanswered)
+ *     reply(id, ordinal) -> origin            link lost, another node is asked -> router.giveBack(what is unanswered)
  *
- * Bounds (credits): FORWARD_COMMANDS_MAX commands and FORWARD_BYTES_MAX bytes unanswered; a larger bundle goes
- * alone when nothing is outstanding. Without credit the router keeps the bundle.
+ * Another node is asked when another one leads, or because the one that was asked is silent or does not answer
+ * (leader_search.ts): what was sent may have taken effect there, or may yet. So what becomes of it is decided command by
+ * command, and replies that come late are nobody's, since each attempt has an id of its own:
+ *
+ *     reads                     asked elsewhere
+ *     numbered writes           sent elsewhere under their numbers, in their order: they are executed once
+ *     writes on several slots   stay where they are until they are answered, the connection ends, or their time is up: then
+ *                               their outcome is unknown. Whoever was only slow, or deposed, still tells it. They go alone
+ *                               on their connection (lane.ts), so nothing that is sent elsewhere can overtake them
+ *     other writes              too large for a number. Others on their slot may wait behind them here, and would overtake
+ *                               them: so their outcome is unknown at once
+ *
+ * Bounds (credits): FORWARD_COMMANDS_MAX commands and FORWARD_BYTES_MAX bytes unanswered by the node that is asked; a larger
+ * bundle goes alone when nothing is outstanding. Without credit the router keeps the bundle. What stays at a node that is not
+ * asked any more is no more than the credit each time; a node is left for being silent after a quarter of a second, and nothing
+ * waits for more than 2.5 s.
  */
 import { assert } from "../base/assert.ts";
 import { bytesEqual } from "../base/bytes.ts";
@@ -50,8 +64,15 @@ const RETRY_MS_MAX = 50_000;
  * from the floor on that its last executed write named, which is at most one such window behind.
  */
 const SEQS_MAX = 2048;
-/** The leader's answer may be news to it as well: two ticks pass before it is asked again. */
+/** What a node says that does not lead may be news to it as well: two ticks pass before it, or the next in turn, is asked. */
 const PAUSE_TICKS = 2;
+/**
+ * Half a second without any answer: whoever is asked may have been deposed with all that it was sent, and cut off from those
+ * who could tell it what became of that. If it leads all the same, as others say, its disk is slow, and everything is sent
+ * again for each such look around: so the next one comes later.
+ */
+const PATIENCE_TICKS_MIN = 50;
+const PATIENCE_TICKS_MAX = 200;
 
 export type ForwardHost = {
   /** A connection to that node stands and has room. */
@@ -74,10 +95,17 @@ type Request = {
   readonly node: string;
   readonly bundle: Bundle;
   readonly rides: boolean;
-  /** 1 = answered. */
-  readonly answered: Uint8Array;
+  /** By command: OPEN, .. */
+  readonly states: Uint8Array;
   open: number;
+  /** Its node is not asked any more; what is open there is waited for. */
+  isLeft: boolean;
 };
+
+const OPEN = 0;
+const ANSWERED = 1;
+/** It was given back, or given up: an answer to this attempt comes late. */
+const TAKEN = 2;
 
 export class Forwarder implements Numbers {
   readonly #client: Uint8Array;
@@ -93,10 +121,15 @@ export class Forwarder implements Numbers {
    * slots may part, and each takes only its own answers to the next owner.
    */
   readonly #latest = new Map<Lane | Origin, Map<number, number>>();
+  /** Of requests to the node that is asked, and not of others: how many, and what is in them. */
+  #openRequests = 0;
   #openCommands = 0;
   #openBytes = 0;
   /** Ticks until something is sent again after a node said that it does not lead, or not yet. */
   #pauseTicks = 0;
+  /** Since something was answered by the node that is asked, or nothing was open there. */
+  #unansweredTicks = 0;
+  #patienceTicks = PATIENCE_TICKS_MIN;
   /** Something came back; the next request tells the leader that this door knows. */
   #refused = false;
   /** What a node said that does not lead. */
@@ -119,6 +152,11 @@ export class Forwarder implements Numbers {
     return this.isIdle && this.#pauseTicks === 0;
   }
 
+  /** Whoever is asked has answered nothing for too long. */
+  get isOverdue(): boolean {
+    return this.#unansweredTicks >= this.#patienceTicks;
+  }
+
   /** False: not now; the bundle stays with the caller. */
   send(node: string, bundle: Bundle, rides: boolean): boolean {
     const fits =
@@ -127,15 +165,16 @@ export class Forwarder implements Numbers {
     if (!fits && this.#openCommands > 0) return false;
     if (this.#pauseTicks > 0 || !this.#host.canSend(node)) return false;
     if (this.#unanswered.size > 0 && this.#seqNext + bundle.count - this.#floor() > SEQS_MAX) return false;
-    if (this.#refused && this.#requests.size > 0) return false; // all must be heard of before any is sent again
+    if (this.#refused && this.#openRequests > 0) return false; // all must be heard of before any is sent again
     // Numbered by another group's forwarder, it keeps those numbers: who serves the slot now has taken them over.
     const isForeign = bundle.numbers !== null && bundle.numbers !== this;
     const stamped = rides && !isForeign ? this.#stamp(bundle) : bundle;
     const id = this.#host.openRequest(this);
+    this.#openRequests++;
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
-    const answered = new Uint8Array(stamped.count);
-    this.#requests.set(id, { node, bundle: stamped, rides, answered, open: stamped.count });
+    const states = new Uint8Array(stamped.count);
+    this.#requests.set(id, { node, bundle: stamped, rides, states, open: stamped.count, isLeft: false });
     this.#host.sendRequest(node, id, rides, this.#refused, stamped);
     this.#refused = false;
     return true;
@@ -204,7 +243,21 @@ export class Forwarder implements Numbers {
     const request = this.#requests.get(row.request);
     if (request === undefined) return true; // given up, or sent again elsewhere
     const { ordinal } = row;
-    if (ordinal >= request.answered.length || request.answered[ordinal] === 1) return false;
+    const { states } = request;
+    if (ordinal >= states.length || states[ordinal] === ANSWERED) return false;
+    const isOpen = states[ordinal] === OPEN;
+    if (isOpen && !this.#hear(request, row)) return false;
+    states[ordinal] = ANSWERED;
+    if (isOpen) this.#count(row.request, request);
+    this.#passHint();
+    return true;
+  }
+
+  #hear(request: Request, row: ForwardReply): boolean {
+    const { ordinal } = row;
+    const isAsked = !request.isLeft;
+    if (isAsked) this.#unansweredTicks = 0;
+    if (isAsked && row.status !== FORWARD_STATUS.notLeader) this.#patienceTicks = PATIENCE_TICKS_MIN;
     if (row.status === FORWARD_STATUS.ok && !isTryAgain(row)) {
       if (!this.#answer(request, row)) return false;
     } else if (row.status === FORWARD_STATUS.unknown) {
@@ -214,23 +267,29 @@ export class Forwarder implements Numbers {
     } else if (row.status === FORWARD_STATUS.refused && !request.bundle.sent) {
       request.bundle.fail(ordinal, row.text); // by every attempt there was
     } else {
-      this.#pauseTicks = PAUSE_TICKS;
-      this.#refused = true;
-      if (row.status === FORWARD_STATUS.notLeader)
-        this.#hint = { node: request.node, term: row.term, leader: row.text };
+      if (isAsked) this.#onRefused(request, row);
       this.#sendAgain(request, ordinal);
     }
-    request.answered[ordinal] = 1;
-    this.#openCommands--;
-    if (--request.open === 0) this.#close(row.request, request);
-    this.#passHint();
     return true;
+  }
+
+  #onRefused({ node }: Request, row: ForwardReply): void {
+    this.#pauseTicks = PAUSE_TICKS;
+    this.#refused = true;
+    if (row.status === FORWARD_STATUS.notLeader) this.#hint = { node, term: row.term, leader: row.text };
+  }
+
+  /** One of its commands is open no more. */
+  #count(id: number, request: Request): void {
+    request.open--;
+    if (!request.isLeft) this.#openCommands--;
+    if (request.open === 0) this.#close(id, request);
   }
 
   /** Only when all is heard of: what is still open there would be taken for lost, and it is about to be refused. */
   #passHint(): void {
     const hint = this.#hint;
-    if (hint === null || this.#requests.size > 0) return;
+    if (hint === null || this.#openRequests > 0) return;
     this.#hint = null;
     this.#host.onNotLeader(hint.node, hint.term, hint.leader);
   }
@@ -281,55 +340,83 @@ export class Forwarder implements Numbers {
   #close(id: number, request: Request): void {
     this.#requests.delete(id);
     this.#host.closeRequest(id);
+    this.#leave(request);
+  }
+
+  /** It counts no more among what the node that is asked has before it. */
+  #leave(request: Request): void {
+    if (request.isLeft) return;
+    request.isLeft = true;
+    this.#openRequests--;
+    this.#openCommands -= request.open;
     this.#openBytes -= request.bundle.bytes;
   }
 
-  /** The connection to this node is gone, or it no longer leads: its answers will not come. */
+  /** The connection to this node is gone: its answers will not come. */
   lost(node: string): void {
-    this.#loseWhere((request) => request.node === node);
-  }
-
-  /** Commands go to this node from now on; null: nowhere. What others were sent, they will not answer. */
-  retarget(node: string | null): void {
-    this.#pauseTicks = 0;
-    this.#hint = null;
-    this.#loseWhere((request) => request.node !== node);
-  }
-
-  #loseWhere(isLost: (request: Request) => boolean): void {
-    const lost = [...this.#requests].filter(([, request]) => isLost(request));
-    for (const [id, request] of lost.reverse()) {
+    for (const [id, request] of this.#requestsWhere((one) => one.node === node)) {
+      const again = this.#takeBack(request, true);
       this.#close(id, request);
-      this.#openCommands -= request.open;
-      this.#host.giveBack(this.#unansweredOf(request), request.rides);
+      this.#host.giveBack(again, request.rides);
     }
   }
 
-  /** What may be sent again; writes that may not are told that their outcome is unknown. */
-  #unansweredOf(request: Request): Bundle {
-    const { bundle } = request;
+  /**
+   * Commands go to this node from now on; null: nowhere. `isTold`: it is said to lead, so it is asked at once; else it is the
+   * next one in turn. What others were sent that may be sent again is given back.
+   */
+  retarget(node: string | null, isTold: boolean): void {
+    if (isTold) this.#pauseTicks = 0;
+    if (this.isOverdue) this.#patienceTicks = Math.min(2 * this.#patienceTicks, PATIENCE_TICKS_MAX);
+    this.#unansweredTicks = 0;
+    this.#hint = null;
+    for (const [id, request] of this.#requestsWhere((one) => !one.isLeft && one.node !== node)) {
+      this.#refused = true; // nothing that was sent there counts any more, and it is told so if it is asked again
+      const again = this.#takeBack(request, false);
+      this.#leave(request);
+      if (request.open === 0) this.#close(id, request);
+      if (again.count > 0) this.#host.giveBack(again, request.rides);
+    }
+  }
+
+  /** The newest first: what is given back goes before what was given back before it. */
+  #requestsWhere(isMeant: (request: Request) => boolean): [number, Request][] {
+    return [...this.#requests].filter(([, request]) => isMeant(request)).reverse();
+  }
+
+  /** What is open and may be sent again; what may not is answered, or stays open unless it `isLost`. */
+  #takeBack(request: Request, isLost: boolean): Bundle {
+    const { bundle, states, rides } = request;
     const again = bundle.emptyTwin(bundle.bytes);
-    again.sent = request.rides;
+    again.sent = rides;
+    let taken = 0;
     for (let i = 0; i < bundle.count; i++) {
-      if (request.answered[i] === 1) continue;
+      if (states[i] !== OPEN) continue;
       const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       assert(bad === null, "the frame was good when it was sent");
-      if (request.rides && !this.#view.hasSession) bundle.failUnknown(i);
-      else again.take(bundle, i);
+      const mayGo = !rides || this.#view.hasSession;
+      if (!mayGo && !isLost && slotOfCommand(this.#view) < 0) continue;
+      states[i] = TAKEN;
+      taken++;
+      if (mayGo) again.take(bundle, i);
+      else bundle.failUnknown(i);
     }
+    request.open -= taken;
+    if (!request.isLeft) this.#openCommands -= taken;
     return again;
   }
 
   tick(): void {
     if (this.#pauseTicks > 0) this.#pauseTicks--;
+    if (this.#openRequests > 0) this.#unansweredTicks++;
+    else this.#unansweredTicks = 0;
   }
 
   /** The group is gone: nothing is sent for it any more, and no answer reaches it. */
   end(): void {
     for (const [id, request] of this.#requests) {
+      const open = this.#takeBack(request, true);
       this.#close(id, request);
-      this.#openCommands -= request.open;
-      const open = this.#unansweredOf(request);
       open.endAll(false); // each was sent, and `open` says so
     }
   }
@@ -339,11 +426,8 @@ export class Forwarder implements Numbers {
     for (const [id, request] of this.#requests) {
       if (request.bundle.sinceTick >= tick) continue;
       this.#close(id, request);
-      this.#openCommands -= request.open;
-      const { bundle } = request;
-      for (let i = 0; i < bundle.count; i++) {
-        if (request.answered[i] !== 1) bundle.failUnknown(i);
-      }
+      const { bundle, states } = request;
+      for (let i = 0; i < bundle.count; i++) if (states[i] === OPEN) bundle.failUnknown(i);
     }
   }
 }

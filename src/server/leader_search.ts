@@ -2,6 +2,17 @@
  * Who leads a group of which this node has no replica: what the map says, then what the nodes that are asked say - of
  * hints the one of the highest term (hazard F9). As long as nobody knows, or whom they name cannot be reached, those
  * that hold a replica are asked in turn.
+ *
+ * Nobody tells such a node that a leader is gone, and one that lost its power closes no connection. So whoever is asked and
+ * is silent, or does not answer, is left for another holder, if there is one that is heard:
+ *
+ *     A leads, is asked, and falls silent --> B is asked: "A leads, in the term that you know"   not followed: C is asked, B ..
+ *                                         --> B is asked: "C leads, in the next term"            C is asked
+ *     A is heard again, and nobody led meanwhile --> B is asked: "A leads"                       A is asked
+ *
+ * So a node that was paused, and thinks that it leads, is asked again only if the others still think so, too. A hint of a higher
+ * term is always news; if it names a silent node, the others are asked all the same. If all are silent, it is this node that
+ * is cut off, and nothing changes.
  */
 
 export type SearchHost = {
@@ -9,6 +20,8 @@ export type SearchHost = {
   readonly node: string;
   /** A connection to that node stands and has room. */
   canForward(node: string): boolean;
+  /** That node is not heard any more, though a connection to it stands. */
+  isSilent(node: string): boolean;
 };
 
 export type LeaderHint = { readonly node: string; readonly term: number };
@@ -38,6 +51,11 @@ export class LeaderSearch {
     return this.#asked;
   }
 
+  /** Whoever is asked is said to lead, and is not just the next one in turn. */
+  get isTold(): boolean {
+    return this.#asked !== "" && this.#asked === this.#hint.node;
+  }
+
   /** Nobody was asked yet. */
   reset(): void {
     this.#asked = "";
@@ -56,25 +74,33 @@ export class LeaderSearch {
     this.hear(leader, term);
     if (this.#asked !== from) return;
     const isOther = leader !== "" && leader !== this.#host.node && leader !== from;
-    this.#asked = isOther && term >= this.#hint.term ? leader : this.#next(from);
+    const follows = isOther && term >= this.#hint.term && this.#isWell(leader);
+    this.#asked = follows ? leader : this.#next(from, (node) => this.#isWell(node));
   }
 
-  /** Looks for another one to ask if the one that is asked cannot be reached. */
-  look(): void {
-    if (this.#asked !== "" && this.#host.canForward(this.#asked)) return;
+  /** Looks for another one to ask if the one that is asked cannot be reached, or is silent; or does not answer (`overdue`). */
+  look(overdue = false): void {
+    const asked = this.#asked;
+    if (asked !== "" && !overdue && this.#isWell(asked)) return;
     const { node } = this.#hint;
-    const isGood = node !== "" && node !== this.#asked && node !== this.#host.node;
-    const next = isGood && this.#host.canForward(node) ? node : this.#next(this.#asked);
+    const isGood = node !== "" && node !== asked && node !== this.#host.node && this.#isWell(node);
+    let next = isGood ? node : this.#next(asked, (one) => this.#isWell(one));
+    if (next === "" && !this.#host.canForward(asked))
+      next = this.#next(asked, (one) => this.#host.canForward(one));
     if (next !== "") this.#asked = next;
   }
 
-  /** The first holder behind this one, in turn, that can be reached; "" if none can. */
-  #next(node: string): string {
+  #isWell(node: string): boolean {
+    return this.#host.canForward(node) && !this.#host.isSilent(node);
+  }
+
+  /** The first holder behind this one, in turn, that will do; "" if none does. */
+  #next(node: string, does: (node: string) => boolean): string {
     const holders = this.#holders;
     const from = holders.indexOf(node) + 1;
     for (let i = 0; i < holders.length; i++) {
       const next = holders[(from + i) % holders.length] as string;
-      if (next !== node && this.#host.canForward(next)) return next;
+      if (next !== node && does(next)) return next;
     }
     return "";
   }

@@ -88,6 +88,11 @@ export class PeerLink implements ConnectionEvents {
     return this.#hello?.wireVersions.includes(WIRE_VERSION_RESTS) === true;
   }
 
+  /** Since something was heard over it; only while `isUp`. */
+  get silentTicks(): number {
+    return this.#silentTicks;
+  }
+
   get queuedBytes(): number {
     return this.#output?.queuedBytes ?? 0;
   }

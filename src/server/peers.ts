@@ -3,10 +3,7 @@
  *
  * Each pair of nodes has a connection for every class, so that a heap of forwarded commands never delays a
  * heartbeat (hazard H9). Heartbeats of one turn to one node travel in one frame. Messages for a node that cannot
- * be reached are dropped: the core sends again what matters.
- *
- * Where a replica is, its node says in its hello; that it is the one that promised what stands under its id, this
- * node's own memory says (known_peers.ts). Both must hold before a replica is sent anything or listened to.
+ * be reached are dropped: the core sends again what matters. Where replicas are: whereabouts.ts.
  */
 import type { Connection, Platform } from "../platform/platform.ts";
 import type { Entry, Heartbeat, HeartbeatReply, Message, ReplicaId } from "../raft/types.ts";
@@ -20,13 +17,14 @@ import type { ForwardReply, PeerFrame } from "../wire/peer_decode.ts";
 import type { GroupMessage, SnapshotAck, SnapshotChunk } from "../wire/peer_encode.ts";
 import type { Bundle } from "./bundle.ts";
 import { ForwardServer } from "./forward_server.ts";
-import type { KnownPeers, Standing } from "./known_peers.ts";
+import type { KnownPeers } from "./known_peers.ts";
 import type { NodeAddress } from "./layout.ts";
 import { PeerCallers } from "./peer_callers.ts";
 import { helloProblem, type PeerIdentity, PeerLink } from "./peer_link.ts";
 import { Pulses } from "./pulses.ts";
 import type { Router } from "./router.ts";
 import type { Timing } from "./timing.ts";
+import { type Held, type NodeHolding, Whereabouts } from "./whereabouts.ts";
 
 /** What a node may ask for a forwarded command; it answers by itself after its own deadline (router.ts). */
 const FORWARD_DEADLINE_MS = 2500;
@@ -54,20 +52,7 @@ export type PeersHost = {
   wake(): void;
 };
 
-/** What is known of one group on another node that can be reached. */
-export type NodeHolding = {
-  readonly incarnation: string;
-  /** The replica it says it holds; 0: none. */
-  readonly replica: ReplicaId;
-  readonly quarantined: boolean;
-  /** Of that replica; null if there is none. */
-  readonly standing: Standing | null;
-};
-
 type Beats = { out: GroupMessage<Heartbeat>[]; back: GroupMessage<HeartbeatReply>[] };
-
-/** Where a replica is, and the directory there that speaks for it. */
-type Route = { readonly remote: Remote; readonly incarnation: string };
 
 type Remote = {
   readonly control: PeerLink;
@@ -78,27 +63,25 @@ type Remote = {
   readonly beats: Beats;
   /** It was told what this node holds. */
   isTold: boolean;
-  /** What the node says it holds, and the directory that says so; null before it was heard. */
-  holds: { readonly incarnation: string; readonly held: ReadonlyMap<GroupId, Held> } | null;
 };
-
-type Held = PeerHello["held"][number];
 
 export class Peers {
   readonly #platform: Platform;
   readonly #host: PeersHost;
   readonly #self: PeerIdentity;
   readonly #remotes = new Map<string, Remote>();
-  /** Where each sound replica is, and can be reached. */
-  readonly #routes = new Map<GroupId, Map<ReplicaId, Route>>();
+  readonly #where: Whereabouts;
   #ticks = 0;
 
   readonly #known: KnownPeers;
   readonly #callers: PeerCallers;
   readonly pulses: Pulses;
+  readonly #silenceTicksMax: number;
 
   constructor(platform: Platform, self: PeerIdentity, known: KnownPeers, timing: Timing, host: PeersHost) {
     this.#known = known;
+    this.#where = new Whereabouts(known);
+    this.#silenceTicksMax = timing.silenceTicksMax;
     this.pulses = new Pulses(timing);
     this.#platform = platform;
     this.#host = host;
@@ -121,6 +104,7 @@ export class Peers {
       for (const link of links) link.drop("the node is elsewhere now, or gone", "info");
       this.#remotes.delete(id); // only now: whoever waits for that node was told
       this.pulses.forget(id);
+      this.#where.forget(id);
     }
     for (const peer of nodes) {
       if (peer.id === this.#self.node || this.#remotes.has(peer.id)) continue;
@@ -149,7 +133,6 @@ export class Peers {
       server: new ForwardServer(forward, this.#host),
       beats: { out: [], back: [] },
       isTold: true,
-      holds: null,
     });
     for (const link of [control, forward, bulk]) link.dial();
   }
@@ -157,38 +140,30 @@ export class Peers {
   // ------------------------------------------------------------------------------------------- who is where
 
   #remoteOf(group: GroupId, replica: ReplicaId): Remote | undefined {
-    return this.#routes.get(group)?.get(replica)?.remote;
+    const node = this.#where.nodeOf(group, replica);
+    return node === null ? undefined : this.#remotes.get(node);
   }
 
   /** The node that says it holds a replica; null if none that can be reached does. */
   nodeOf(group: GroupId, replica: ReplicaId): string | null {
-    return this.#remoteOf(group, replica)?.control.peer.id ?? null;
+    return this.#where.nodeOf(group, replica);
   }
 
   /** What the other nodes that can be reached hold of a group. */
   holdings(group: GroupId): ReadonlyMap<string, NodeHolding> {
     const holdings = new Map<string, NodeHolding>();
-    for (const [node, { control, holds }] of this.#remotes) {
-      if (control.isUp && holds !== null) holdings.set(node, this.#holding(holds, group));
+    for (const [node, { control }] of this.#remotes) {
+      const holding = control.isUp ? this.#where.holding(node, group) : null;
+      if (holding !== null) holdings.set(node, holding);
     }
     return holdings;
   }
 
-  #holding({ incarnation, held }: NonNullable<Remote["holds"]>, group: GroupId): NodeHolding {
-    const claim = held.get(group);
-    if (claim === undefined) return { incarnation, replica: 0, quarantined: false, standing: null };
-    const { replica, quarantined } = claim;
-    const standing = this.#known.standing(group, replica, incarnation);
-    return { incarnation, replica, quarantined, standing };
-  }
-
   /** What a node says of itself counts while any of its connections stands. */
   #reroute(): void {
-    this.#routes.clear();
-    for (const remote of this.#remotes.values()) {
-      if (remote.links.every(({ isUp }) => !isUp)) remote.holds = null;
-      else if (remote.holds !== null) this.#addRoutes(remote, remote.holds);
-    }
+    for (const [node, { links }] of this.#remotes)
+      if (links.every(({ isUp }) => !isUp)) this.#where.forget(node);
+    this.#where.reroute();
     this.#host.onRoutes();
     this.#host.wake();
   }
@@ -198,15 +173,6 @@ export class Peers {
     const control = this.#remoteOf(group, replica)?.control;
     if (control === undefined || !control.isUp) return "away";
     return control.knowsRests && this.pulses.isHeard(control.peer.id) ? "can" : "cannot";
-  }
-
-  #addRoutes(remote: Remote, { incarnation, held }: NonNullable<Remote["holds"]>): void {
-    for (const { group, replica, quarantined } of held.values()) {
-      if (quarantined || this.#known.standing(group, replica, incarnation) !== "sound") continue;
-      const routes = this.#routes.get(group) ?? new Map<ReplicaId, Route>();
-      routes.set(replica, { remote, incarnation });
-      this.#routes.set(group, routes);
-    }
   }
 
   /**
@@ -284,6 +250,16 @@ export class Peers {
 
   canForward(node: string): boolean {
     return this.#remotes.get(node)?.forward.isOpen ?? false;
+  }
+
+  /**
+   * Nothing comes from that node any more, over no connection, though each would bring pulses or more by now if it were well:
+   * its process may have been stopped, or its cables cut. Pulses alone do not tell: they may stand behind many appends.
+   */
+  isSilent(node: string): boolean {
+    const remote = this.#remotes.get(node);
+    if (remote === undefined || !remote.control.isUp || !remote.control.knowsRests) return false;
+    return remote.links.every(({ isUp, silentTicks }) => !isUp || silentTicks >= this.#silenceTicksMax);
   }
 
   sendForward(
@@ -392,10 +368,9 @@ export class Peers {
   }
 
   #onHeld(link: PeerLink, held: readonly Held[]): void {
-    const remote = this.#remotes.get(link.peer.id) as Remote;
-    if (link.hello === null || remote.control !== link) return;
-    remote.holds = { incarnation: link.hello.incarnation, held: byGroup(held) };
-    this.#sayForeign(link.peer.id, remote.holds);
+    if (link.hello === null || link.kind !== "control") return;
+    this.#where.hear(link.peer.id, link.hello.incarnation, held);
+    this.#sayForeign(link.peer.id);
     this.#reroute();
   }
 
@@ -403,32 +378,29 @@ export class Peers {
   #deliver(link: PeerLink, { group, message }: GroupMessage<Message>, wallMs: number): void {
     const { from } = message;
     if (this.#speaksFor(link, group, from)) this.#host.onMessage(group, message, wallMs);
-    else if (this.#remotes.get(link.peer.id)?.holds?.held.get(group)?.replica !== from)
+    else if (!this.#where.claims(link.peer.id, group, from))
       link.drop(`it speaks for replica ${from} of group ${group}, which is not there`);
   }
 
   #speaksFor(link: PeerLink, group: GroupId, replica: ReplicaId): boolean {
-    const route = this.#routes.get(group)?.get(replica);
-    return route?.remote.control.peer.id === link.peer.id && route.incarnation === link.hello?.incarnation;
+    return this.#where.speaksFor(link.peer.id, link.hello?.incarnation, group, replica);
   }
 
   #onUp(link: PeerLink): void {
     const remote = this.#remotes.get(link.peer.id) as Remote;
-    const { hello } = link;
-    if (link.kind === "forward") remote.server = new ForwardServer(link, this.#host);
+    const { hello, kind, peer } = link;
+    if (kind === "forward") remote.server = new ForwardServer(link, this.#host);
     // A connection to a directory that is gone may stand for a while after another one took its place: what is said
     // over the control connection counts, and before there is one, whatever was said last.
-    const isNews = remote.holds === null || link.kind === "control" || !remote.control.isUp;
-    if (hello !== null && isNews)
-      remote.holds = { incarnation: hello.incarnation, held: byGroup(hello.held) };
-    if (link.kind === "control" && remote.holds !== null) this.#sayForeign(link.peer.id, remote.holds);
+    const isNews = !this.#where.isHeard(peer.id) || kind === "control" || !remote.control.isUp;
+    if (hello !== null && isNews) this.#where.hear(peer.id, hello.incarnation, hello.held);
+    if (kind === "control") this.#sayForeign(peer.id);
     this.#reroute();
   }
 
   /** Said once a connection: what it promised under this id may be forgotten there. */
-  #sayForeign(peer: string, { incarnation, held }: NonNullable<Remote["holds"]>): void {
-    for (const { group, replica } of held.values()) {
-      if (this.#known.standing(group, replica, incarnation) !== "foreign") continue;
+  #sayForeign(peer: string): void {
+    for (const { incarnation, replica } of this.#where.foreignAt(peer)) {
       const reason =
         `${peer} came back with another data directory (incarnation ${incarnation}): ` +
         `it must not vote as its former self, replica ${replica}`;
@@ -480,10 +452,6 @@ export class Peers {
     for (const { links } of this.#remotes.values()) for (const link of links) link.close();
     this.#callers.close();
   }
-}
-
-function byGroup(held: readonly Held[]): Map<GroupId, Held> {
-  return new Map(held.map((one) => [one.group, one]));
 }
 
 /** A MessagePack nil: says only that somebody is there. */

@@ -23,7 +23,8 @@ import type { PeerNote } from "../wire/control.ts";
 import type { GroupReplica } from "./group.ts";
 import type { KnownPeers, Standing } from "./known_peers.ts";
 import { membersOf } from "./layout.ts";
-import type { NodeHolding, Peers } from "./peers.ts";
+import type { Peers } from "./peers.ts";
+import type { NodeHolding } from "./whereabouts.ts";
 
 /** Ten times a second; each step waits for the one before it to be committed anyway. */
 const MEMBERS_LOOK_TICKS = 10;

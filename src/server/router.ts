@@ -22,10 +22,11 @@ import { inBatches, insert, isNear, sizeOf, takeBefore } from "./bundle_list.ts"
 import { DISK_FULL, NO_LEADER, REPLICA_GONE } from "./fate.ts";
 import { FORWARD_COMMANDS_MAX, type Forwarder } from "./forwarder.ts";
 import type { GroupReplica } from "./group.ts";
-import { slotOfCommand, slotsOf } from "./keys.ts";
+import { slotOfCommand } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 import { LeaderSearch } from "./leader_search.ts";
 import type { RouterHost } from "./router_host.ts";
+import { refusalOf, unservedSlot } from "./served.ts";
 
 /**
  * A command that could not be brought to a leader, or learn its fate, within this many ticks is answered so.
@@ -153,25 +154,30 @@ export class Router {
 
   /** Perhaps another one than before is asked from now on. */
   #follow(before: string): void {
-    const { asked } = this.#search;
+    const { asked, isTold } = this.#search;
     if (this.#replica !== null || asked === before) return;
-    this.#redirect(asked === "" ? null : asked);
+    this.#redirect(asked === "" ? null : asked, isTold);
     this.#host.wake();
   }
 
-  #redirect(node: string | null): void {
+  #redirect(node: string | null, isTold = true): void {
     this.#route = this.#host.numbering.nextRoute();
     this.#noRoomSince = -1;
-    this.forwarder.retarget(node);
+    this.forwarder.retarget(node, isTold);
+  }
+
+  /** Whoever is asked may be gone, silent, or not answer. */
+  #look(): void {
+    const before = this.#search.asked;
+    this.#search.look(this.forwarder.isOverdue);
+    this.#follow(before);
   }
 
   /** Whom to send commands to; null: nobody now. */
   #destination(): string | null {
     const replica = this.#replica;
     if (replica !== null) return replica.core.leader === 0 ? null : this.#host.leaderNode(replica);
-    const before = this.#search.asked;
-    this.#search.look();
-    this.#follow(before);
+    this.#look();
     return this.#search.asked === "" ? null : this.#search.asked;
   }
 
@@ -201,8 +207,7 @@ export class Router {
     }
     if (this.isFull) return false;
     const rides = view.isWrite || lane.readRides(slot);
-    if (rides && lane.writeWaits(slot)) return false;
-    if (rides && !view.isWrite && lane.ridesFull) return false;
+    if (rides && (lane.writeWaits(slot) || (!view.isWrite && lane.ridesFull))) return false;
     const refusal = this.#refusal(view, rides);
     if (refusal !== null) {
       origin.fail(tag, lane.enter(slot, !rides), refusal); // counted in and out again
@@ -232,17 +237,12 @@ export class Router {
     return refused < 0 ? null : this.#refusalOf(refused);
   }
 
-  /** The first slot of the command that the applied state does not serve; -1: it serves them all. */
   #unserved(view: CommandView, slot: number): number {
-    const { store } = this.#replica as GroupReplica;
-    if (slot >= 0) return store.isServed(slot) ? -1 : slot;
-    return slotsOf(view).find((one) => !store.isServed(one)) ?? -1;
+    return unservedSlot((this.#replica as GroupReplica).store, view, slot);
   }
 
   #refusalOf(slot: number): NotServed {
-    const fate = this.#replica?.store.slotFate(slot);
-    const to = fate?.movedTo;
-    return { slot, epoch: fate?.epoch ?? 0, group: to?.group ?? 0, shard: to?.shard ?? "" };
+    return refusalOf(this.#replica?.store ?? null, slot);
   }
 
   #alone(size: number, sinceTick: number): Bundle {
@@ -457,11 +457,13 @@ export class Router {
   tick(): void {
     if (this.#ended || this.isQuiet) return;
     const before = this.#now - COMMAND_TICKS_MAX;
-    this.#replica?.giveUpBefore(before);
+    const replica = this.#replica;
+    replica?.giveUpBefore(before);
     const wanted = this.#writes[0]?.bytes ?? BATCH_BYTES_EARLY;
-    if (this.#noRoomSince >= 0 && this.#replica?.canPropose(wanted) === true) this.#noRoomSince = -1;
+    if (this.#noRoomSince >= 0 && replica?.canPropose(wanted) === true) this.#noRoomSince = -1;
     this.forwarder.tick();
     this.forwarder.giveUpBefore(before);
+    if (replica === null && !this.forwarder.isIdle) this.#look();
     this.#giveUpParked(before);
     if (this.leads) this.touch(); // log time may have to move
   }

@@ -194,6 +194,7 @@ export class Routing {
       node: host.node,
       syncing: () => host.syncing(),
       canForward: (node) => host.canForward(node),
+      isSilent: (node) => host.isSilent(node),
       leaderNode: (replica) => host.leaderNode(replica),
       isHeld: (slot) => this.#parking.holds(slot),
       turnAway: (bundle, rides, owner, refusal) => this.#turnAway(bundle, rides, owner, refusal),

@@ -92,6 +92,7 @@ export function fakeCluster(map: ClusterMap | null = mapOf()): FakeCluster {
     wallMs: () => 0,
     syncing: () => false,
     canForward: () => false,
+    isSilent: () => false,
     sendForward: () => {},
     leaderNode: () => null,
     wake: () => {},

@@ -1,92 +1,26 @@
 /** Forwarding, at the door's side. */
 import t from "tap";
-import { utf8, Writer } from "../../src/base/bytes.ts";
+import { utf8 } from "../../src/base/bytes.ts";
 import { slotOf } from "../../src/ring/slot.ts";
-import { Bundle } from "../../src/server/bundle.ts";
 import { NO_ANSWER, UNCERTAIN } from "../../src/server/fate.ts";
-import { FORWARD_COMMANDS_MAX, Forwarder } from "../../src/server/forwarder.ts";
+import { FORWARD_COMMANDS_MAX } from "../../src/server/forwarder.ts";
 import { Numbering } from "../../src/server/numbering.ts";
-import { CommandView, OP, type Op, type Session } from "../../src/wire/command.ts";
-import { CommandEncoder } from "../../src/wire/command_encode.ts";
-import { ReplyEncoder } from "../../src/wire/native_reply.ts";
-import type { ForwardReply } from "../../src/wire/peer_decode.ts";
-import { FORWARD_STATUS, type ForwardStatus, type NotServed } from "../../src/wire/peer_encode.ts";
-import type { ReplySink } from "../../src/wire/reply.ts";
+import { OP } from "../../src/wire/command.ts";
+import { FORWARD_STATUS } from "../../src/wire/peer_encode.ts";
 import { FakeOrigin } from "./doubles.ts";
+import {
+  type Bundle,
+  bundleOf,
+  type Command,
+  ok,
+  reply,
+  row,
+  type Sent,
+  sessionOf,
+  world,
+} from "./forwarder_world.ts";
 
 const slotOfText = (key: string): number => slotOf(utf8(key), 0, utf8(key).length);
-
-type Command = readonly [op: Op, keys: readonly string[], tag: number];
-
-/** Commands of one connection. */
-function bundleOf(origin: FakeOrigin, commands: readonly Command[], sinceTick = 0): Bundle {
-  const bundle = new Bundle();
-  bundle.sinceTick = sinceTick;
-  for (const [op, keys, tag] of commands) {
-    const writer = new Writer(64);
-    const encoder = new CommandEncoder(writer);
-    encoder.begin(op);
-    for (const key of keys) encoder.arg(utf8(key));
-    encoder.end();
-    const start = bundle.writer.length;
-    bundle.writer.raw(writer.view());
-    bundle.add(start, origin, tag, 0);
-  }
-  return bundle;
-}
-
-type Sent = { node: string; id: number; rides: boolean; resumes: boolean; bundle: Bundle };
-
-const CLIENT = new Uint8Array(16).fill(9);
-
-function world(client = CLIENT, numbering = new Numbering()) {
-  const state = { open: true };
-  const hints: { node: string; term: number; leader: string }[] = [];
-  const open = new Set<number>();
-  const refused: { bundle: Bundle; rides: boolean; refusal: NotServed }[] = [];
-  const sent: Sent[] = [];
-  const back: { bundle: Bundle; rides: boolean }[] = [];
-  const forwarder = new Forwarder(client, {
-    canSend: () => state.open,
-    openRequest: () => {
-      const id = numbering.nextRequest();
-      open.add(id);
-      return id;
-    },
-    closeRequest: (id) => void open.delete(id),
-    sendRequest: (node, id, rides, resumes, bundle) => void sent.push({ node, id, rides, resumes, bundle }),
-    onNotServed: (bundle, i, rides, refusal) => void refused.push({ bundle: bundle.only(i), rides, refusal }),
-    onNotLeader: (node, term, leader) => void hints.push({ node, term, leader }),
-    leaderTimeMs: () => 1_000_000,
-    giveBack: (bundle, rides) => void back.push({ bundle, rides }),
-  });
-  return { state, sent, back, hints, refused, open, forwarder, origin: new FakeOrigin() };
-}
-
-function sessionOf(bundle: Bundle, i: number): Session | null {
-  const view = new CommandView();
-  if (view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i)) !== null) throw new Error("malformed");
-  return view.hasSession ? view.session() : null;
-}
-
-function reply(request: number, ordinal: number, say: (sink: ReplySink) => void): ForwardReply {
-  const writer = new Writer(64);
-  say(new ReplyEncoder(writer));
-  return row(request, ordinal, FORWARD_STATUS.ok, writer.copy());
-}
-
-function row(
-  request: number,
-  ordinal: number,
-  status: ForwardStatus,
-  bytes: Uint8Array = new Uint8Array(0),
-  text = "",
-): ForwardReply {
-  return { request, ordinal, status, bytes, start: 0, end: bytes.length, text, term: 0, refusal: null };
-}
-
-const ok = (request: number, ordinal: number): ForwardReply =>
-  reply(request, ordinal, (sink) => sink.simple("OK"));
 
 t.test("C8: a write whose reply was lost is sent again under the same number", (t) => {
   const { sent, back, forwarder, origin } = world();
@@ -324,9 +258,9 @@ t.test("a leader that others know by now loses nothing that was sent to it", (t)
   const { back, forwarder, origin } = world();
   forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 1]]), true);
   forwarder.send("n1", bundleOf(origin, [[OP.get, ["b"], 2]]), false);
-  forwarder.retarget("n1");
+  forwarder.retarget("n1", true);
   t.equal(back.length, 0, "it still leads");
-  forwarder.retarget("n2");
+  forwarder.retarget("n2", true);
   t.same(back.map(({ bundle, rides }) => [bundle.tags, rides]).sort(), [
     [[1], true],
     [[2], false],
@@ -360,7 +294,7 @@ t.test(
     t.same(hints, [], "the other one would be taken for lost, and its outcome for unknown");
     forwarder.onReply({ ...row(2, 0, FORWARD_STATUS.notLeader, undefined, "n3"), term: 7 });
     t.same(hints, [{ node: "n1", term: 7, leader: "n3" }]);
-    forwarder.retarget("n3");
+    forwarder.retarget("n3", true);
     t.same([origin.replies.size, back.length], [0, 2]);
     t.ok(forwarder.send("n3", back[0]?.bundle as Bundle, true), "there is nothing to wait for there");
     t.end();

@@ -6,3 +6,4 @@ import "./move_line.case.ts";
 import "./move_pace.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";
+import "./silent_leader.case.ts";

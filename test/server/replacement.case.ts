@@ -3,8 +3,8 @@ import t from "tap";
 import { type Task, wait } from "../../src/base/task.ts";
 import type { Disk, DiskFile } from "../../src/platform/platform.ts";
 import type { GroupConfig } from "../../src/raft/types.ts";
-import type { NodeHolding } from "../../src/server/peers.ts";
 import { nextOrders, replaceProblem, type Situation } from "../../src/server/replacement.ts";
+import type { NodeHolding } from "../../src/server/whereabouts.ts";
 import { Cluster } from "./cluster.ts";
 
 const on = (replica: number, standing: NodeHolding["standing"] = "sound"): NodeHolding => ({

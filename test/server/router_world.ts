@@ -89,6 +89,7 @@ export function hostOf(state: State & { down?: ReadonlySet<string> }): RouterHos
     node: "n1",
     syncing: () => state.syncing,
     canForward: (node) => state.down?.has(node) !== true,
+    isSilent: () => false,
     leaderNode: () => `n${state.leader}`,
     isHeld: () => false,
     touch: () => {},

@@ -54,6 +54,7 @@ export class LaneOrigin extends FakeOrigin {
 
 export function routingWorld() {
   const down = new Set<string>();
+  const silent = new Set<string>();
   const sent: Sent[] = [];
   const state = { node: "n1", clockTicks: 0 };
   const routing = new Routing({
@@ -63,6 +64,7 @@ export function routingWorld() {
     wallMs: () => 1_000_000,
     syncing: () => false,
     canForward: (node) => !down.has(node),
+    isSilent: (node) => silent.has(node),
     sendForward: (node, group, id, rides, _resumes, bundle) =>
       void sent.push({ node, group, id, rides, bundle }),
     leaderNode: () => null,
@@ -96,7 +98,7 @@ export function routingWorld() {
     routing.endTurn();
     routing.flush();
   };
-  return { turn, routing, origin, down, sent, admit, answer, refuse, say, ticks };
+  return { turn, routing, origin, down, silent, sent, admit, answer, refuse, say, ticks };
 }
 
 export function sessionOf({ bundle }: Sent, i = 0): Session | null {
