@@ -9,6 +9,7 @@
  * this cluster but none at all, and would make a second set of them.
  */
 import { compareVersions, type Heard, NODES_MAX, type Registration } from "../wire/control_plane.ts";
+import { eraAfter } from "../wire/epochs.ts";
 import type { BodyOf } from "./commands.ts";
 import { withoutPlan } from "./plan_end.ts";
 import { FORMER_MAX, type MetaState, type NodeRecord, ordered, without, withValue } from "./state.ts";
@@ -89,7 +90,9 @@ function hear(state: MetaState, node: string, heard: Heard, index: number): Meta
   const restore = restoreAbove(state, heard, index);
   const isOld = restore > state.version.restore && state.awaited === null && state.shards.size > 0;
   if (isOld) return hear(countedAnew(state, restore), node, heard, index);
-  const epoch = Math.max(state.epoch, heard.epoch);
+  // What a former control plane may still issue counts from what it was heard to have issued: another era begins.
+  const isAnew = restore > state.version.restore || state.awaited !== null;
+  const epoch = Math.max(state.epoch, isAnew ? eraAfter(heard.epoch) : heard.epoch);
   const planNumber = Math.max(state.planNumber, heard.plan);
   const awaited = stillAwaited(state.awaited, node);
   if (
@@ -150,7 +153,8 @@ function removeNode(state: MetaState, id: string): Step {
 export function applyRestored(state: MetaState, token: string): Step {
   if (token === state.restoreToken) return done(state, state.version.restore);
   const restore = state.version.restore + 1;
-  return done({ ...countedAnew(state, restore), restoreToken: token }, restore);
+  const epoch = eraAfter(state.epoch);
+  return done({ ...countedAnew(state, restore), epoch, restoreToken: token }, restore);
 }
 
 /**

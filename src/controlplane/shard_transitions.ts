@@ -8,6 +8,7 @@ import { compareIds, type Layout, makeLayout } from "../ring/layout.ts";
 import { countSlots } from "../ring/range.ts";
 import { SLOT_COUNT } from "../ring/slot.ts";
 import { REPLICAS_MAX, SHARDS_MAX } from "../wire/control_plane.ts";
+import { eraAfter } from "../wire/epochs.ts";
 import type { BodyOf, PlannedShard } from "./commands.ts";
 import { RESTORE_IT } from "./node_transitions.ts";
 import { cancelPlan, settled } from "./plan_end.ts";
@@ -140,13 +141,16 @@ export function withRetired({ retired }: MetaState, { id, group }: ShardRecord):
   return [...retired, { shard: id, group }].slice(-RETIRED_MAX);
 }
 
-/** What it owns stays its own until a plan gives it to others, empty: nobody else has these keys. */
+/**
+ * What it owns stays its own until a plan gives it to others, empty: nobody else has these keys. That will be in another era
+ * of epochs than what the shard did, so that no revision it gave out is given again.
+ */
 export function applyLost(state: MetaState, id: string): Step {
   const shard = state.shards.get(id);
   if (shard === undefined) return refused(state, noShard(id));
   if (shard.state === "lost") return done(state);
   const shards = withValue(state.shards, { ...shard, state: "lost" as const });
-  return done(settled(cancelPlan({ ...state, shards })));
+  return done(settled(cancelPlan({ ...state, shards, epoch: eraAfter(state.epoch) })));
 }
 
 export function applyAssign(state: MetaState, { shard: id, claims }: BodyOf<"assign">): Step {

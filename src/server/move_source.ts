@@ -20,6 +20,7 @@ import type { KeyValueStore } from "../store/store.ts";
 import { ChunkWriter, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
+import { isSameMove } from "./move_identity.ts";
 import { MoveLine, type MoveSideHost } from "./move_line.ts";
 import { CHUNK_BYTES, MovePace } from "./move_pace.ts";
 import { leadsSettled } from "./move_target.ts";
@@ -75,6 +76,8 @@ export class MoveSource {
   #problem = "";
   /** Steps that were proposed, and when. */
   readonly #steps = new Map<string, number>();
+  /** Another move was asked for under this epoch: said once. */
+  #isDisputed = false;
   #ownSaidAt = Number.NEGATIVE_INFINITY;
   #sealedAtMs = 0;
   /** For reports. */
@@ -109,15 +112,28 @@ export class MoveSource {
     return this.#keysTotal;
   }
 
-  /** The same move again, perhaps no longer held, perhaps from somebody who knows more of it. */
-  renew(task: MoveTask): void {
+  /**
+   * The same move again, perhaps no longer held, perhaps from somebody who knows more of it. Another one under its epoch
+   * is refused: what was sent, sealed or owned by now was for this one.
+   */
+  renew(task: MoveTask): "renewed" | "another" {
+    if (!isSameMove(nameOf(task), nameOf(this.#task))) {
+      if (!this.#isDisputed)
+        this.#host.log("another move is asked for under the same epoch", {
+          epoch: task.epoch,
+          to: task.shard,
+        });
+      this.#isDisputed = true;
+      return "another";
+    }
     const bytesPerSecond = task.bytesPerSecond > 0 ? task.bytesPerSecond : this.#task.bytesPerSecond;
     this.#task = { ...task, bytesPerSecond, hold: this.#task.hold && task.hold };
+    return "renewed";
   }
 
   /** Nothing is left to be done here: it is closed in this shard's log, or this replica does not lead. */
   get isOver(): boolean {
-    if (!this.#group.isLeader) return true;
+    if (!this.#group.isLeader || this.#isOthersSeal) return true;
     const phase = this.#store.moveNote(this.#task.epoch)?.phase;
     return phase === "released" || phase === "unsealed" || phase === "aborted";
   }
@@ -130,6 +146,7 @@ export class MoveSource {
   // ------------------------------------------------------------------------------------------- what is heard
 
   hear(node: string, status: MoveMessageOf<"status">): void {
+    if (status.to !== this.#task.to) return; // another target's word on its own move of that epoch
     if (!status.leads) return this.#line.sentOn(node, status.leader);
     this.#line.heard(node);
     const { phase, attempt, nextChunk, refusal } = status;
@@ -171,6 +188,12 @@ export class MoveSource {
 
   get #isSealed(): boolean {
     return this.#store.outgoing?.epoch === this.#task.epoch;
+  }
+
+  /** Another move's slots are sealed under the epoch: an earlier leader began that one. */
+  get #isOthersSeal(): boolean {
+    const { outgoing } = this.#store;
+    return outgoing?.epoch === this.#task.epoch && !isSameMove(outgoing, nameOf(this.#task));
   }
 
   tick(): void {
@@ -335,6 +358,10 @@ export class MoveSource {
     if (proposedAt !== undefined && now - proposedAt < STEP_TICKS_MAX) return;
     if (this.#group.proposeMove(encodeMoveStep(step), endsMove(step))) this.#steps.set(step.kind, now);
   }
+}
+
+export function nameOf({ to: group, slots }: MoveTask): { group: number; slots: MoveTask["slots"] } {
+  return { group, slots };
 }
 
 /** How much may be left to send when the slots are sealed, after so many rounds over what changed. */

@@ -11,6 +11,7 @@
  * `own` refused although every chunk of the attempt is there.
  */
 import type { KeyValueStore } from "../store/store.ts";
+import { revisionFloor } from "../wire/epochs.ts";
 import {
   chunkError,
   encodeMoveStep,
@@ -22,6 +23,7 @@ import {
 } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
+import { isSameMove, type MoveName } from "./move_identity.ts";
 import type { MoveSideHost } from "./move_line.ts";
 import { ShardUse } from "./shard_use.ts";
 
@@ -44,25 +46,39 @@ const NOTHING_MOVED = {
   replies: 0,
   sessionsHash: NO_HASH,
   timeMs: 0,
-  revision: 0,
   sourceIndex: 0,
 };
 
 type Expected = { readonly epoch: number; readonly term: number; readonly n: number; next: number };
 /** Who spoke of which move. */
-type Speaker = { readonly epoch: number; readonly node: string; readonly from: number };
+type Speaker = {
+  readonly epoch: number;
+  readonly node: string;
+  readonly from: number;
+  /** It offered another move than the one that has its epoch here. */
+  readonly isOther: boolean;
+};
+type Import = Omit<MoveStepOf<"import">, "kind">;
 
 export class MoveTarget {
   readonly #group: GroupReplica;
   readonly #store: KeyValueStore;
   readonly #host: MoveSideHost;
   /** Who is told of what is applied: the source of the newest move, as it was last heard. */
-  #source: Speaker & { readonly tick: number } = { epoch: 0, node: "", from: 0, tick: 0 };
+  #source: Speaker & { readonly tick: number } = {
+    epoch: 0,
+    node: "",
+    from: 0,
+    isOther: false,
+    tick: 0,
+  };
   /** Who is answered at the end of the turn, by node and epoch. */
   readonly #asked = new Map<string, Speaker>();
   #bytesPerSecond = 0;
   /** Steps that were proposed, and when. */
   readonly #steps = new Map<string, number>();
+  /** The import that was proposed last and is not applied: what stands behind it in the log is judged by it. */
+  #importing: Import | null = null;
   /** The chunk that comes next, behind those that were proposed. */
   #expected: Expected | null = null;
   /** Tick since which the disk has no room for a chunk; -1: it has. */
@@ -88,20 +104,31 @@ export class MoveTarget {
   }
 
   /** The control plane has begun a move to this shard. */
-  begin(step: Omit<MoveStepOf<"import">, "kind">, bytesPerSecond: number): void {
+  begin(step: Import, bytesPerSecond: number): void {
     if (!this.#leads || this.#store.moveNote(step.epoch) !== null) return;
     this.#bytesPerSecond = bytesPerSecond;
-    this.#propose({ kind: "import", ...step });
+    this.#import(step);
+  }
+
+  #import(step: Import): void {
+    if (this.#importing?.epoch === step.epoch && !isSameMove(this.#importing, step)) return;
+    if (this.#propose({ kind: "import", ...step })) this.#importing = step;
+  }
+
+  /** The move that has the epoch in the log, applied or not: null = none yet. */
+  #named(epoch: number): MoveName | null {
+    return this.#store.moveNote(epoch) ?? (this.#importing?.epoch === epoch ? this.#importing : null);
   }
 
   /** All steps of a move that brings nothing, one behind the other: each changes something only if those before it did. */
-  takeEmpty(step: Omit<MoveStepOf<"import">, "kind">): void {
+  takeEmpty(step: Import): void {
     const { epoch } = step;
     const move = this.#store.moveNote(epoch);
     if (!this.#leads || (move !== null && !isComing(move))) return;
-    if (move === null) this.#propose({ kind: "import", ...step });
+    if (!isSameMove(this.#named(epoch) ?? step, step)) return this.#giveUp(epoch, OF_ANOTHER);
+    if (move === null) this.#import(step);
     this.#propose({ kind: "begin", epoch, ...ONLY_ATTEMPT });
-    this.#propose({ kind: "own", epoch, ...ONLY_ATTEMPT, ...NOTHING_MOVED });
+    this.#propose({ kind: "own", epoch, ...ONLY_ATTEMPT, ...NOTHING_MOVED, revision: revisionFloor(epoch) });
   }
 
   abort(epoch: number): void {
@@ -111,12 +138,19 @@ export class MoveTarget {
   }
 
   hear(node: string, message: MoveMessage): void {
-    const speaker = { epoch: message.epoch, node, from: message.from };
-    this.#asked.set(`${node} ${message.epoch}`, speaker);
+    const { epoch, from } = message;
+    const isOther =
+      message.kind === "offer" &&
+      !isSameMove(this.#named(epoch) ?? { group: from, slots: message.slots }, {
+        group: from,
+        slots: message.slots,
+      });
+    const speaker = { epoch, node, from, isOther };
+    this.#asked.set(keyOfSpeaker(speaker), speaker);
     const isOpen = this.#store.incoming?.epoch === message.epoch;
     if (isOpen || message.epoch >= this.#source.epoch || this.#store.incoming === null)
       this.#source = { ...speaker, tick: this.#host.tick() };
-    if (this.#leads) this.#take(message);
+    if (this.#leads && !isOther) this.#take(message);
   }
 
   #take(message: MoveMessage): void {
@@ -139,7 +173,7 @@ export class MoveTarget {
     const { epoch, slots, shard, from, term, n, hold, bytesPerSecond } = message;
     if (bytesPerSecond > 0) this.#bytesPerSecond = bytesPerSecond;
     const move = this.#store.moveNote(epoch);
-    if (move === null) this.#propose({ kind: "import", epoch, slots, shard, group: from, hold });
+    if (move === null) this.#import({ epoch, slots, shard, group: from, hold });
     else if (!isComing(move)) return;
     const attempt = move?.attempt ?? null; // `begin` may stand right behind the import that it needs
     const isNewer = attempt === null || term > attempt.term || (term === attempt.term && n > attempt.n);
@@ -147,8 +181,8 @@ export class MoveTarget {
   }
 
   #chunk(message: MoveMessageOf<"chunk">): void {
-    const { epoch, term, n, number, body } = message;
-    const expected = this.#expectedOf(epoch, term, n);
+    const { epoch, number, body } = message;
+    const expected = this.#expectedOf(message);
     if (expected === null || number !== expected.next) return;
     const chunk = readChunk(body);
     const isOne = chunk !== null && chunkError(body) === null;
@@ -173,10 +207,10 @@ export class MoveTarget {
     this.abort(epoch);
   }
 
-  /** Which chunk is the next of this attempt; null: the attempt is not the one that is copied. */
-  #expectedOf(epoch: number, term: number, n: number): Expected | null {
-    const { attempt = null, phase = null, nextChunk = 0 } = this.#store.moveNote(epoch) ?? {};
-    if (phase !== "copying" || attempt?.term !== term || attempt.n !== n) return null;
+  /** Which chunk is the next of this attempt; null: the attempt, or the move, is not the one that is copied. */
+  #expectedOf({ epoch, from, term, n }: MoveMessageOf<"chunk" | "own">): Expected | null {
+    const { attempt = null, phase = null, nextChunk = 0, group = 0 } = this.#store.moveNote(epoch) ?? {};
+    if (phase !== "copying" || group !== from || attempt?.term !== term || attempt.n !== n) return null;
     const expected = this.#expected;
     const isSame = expected?.epoch === epoch && expected.term === term && expected.n === n;
     if (!isSame || expected.next < nextChunk) this.#expected = { epoch, term, n, next: nextChunk };
@@ -184,10 +218,10 @@ export class MoveTarget {
   }
 
   #own(message: MoveMessageOf<"own">): void {
-    const { epoch, term, n } = message;
-    const expected = this.#expectedOf(epoch, term, n);
+    const expected = this.#expectedOf(message);
     if (expected === null || expected.next !== message.chunks) return;
     const { kind, from: _, to: __, pauseMs, ...step } = message;
+    const { epoch } = step;
     if (this.#propose({ kind, ...step })) this.#ownAt = { epoch, ms: this.#host.nowMs(), pauseMs };
   }
 
@@ -207,6 +241,7 @@ export class MoveTarget {
     this.#news = true;
     if (step === null) return;
     this.#steps.delete(keyOf(step));
+    if (step.kind === "import" && step.epoch === this.#importing?.epoch) this.#importing = null;
     if (step.kind === "import" && refusal !== null) this.#refusal = { epoch: step.epoch, text: refusal };
     if (step.kind === "own") this.#ownApplied(step, refusal);
   }
@@ -225,6 +260,7 @@ export class MoveTarget {
   /** What was proposed by the last leadership may never be applied. */
   onLeaderChange(): void {
     this.#steps.clear();
+    this.#importing = null;
     this.#expected = null;
   }
 
@@ -232,8 +268,8 @@ export class MoveTarget {
   flush(): void {
     const leads = this.#leads;
     if (this.#news && leads && this.#source.node !== "") {
-      const { epoch, node } = this.#source;
-      this.#asked.set(`${node} ${epoch}`, this.#source);
+      const key = keyOfSpeaker(this.#source);
+      if (!this.#asked.has(key)) this.#asked.set(key, this.#source);
     }
     this.#news = false;
     if (this.#asked.size === 0) return;
@@ -241,9 +277,13 @@ export class MoveTarget {
     this.#asked.clear();
   }
 
-  #tell({ epoch, node, from }: Speaker, leads: boolean): void {
+  #tell(speaker: Speaker, leads: boolean): void {
+    const { epoch, node, from } = speaker;
     const move = this.#store.moveNote(epoch);
-    const isOurs = move?.side === "target";
+    const isTheirs = move?.side === "target" && (move.group === from || move.group === 0) && !speaker.isOther;
+    const known = this.#refusal.epoch === epoch ? this.#refusal.text.slice(0, REFUSAL_CHARS_MAX) : "";
+    // What is closed here for another move can never be owned for this one: to whoever offers that, it is an abort.
+    const isClosedToThem = move !== null && !isTheirs && move.endIndex > 0;
     this.#host.send(node, {
       kind: "status",
       epoch,
@@ -251,11 +291,11 @@ export class MoveTarget {
       to: this.#group.group,
       leads,
       leader: leads ? "" : this.#host.leaderOf(this.#group.group),
-      phase: isOurs ? (move.phase as MoveMessageOf<"status">["phase"]) : null,
-      attempt: isOurs ? move.attempt : null,
-      nextChunk: isOurs ? move.nextChunk : 0,
+      phase: isTheirs ? (move.phase as MoveMessageOf<"status">["phase"]) : isClosedToThem ? "aborted" : null,
+      attempt: isTheirs ? move.attempt : null,
+      nextChunk: isTheirs ? move.nextChunk : 0,
       isBusy: this.#use.isBusy(this.#host.tick()),
-      refusal: this.#refusal.epoch === epoch ? this.#refusal.text.slice(0, REFUSAL_CHARS_MAX) : "",
+      refusal: isTheirs || (move === null && !speaker.isOther) ? known : OF_ANOTHER,
     });
   }
 
@@ -281,6 +321,12 @@ export class MoveTarget {
       this.#host.send(node, { kind: "poke", epoch, ...sides, shard, slots, hold, bytesPerSecond });
     }
   }
+}
+
+const OF_ANOTHER = "the epoch is another move's here";
+
+function keyOfSpeaker({ node, epoch, from }: Speaker): string {
+  return `${node} ${epoch} ${from}`;
 }
 
 /** As the message has it: in bytes, and what it says is ASCII. */

@@ -14,8 +14,9 @@ import type { MoveReport, Order } from "../wire/control_plane.ts";
 import { decodeMoveStep, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
+import { isSameMove } from "./move_identity.ts";
 import type { MoveSideHost } from "./move_line.ts";
-import { MoveSource, type MoveTask } from "./move_source.ts";
+import { MoveSource, type MoveTask, nameOf } from "./move_source.ts";
 import { leadsSettled, MoveTarget } from "./move_target.ts";
 
 /** Closed moves that are reported: those that the control plane may not have written down yet. */
@@ -137,23 +138,24 @@ export class Movers {
     this.#give(source, { epoch, slots, shard: to, to: target, hold, bytesPerSecond });
   }
 
-  /** This node's replica of `from`, if it leads, gives the slots away. */
-  #give(from: GroupId, task: MoveTask): void {
+  /** This node's replica of `from`, if it leads, gives the slots away. False: never under this epoch. */
+  #give(from: GroupId, task: MoveTask): boolean {
     const sides = this.#of(from);
-    if (sides === null || !leadsSettled(sides.group)) return;
+    if (sides === null || !leadsSettled(sides.group)) return true;
     const { source, store } = sides;
-    const { outgoing } = store;
-    if (outgoing !== null && outgoing.epoch !== task.epoch) return; // what is sealed must be closed first
-    if (source !== null && !source.isOver) {
-      if (source.epoch === task.epoch) return source.renew(task);
-      if (source.epoch > task.epoch && outgoing === null) return;
-    }
     const known = store.moveNote(task.epoch);
-    if (known !== null && known.phase !== "sealed") return;
+    if (known !== null && (known.phase !== "sealed" || !isSameMove(known, nameOf(task)))) return false;
+    const { outgoing } = store;
+    if (outgoing !== null && outgoing.epoch !== task.epoch) return true; // what is sealed must be closed first
+    if (source !== null && !source.isOver) {
+      if (source.epoch === task.epoch) return source.renew(task) === "renewed";
+      if (source.epoch > task.epoch && outgoing === null) return true;
+    }
     source?.close();
     sides.source = new MoveSource(sides.group, store, task, this.#sideHost);
     this.#host.log("giving slots away", { epoch: task.epoch, to: task.shard });
     this.#host.noteNews();
+    return true;
   }
 
   /** The target has decided: a sealed move goes on by itself, and one that was never sealed is closed. */
@@ -175,14 +177,11 @@ export class Movers {
     this.#host.wake();
   }
 
-  /** The target's leader `node` waits for slots. */
+  /** The target's leader `node` waits for slots: what cannot be given (any more) it is to abort. */
   #onPoke(node: string, message: MoveMessageOf<"poke">): void {
     const { epoch, slots, shard, from, to, hold, bytesPerSecond } = message;
-    const sides = this.#of(from);
-    if (sides === null || !leadsSettled(sides.group)) return;
-    const phase = sides.store.moveNote(epoch)?.phase;
-    if (phase === "unsealed") this.#send(node, { kind: "ask", epoch, from, to, abort: true });
-    else this.#give(from, { epoch, slots, shard, to, hold, bytesPerSecond });
+    const isGiven = this.#give(from, { epoch, slots, shard, to, hold, bytesPerSecond });
+    if (!isGiven) this.#send(node, { kind: "ask", epoch, from, to, abort: true });
   }
 
   // ------------------------------------------------------------------------------------------- messages

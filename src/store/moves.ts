@@ -108,7 +108,7 @@ export class Moves {
   // ---- target -------------------------------------------------------------------------------------------------
 
   #import(step: MoveStepOf<"import">, { index, keyspace }: MoveScene): string | null {
-    if (this.incoming?.epoch === step.epoch) return null;
+    if (this.incoming?.epoch === step.epoch) return twinRefusal(this.incoming, step);
     const refusal = this.#beginRefusal(step, keyspace, this.incoming, SLOT.absent);
     if (refusal !== null) return refusal;
     this.incoming = { ...opened("target", "importing", step, index), hold: step.hold };
@@ -233,7 +233,7 @@ export class Moves {
   // ---- source -------------------------------------------------------------------------------------------------
 
   #seal(step: MoveStepOf<"seal">, { index, keyspace }: MoveScene): string | null {
-    if (this.outgoing?.epoch === step.epoch) return null;
+    if (this.outgoing?.epoch === step.epoch) return twinRefusal(this.outgoing, step);
     const refusal = this.#beginRefusal(step, keyspace, this.outgoing, SLOT.serving);
     if (refusal !== null) return refusal;
     this.outgoing = opened("source", "sealed", step, index);
@@ -345,6 +345,12 @@ function opened(
 ): MoveNote {
   const nothing = { endIndex: 0, hold: false, attempt: null, nextChunk: 0, final: null };
   return { epoch, side, phase, slots, shard, group, beginIndex: index, ...nothing };
+}
+
+/** Null: the step is the one that opened the move, once more; else it is of another move under its epoch. */
+function twinRefusal(move: MoveNote, { group, slots }: Pick<MoveNote, "group" | "slots">): string | null {
+  const isSame = move.group === group && JSON.stringify(move.slots) === JSON.stringify(slots);
+  return isSame ? null : `epoch ${move.epoch} is another move's`;
 }
 
 export function eachSlot(slots: MoveNote["slots"], visit: (slot: number) => void): void {

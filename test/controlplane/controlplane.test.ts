@@ -4,6 +4,7 @@ import "./backup.case.ts";
 import "./counting.case.ts";
 import "./golden.case.ts";
 import "./liveness.case.ts";
+import "./lost_shard.case.ts";
 import "./map.case.ts";
 import "./messages.case.ts";
 import "./meta_store.case.ts";

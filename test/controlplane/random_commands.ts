@@ -65,7 +65,7 @@ export class RandomCommands {
         return {
           kind: "assign",
           shard,
-          claims: [{ epoch: 1 + random.below(state.epoch + 2), slots: this.#slots() }],
+          claims: [{ epoch: this.#epoch(state), slots: this.#slots() }],
         };
       default:
         if (state.layout === null)
@@ -88,6 +88,11 @@ export class RandomCommands {
       epoch: near(epoch),
       plan: near(planNumber),
     };
+  }
+
+  /** Mostly of long ago; and with each era that begins all before are. */
+  #epoch({ epoch }: MetaState): number {
+    return 1 + this.#random.below(Math.min(epoch + 2, 2 ** 32));
   }
 
   #slots(): Slots {

@@ -7,3 +7,4 @@ import "./move_pace.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";
 import "./silent_leader.case.ts";
+import "./twin_epochs.case.ts";
