@@ -50,6 +50,8 @@ const STATUS: Readonly<Record<string, number>> = {
   MISCONF: 507,
   UNCERTAIN: 504,
   WRONGTYPE: 409,
+  STALE: 409,
+  DONE: 409,
   CROSSSLOT: 400,
 };
 

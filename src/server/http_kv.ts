@@ -5,6 +5,8 @@
  *     PUT        ?ttl=seconds | ?ttlMs=ms                           If-Match: "17", If-Match: *, If-None-Match: *
  *     DELETE                                                        If-Match: "17", If-Match: *
  *
+ * A write may carry a number, so that it takes effect once however often it is sent: http_session.ts.
+ *
  * Every answer names the node that gave it, the shard and the shard's leader, and a read says how it was made safe.
  */
 import type { HttpAnswer, HttpHeaders, HttpRequest } from "../platform/platform.ts";
@@ -21,6 +23,7 @@ import {
   readStatus,
   writeCondition,
 } from "./http_request.ts";
+import { isNumbered, sessionOf } from "./http_session.ts";
 import { BY_LEADER, type LocalOutcome, type LocalRead, type ReadBy } from "./replica_reads.ts";
 
 const METHODS = "GET, HEAD, PUT, DELETE";
@@ -89,6 +92,7 @@ function get(asked: Asked): void {
   const most = numberOf(query, "maxStaleness", 0, Number.MAX_SAFE_INTEGER);
   if (typeof most === "string") return bad(answer, `${most} (milliseconds)`);
   if (most !== null && how !== "stale") return bad(answer, "'maxStaleness' goes with read=stale");
+  if (isNumbered(request.headers)) return bad(answer, "a read has no number: it can be repeated without one");
   const frame = frameOf(key.length, (to) => {
     to.begin(OP.getRecord);
     to.arg(key);
@@ -149,11 +153,13 @@ function put(asked: Asked): void {
   if (seconds !== null && ms !== null) return bad(answer, "give 'ttl' or 'ttlMs', not both");
   const condition = writeCondition(request.headers);
   if (typeof condition === "string") return bad(answer, condition);
+  const session = sessionOf(request.headers, door.clock.wallMs());
+  if (typeof session === "string") return bad(answer, session);
   if (condition.kind === "never") return sendPrecondition(answer, null, whereabouts(asked));
   const lifeMs = seconds === null ? ms : seconds * 1000;
   const expiry = lifeMs === null ? 0 : SET_OPTION.expiryRelative;
   const frame = frameOf(key.length + body.length, (to) => {
-    to.begin(OP.set);
+    to.begin(OP.set, session);
     to.arg(key);
     to.arg(body);
     to.argI64(SET_OPTION.returnRevision | expiry | conditionBit(condition));
@@ -164,10 +170,18 @@ function put(asked: Asked): void {
   door.call(request.connection, frame, ({ error, items }) => {
     const headers = whereabouts(asked);
     if (error !== null) return sendCommandError(answer, error, headers);
+    if (items.length !== 2) return sendOther(answer, headers);
     const [isDone, revision] = items as readonly number[];
     if (isDone !== 1) return sendPrecondition(answer, revision ?? 0, headers);
     sendJson(answer, 200, { revision }, { ...headers, etag: `"${revision}"` });
   });
+}
+
+/** The reply that the shard keeps for the number is none of such a command. */
+function sendOther(answer: HttpAnswer, headers: HttpHeaders): void {
+  const message =
+    "nothing was done now: this number of the session was another command's; a new write needs a higher one";
+  sendError(answer, 409, "number_used", message, headers);
 }
 
 function conditionBit({ kind }: Condition): number {
@@ -184,9 +198,11 @@ function remove(asked: Asked): void {
   if (typeof condition === "string") return bad(answer, condition);
   if (condition.kind === "absent")
     return bad(answer, "a key that is absent cannot be deleted: If-Match only");
+  const session = sessionOf(request.headers, door.clock.wallMs());
+  if (typeof session === "string") return bad(answer, session);
   if (condition.kind === "never") return sendPrecondition(answer, null, whereabouts(asked));
   const frame = frameOf(key.length, (to) => {
-    to.begin(condition.kind === "revision" ? OP.delIf : OP.del);
+    to.begin(condition.kind === "revision" ? OP.delIf : OP.del, session);
     to.arg(key);
     if (condition.kind !== "revision") return;
     to.argI64(SET_OPTION.ifRevision);
@@ -196,6 +212,7 @@ function remove(asked: Asked): void {
   door.call(request.connection, frame, ({ error, items }) => {
     const headers = whereabouts(asked);
     if (error !== null) return sendCommandError(answer, error, headers);
+    if (items.length !== 1) return sendOther(answer, headers);
     if (items[0] === 1) return sendJson(answer, 200, { deleted: true }, headers);
     if (condition.kind !== "none") return sendPrecondition(answer, null, headers);
     sendError(answer, 404, "not_found", "no such key; nothing was deleted", headers);

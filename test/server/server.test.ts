@@ -14,6 +14,7 @@ import "./replacement.case.ts";
 import "./lane.case.ts";
 import "./membership_review.case.ts";
 import "./http_door.case.ts";
+import "./http_session.case.ts";
 import "./http_sockets.case.ts";
 import "./layout.case.ts";
 import "./leader_search.case.ts";
