@@ -13,7 +13,7 @@
  *                 answered with the bound as it is if any age will do, and refused if not
  *
  * Reads see the state as of log time: a key is there until its expiry is in the log, so nothing seen gone comes
- * back. Waiting reads: WAITING_MAX, each with one frame. An ask that gets no answer is repeated.
+ * back. Waiting reads: WAITING_MAX, each with one frame; of one connection a share (lane.ts). An ask that gets no answer is repeated.
  */
 import { assert } from "../base/assert.ts";
 import type { Clock, Random } from "../platform/platform.ts";
@@ -31,8 +31,8 @@ const FRESH_MS_MAX = 1000;
 const ASKED_MAX = 1024;
 /** What is answered at once if the asker did not say how old an answer may be. */
 const STALE_MS_USUAL = 1000;
-/** 4,096 frames of up to 16 KiB = 64 MiB. */
-const WAITING_MAX = 4096;
+/** 8,192 frames of up to 8 KiB = 64 MiB. */
+const WAITING_MAX = 8192;
 
 const NOT_FRESH =
   "TRYAGAIN the leader did not confirm in time that this replica is fresh enough; read=leader may help";

@@ -122,7 +122,8 @@ export class NativeClient implements Client, Origin {
   }
 
   #mustWait(): boolean {
-    return this.lane.open >= REQUESTS_OPEN_MAX || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
+    const isFull = this.lane.open >= REQUESTS_OPEN_MAX || this.lane.readsHereFull;
+    return isFull || this.#output.queuedBytes > OUTPUT_BYTES_MAX;
   }
 
   #request(): void {

@@ -62,7 +62,7 @@ export class NodeReads implements ReplicaReads {
   ): void {
     const slot = slotOfCommand(view);
     const frame = view.bytes.slice(frameAt, view.end);
-    const read = new ReadHere(frame, slot, mode, origin, tag, lane.enter(slot, true), this.#node.engine);
+    const read = new ReadHere(frame, slot, mode, origin, tag, lane, this.#node.engine);
     this.#readAt(follower, read);
   }
 

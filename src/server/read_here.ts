@@ -9,6 +9,7 @@ import type { ReplySink } from "../wire/reply.ts";
 import type { Origin } from "./bundle.ts";
 import type { Engine } from "./engine.ts";
 import { SLOT_NOT_SERVED } from "./fate.ts";
+import type { Lane } from "./lane.ts";
 import type { ReadOrigin } from "./node_reads.ts";
 import {
   BY_LEADER,
@@ -25,6 +26,7 @@ export class ReadHere implements LocalRead, Origin {
   readonly stalenessMsMax: number;
   readonly #origin: ReadOrigin;
   readonly #tag: number;
+  readonly #lane: Lane;
   readonly #mark: number;
   readonly #engine: Engine;
   readonly #sinceTick: number;
@@ -36,7 +38,7 @@ export class ReadHere implements LocalRead, Origin {
     { mode, stalenessMsMax }: ReplicaMode,
     origin: ReadOrigin,
     tag: number,
-    mark: number,
+    lane: Lane,
     engine: Engine,
   ) {
     this.frame = frame;
@@ -45,7 +47,8 @@ export class ReadHere implements LocalRead, Origin {
     this.stalenessMsMax = stalenessMsMax;
     this.#origin = origin;
     this.#tag = tag;
-    this.#mark = mark;
+    this.#lane = lane;
+    this.#mark = lane.enterHere(slot);
     this.#engine = engine;
     this.#sinceTick = engine.routing.now;
   }
@@ -62,6 +65,7 @@ export class ReadHere implements LocalRead, Origin {
   }
 
   done(outcome: LocalOutcome): void {
+    this.#lane.leaveHere();
     if (outcome.kind === "served") return this.end();
     if (outcome.kind === "refused") return this.fail(0, 0, outcome.text);
     if (this.#hasBegun) this.undo();

@@ -5,8 +5,9 @@
  *     onData -> parser -> door command: answered here and now
  *                      -> data command: translate -> frame -> router.admit   (held back if the router says so)
  *
- * Bounds: a connection with REQUESTS_OPEN_MAX unanswered requests, or OUTPUT_BYTES_MAX of replies that its reader
- * has not taken, is not read from until that changes; at OUTPUT_BYTES_CUT it is closed.
+ * Bounds: a connection with REQUESTS_OPEN_MAX unanswered requests, with its share of reads that wait at followers here
+ * (lane.ts), or with OUTPUT_BYTES_MAX of replies that its reader has not taken, is not read from until that changes; at
+ * OUTPUT_BYTES_CUT it is closed.
  */
 import { Writer } from "../base/bytes.ts";
 import { KiB, MiB } from "../base/units.ts";
@@ -126,7 +127,8 @@ export class RespClient implements Client, Origin {
   }
 
   #mustWait(): boolean {
-    return this.#replies.open >= REQUESTS_OPEN_MAX || this.outputBytes > OUTPUT_BYTES_MAX;
+    const isFull = this.#replies.open >= REQUESTS_OPEN_MAX || this.lane.readsHereFull;
+    return isFull || this.outputBytes > OUTPUT_BYTES_MAX;
   }
 
   #command(): void {

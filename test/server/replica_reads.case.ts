@@ -59,6 +59,39 @@ t.test("C2: a follower of a group at rest is read as fast as ever: its ask leave
   t.end();
 });
 
+t.test("one connection's reads do not fill the room for those that wait at a follower", (t) => {
+  const { cluster, other, writer, reader } = inClusterMode();
+  say(cluster, writer, ["SET", "k", "1"]);
+  const others = [cluster.client(other), cluster.client(other)];
+  for (const one of [reader, ...others]) say(cluster, one, ["READONLY"]);
+  const count = 12_000;
+  reader.pipeline(...new Array<string[]>(count).fill(["GET", "k"]));
+  cluster.run(1);
+  for (const one of others) t.same(say(cluster, one, ["GET", "k"]), ["1"]);
+  cluster.until("all are answered", () => reader.replies.length === count + 1);
+  t.same([...new Set(reader.replies.slice(1))], ["1"], "what finds no room waits, and is not refused");
+  t.end();
+});
+
+t.test("a connection goes on when its reads at a follower were refused, or went to the leader", (t) => {
+  const { cluster, leader, other, writer, reader } = inClusterMode();
+  say(cluster, writer, ["SET", "k", "1"]);
+  say(cluster, reader, ["READONLY"]);
+  const many = new Array<string[]>(1500).fill(["GET", "k"]);
+  cluster.isolate(other);
+  const refused = new Set(say(cluster, reader, ...many).map((reply) => reply.slice(0, 9)));
+  t.same([...refused], ["-TRYAGAIN"]);
+  cluster.isolate(other, false);
+  cluster.until("it has caught up", () => say(cluster, reader, ["GET", "k"])[0] === "1");
+  const before = reader.replies.length;
+  reader.pipeline(...many);
+  cluster.kill(leader);
+  cluster.makeLeader(other);
+  cluster.until("answers", () => reader.replies.length === before + many.length);
+  t.same(say(cluster, reader, ["GET", "k"]), ["1"]);
+  t.end();
+});
+
 t.test("order: a read after READONLY and the writes around it on its slot keep their order", (t) => {
   const cluster = Cluster.started(); // any node takes writes
   const client = cluster.client(cluster.follower());
