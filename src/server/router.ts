@@ -324,8 +324,7 @@ export class Router {
     this.#writes.shift();
     this.#waitingBytes -= sizeOf(bundle);
     for (let i = 0; i < bundle.count; i++) {
-      const bad = this.#view.read(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
-      assert(bad === null, "the door checked the frame");
+      this.#view.readGood(bundle.writer.bytes, bundle.start(i), bundle.endOf(i));
       const refused = this.#unserved(this.#view, slotOfCommand(this.#view));
       if (refused < 0) stays.take(bundle, i);
       else this.notServed(bundle, i, refused, true);
