@@ -247,7 +247,7 @@ export class Engine {
       onForwardReply: (row) => this.routing.onForwardReply(row),
       onForwardDown: (from) => this.routing.onForwardDown(from),
       onSilent: (from) => this.roster.rouse(from),
-      onRoutes: () => this.roster.rouse(null),
+      onRoutes: (node) => this.roster.rouse(node),
       wake: () => this.wake(),
     });
     this.#seatHost = {

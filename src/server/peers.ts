@@ -47,8 +47,8 @@ export type PeersHost = {
   onForwardDown(node: string): void;
   /** That node was not heard for too long to share rests (raft/rest.ts). */
   onSilent(node: string): void;
-  /** Replicas became reachable, or are so no more. */
-  onRoutes(): void;
+  /** The replicas on that node became reachable for rests, or are so no more; null: on any node. */
+  onRoutes(node: string | null): void;
   wake(): void;
 };
 
@@ -86,7 +86,7 @@ export class Peers {
     this.#platform = platform;
     this.#host = host;
     this.#self = self;
-    known.onLasting = () => this.#reroute();
+    known.onLasting = () => this.#rerouteRests(null);
     this.#callers = new PeerCallers(platform.log, (...caller) => this.#adopt(...caller));
   }
 
@@ -164,11 +164,22 @@ export class Peers {
     for (const [node, { links }] of this.#remotes)
       if (links.every(({ isUp }) => !isUp)) this.#where.forget(node);
     this.#where.reroute();
-    this.#host.onRoutes();
     this.#host.wake();
   }
 
-  /** Whether a replica can share a rest (raft/types.ts `RestOptions`). Every change to and from "away" is a reroute. */
+  /**
+   * Rests live by the control connection alone: it carries what ends them, and pulses. So groups are roused when it comes or
+   * goes, or when who speaks over it may be another, and sleep on when forwarded commands or snapshots are interrupted.
+   */
+  #rerouteRests(node: string | null): void {
+    this.#reroute();
+    this.#host.onRoutes(node);
+  }
+
+  /**
+   * Whether a replica can share a rest (raft/types.ts `RestOptions`). Every change to and from "away" goes through
+   * `#rerouteRests`: without a control connection it is "away", whatever else comes and goes.
+   */
   restOf(group: GroupId, replica: ReplicaId): "can" | "cannot" | "away" {
     const control = this.#remoteOf(group, replica)?.control;
     if (control === undefined || !control.isUp) return "away";
@@ -371,7 +382,7 @@ export class Peers {
     if (link.hello === null || link.kind !== "control") return;
     this.#where.hear(link.peer.id, link.hello.incarnation, held);
     this.#sayForeign(link.peer.id);
-    this.#reroute();
+    this.#rerouteRests(link.peer.id);
   }
 
   /** Each node speaks for its own replicas; one that is not sound (yet) is not listened to. */
@@ -394,8 +405,9 @@ export class Peers {
     // over the control connection counts, and before there is one, whatever was said last.
     const isNews = !this.#where.isHeard(peer.id) || kind === "control" || !remote.control.isUp;
     if (hello !== null && isNews) this.#where.hear(peer.id, hello.incarnation, hello.held);
-    if (kind === "control") this.#sayForeign(peer.id);
-    this.#reroute();
+    if (kind !== "control") return this.#reroute();
+    this.#sayForeign(peer.id);
+    this.#rerouteRests(peer.id);
   }
 
   /** Said once a connection: what it promised under this id may be forgotten there. */
@@ -414,7 +426,8 @@ export class Peers {
       remote.server.onDown();
       this.#host.onForwardDown(link.peer.id);
     }
-    this.#reroute();
+    if (link.kind === "control") this.#rerouteRests(link.peer.id);
+    else this.#reroute();
   }
 
   /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */

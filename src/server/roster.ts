@@ -64,7 +64,7 @@ export class Roster {
     this.#awake.add(seat);
   }
 
-  /** A node is not heard any more; null: some came or went. Whoever rests with it is ticked again. */
+  /** A node is not heard any more, came or went; null: any may have. Whoever rests with it is ticked again. */
   rouse(node: string | null): void {
     for (const seat of this.#numbers.keys()) {
       if (node !== null && seat.hosted?.restsWith(node) !== true) continue;

@@ -4,11 +4,13 @@
  */
 import { runTask, type Task } from "../../src/base/task.ts";
 import { MiB } from "../../src/base/units.ts";
+import type { Connection } from "../../src/platform/platform.ts";
 import type { ReplicaId } from "../../src/raft/types.ts";
 import { foundingConfig, sealBootstrap } from "../../src/server/bootstrap.ts";
 import { Engine, type EngineHost } from "../../src/server/engine.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
 import { type NodeAddress, storeSettings } from "../../src/server/layout.ts";
+import { PeerLink } from "../../src/server/peer_link.ts";
 import type { Seat } from "../../src/server/seat.ts";
 import { Network } from "../../src/sim/net.ts";
 import { Machine } from "../../src/sim/platform.ts";
@@ -16,6 +18,7 @@ import { World } from "../../src/sim/world.ts";
 import { encodeBirth } from "../../src/store/birth_entry.ts";
 import { KeyValueStore } from "../../src/store/store.ts";
 import type { GroupId } from "../../src/wal/types.ts";
+import type { ConnectionClass } from "../../src/wire/control.ts";
 
 const MS = 1000;
 const PORT = 7000;
@@ -29,6 +32,8 @@ export type TestEngine = {
   started: boolean;
   /** Why it refused to start, or stopped itself. */
   error: Error | null;
+  /** Connections that others dialled. */
+  readonly accepted: Connection[];
 };
 
 export class Engines {
@@ -44,7 +49,7 @@ export class Engines {
       const id = `n${i}`;
       const machine = new Machine(this.world, this.net, i, id);
       machine.disk.makeDurableDir(`/${id}`);
-      this.all.push({ id, machine, engine: null, started: false, error: null });
+      this.all.push({ id, machine, engine: null, started: false, error: null, accepted: [] });
       this.addresses.push({ id, host: id, port: PORT });
     }
   }
@@ -73,6 +78,7 @@ export class Engines {
     one.machine.start((platform) => {
       const host: EngineHost = {
         onConnection: (connection) => {
+          one.accepted.push(connection);
           connection.events = {
             onOpen() {},
             onDrain() {},
@@ -180,6 +186,17 @@ export class Engines {
     const [oldest] = segments.sort((a, b) => (a.path < b.path ? -1 : 1));
     if (oldest === undefined) throw new Error("there is no log");
     oldest.file.flipBit(20, 3);
+  }
+
+  /** Ends the connection of that class between two nodes; the one with the smaller number has dialled it. */
+  cut(dialler: number, other: number, kind: ConnectionClass): void {
+    const links = this.at(other).accepted.map(({ events }) => events);
+    const link = links.find(
+      (one) =>
+        one instanceof PeerLink && one.kind === kind && one.peer.id === this.at(dialler).id && one.isUp,
+    );
+    if (!(link instanceof PeerLink)) throw new Error(`no ${kind} connection`);
+    link.drop("a test");
   }
 
   run(ms: number): void {

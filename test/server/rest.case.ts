@@ -141,6 +141,40 @@ t.test(
 );
 
 t.test(
+  "A9: a connection for forwarded commands or snapshots that comes or goes rouses nobody, one that carries pulses those that rest by it",
+  async (t) => {
+    const engines = Engines.started(4, 9);
+    const all = [...ALL, 3];
+    const near = GROUPS.slice(0, 12);
+    const far = GROUPS.slice(12);
+    for (const group of near) engines.found(group, [0, 1, 2]);
+    for (const group of far) engines.found(group, [1, 2, 3]);
+    untilAtRest(engines, all);
+    const resting = (groups: readonly number[]): number =>
+      groups.filter((group) => all.every((i) => engines.replica(i, group)?.core.atRest !== false)).length;
+    for (const kind of ["forward", "bulk"] as const) {
+      engines.cut(0, 1, kind);
+      let awake = 0;
+      for (let ms = 0; ms < 1000; ms += 10) {
+        engines.run(10);
+        awake += all.reduce((sum, i) => sum + engines.engine(i).roster.awake, 0);
+      }
+      t.ok(engines.engine(0).peers.canForward("n2"), "there is another one by now");
+      t.equal(awake, 0, `${kind}: nobody was ticked`);
+    }
+    const theirs = near.filter((group) => leaderAt(engines, group, [0, 1]) >= 0);
+    const others = near.filter((group) => !theirs.includes(group));
+    t.ok(theirs.length > 0 && others.length > 0);
+    engines.cut(0, 1, "control");
+    engines.run(20);
+    t.equal(resting(theirs), 0, "a leader and a follower no longer share a rest");
+    t.equal(resting(others), others.length, "two followers never did");
+    t.equal(resting(far), far.length, "nor did groups that are on one of them only");
+    untilAtRest(engines, all);
+  },
+);
+
+t.test(
   "A9: a leader is missed also where a replica that rests has work of its own for its node",
   async () => {
     const engines = resting(8);
