@@ -26,7 +26,7 @@ const QUEUED_BYTES_MAX = 20 * MiB;
  * so 4 MiB are 3 s and more; and the one append that went when there was room yet, with a large entry.
  */
 const CONTROL_BYTES_MAX = QUEUED_BYTES_MAX + 20 * MiB;
-/** 3 s without a frame; pulses of the control class come every 50 ms, pings of the others every second. */
+/** 3 s without a frame; the control class has pulses (timing.ts), the others a ping every second. */
 const SILENCE_TICKS_MAX = 300;
 const REDIAL_TICKS_MIN = 5;
 const REDIAL_TICKS_MAX = 25;
