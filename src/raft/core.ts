@@ -47,7 +47,7 @@ import {
 import type { Progress, ProgressState } from "./progress.ts";
 import { advanceReads, askLeader, askRead } from "./reads.ts";
 import { countOwnDisk, onSnapshotSent, sendAppends, sendCommits, sendHeartbeats } from "./replication.ts";
-import { endRest, lookAtRest, tickRest } from "./rest.ts";
+import { endRest, lookAtRest, silenceOf, tickRest } from "./rest.ts";
 import { appendOwn, becomeFollower } from "./roles.ts";
 import { RaftState } from "./state.ts";
 import { settle, step } from "./step.ts";
@@ -176,9 +176,10 @@ export class RaftCore {
     return this.#s.transferTo;
   }
 
-  /** Since this replica last heard its leader; 0 at the leader itself. */
+  /** Since this replica last heard its leader, or the node that stands for it at rest; 0 at the leader itself. */
   get leaderSilenceTicks(): number {
-    return this.#s.role === "leader" ? 0 : this.#s.leaderSilence;
+    const s = this.#s;
+    return s.role === "leader" ? 0 : silenceOf(s, s.leader, s.leaderSilence);
   }
 
   /** Messages dropped because no correct peer sends them. */
@@ -191,7 +192,8 @@ export class RaftCore {
     const all = new Map<ReplicaId, ProgressStatus>();
     for (const { replica, match, next, state, contactTick } of this.#s.progress.values()) {
       if (replica === this.#s.self && !this.#isMember()) continue;
-      all.set(replica, { match, next, state, lastContactTicks: this.#s.ticks - contactTick });
+      const lastContactTicks = silenceOf(this.#s, replica, this.#s.ticks - contactTick);
+      all.set(replica, { match, next, state, lastContactTicks });
     }
     return all;
   }

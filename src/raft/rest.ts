@@ -25,7 +25,7 @@ import { isJoint } from "./config.ts";
 import type { Progress } from "./progress.ts";
 import { sendHeartbeats } from "./replication.ts";
 import type { RaftState } from "./state.ts";
-import type { Message } from "./types.ts";
+import type { Message, ReplicaId } from "./types.ts";
 
 /** A look is some seconds: whatever went wrong, a follower without a leader finds out. */
 export const REST_LOOKS_MAX = 3;
@@ -77,6 +77,13 @@ export function keepRest(s: RaftState, rest: number): void {
 export function keepsAtRest(s: RaftState, m: Message): boolean {
   if (s.role !== "leader") return true;
   return m.kind === "heartbeat_reply" && m.term === s.term && m.rest === s.rest;
+}
+
+/** Since that replica was heard: `ticks`, as counted here; at rest its node's pulses tell, if any came. */
+export function silenceOf(s: RaftState, replica: ReplicaId, ticks: number): number {
+  if (!s.atRest || replica === s.self) return ticks;
+  const silence = s.options.rest?.silenceTicks(replica) ?? ticks;
+  return Number.isFinite(silence) ? silence : ticks;
 }
 
 /** Something is asked of a leader, or it no longer leads: whoever rests with it counts time again. */

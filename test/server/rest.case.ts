@@ -3,6 +3,7 @@ import t from "tap";
 import { Bundle } from "../../src/server/bundle.ts";
 import type { GroupReplica } from "../../src/server/group.ts";
 import type { Seat } from "../../src/server/seat.ts";
+import { timingOf } from "../../src/server/timing.ts";
 import { Cluster } from "./cluster.ts";
 import { Engines } from "./engines.ts";
 
@@ -210,6 +211,28 @@ t.test(
     cluster.until("it is led", () => cluster.node(other).isLeader, 3000);
   },
 );
+
+t.test("who was heard last is known of groups at rest as well: what status pages show goes on", async (t) => {
+  const engines = resting(10);
+  const group = GROUPS[0] as number;
+  const { electionTicks } = timingOf(300);
+  engines.run(20_000);
+  for (const { core } of replicas(engines, ALL)) {
+    t.ok(core.atRest);
+    t.ok(core.leaderSilenceTicks < electionTicks, `${core.leaderSilenceTicks} ticks`);
+    for (const { lastContactTicks } of core.progress.values()) t.ok(lastContactTicks < electionTicks);
+  }
+  const dead = ALL.find((i) => i !== leaderAt(engines, group, ALL)) as number;
+  const living = ALL.filter((i) => i !== dead);
+  engines.kill(dead);
+  engines.run(100);
+  untilAtRest(engines, living);
+  engines.run(20_000);
+  const { core } = engines.leaderOf(group) as GroupReplica;
+  t.ok(core.atRest);
+  for (const [replica, { lastContactTicks }] of core.progress)
+    t.equal(lastContactTicks > 2000, replica === dead + 1, `${replica}: ${lastContactTicks} ticks`);
+});
 
 t.test("keys of a group at rest expire in time", async (t) => {
   const cluster = Cluster.started();
