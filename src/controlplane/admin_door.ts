@@ -9,13 +9,9 @@ import { concat, utf8 } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import type { Connection, ConnectionEvents } from "../platform/platform.ts";
 import { Output } from "../server/output.ts";
-import {
-  type ControlReply,
-  type ControlRequest,
-  controlReply,
-  controlRequest,
-} from "../wire/control_request.ts";
-import { decodeShape, encodeShape, ShapeError } from "../wire/msgpack.ts";
+import { BeatReader } from "../wire/beat.ts";
+import { type ControlReply, type ControlRequest, controlReply } from "../wire/control_request.ts";
+import { encodeShape, ShapeError } from "../wire/msgpack.ts";
 import { NativeFrame, nativeParser, OPCODE, writeNative } from "../wire/native.ts";
 import { PREAMBLE_BYTES, PREAMBLE_FIRST, readPreamble } from "../wire/preamble.ts";
 
@@ -111,6 +107,7 @@ class Caller implements ConnectionEvents {
   readonly #output: Output;
   readonly #parser = nativeParser("client");
   readonly #frame = new NativeFrame();
+  readonly #requests = new BeatReader();
   /** Bytes of a preamble that is not whole; null behind it. */
   #opening: Uint8Array | null = new Uint8Array(0);
   #ticks = 0;
@@ -190,7 +187,7 @@ class Caller implements ConnectionEvents {
       return this.#host.touch();
     }
     if (opcode !== OPCODE.admin) return this.#closeWith(NOT_A_DOOR);
-    const request = decodeShape(controlRequest, body, "request");
+    const request = this.#requests.read(body);
     if (request instanceof ShapeError)
       return this.#closeWith(`malformed request: ${request.reason} is expected`);
     this.#open++;
@@ -200,6 +197,7 @@ class Caller implements ConnectionEvents {
   #answer(requestId: number, reply: ControlReply): void {
     this.#open--;
     if (this.#isGone) return;
+    if (reply.kind === "beat" && reply.reply.standing === "known") this.#requests.keep();
     writeNative(this.#output.writer, OPCODE.adminReply, requestId, this.#host.encode(reply));
     this.#host.touch();
   }

@@ -8,6 +8,7 @@ export function tellsNews(before: Heartbeat | null, next: Heartbeat): boolean {
 }
 
 function differs(a: GroupReport, b: GroupReport): boolean {
+  if (a === b) return false; // as it was, by its very bytes (wire/beat.ts)
   if (a.group !== b.group || a.replica !== b.replica || a.quarantined !== b.quarantined) return true;
   if (a.lead === null || b.lead === null) return a.lead !== b.lead;
   return a.term !== b.term || leadDiffers(a.lead, b.lead);

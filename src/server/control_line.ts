@@ -11,6 +11,7 @@
  */
 import { Writer } from "../base/bytes.ts";
 import type { Connection, ConnectionEvents, Net, Random } from "../platform/platform.ts";
+import { encodeBeat } from "../wire/beat.ts";
 import {
   type ControlReply,
   type ControlRequest,
@@ -71,7 +72,8 @@ export class ControlLine implements ConnectionEvents {
     if (connection === null || !this.#isUp || this.#open.size >= openMax) return answer(null);
     const id = this.#requestNext++;
     this.#open.set(id, { answer, ticks: 0 });
-    const body = encodeShape(controlRequest, request);
+    const body =
+      request.kind === "beat" ? encodeBeat(request.heartbeat) : encodeShape(controlRequest, request);
     const writer = new Writer(NATIVE_HEADER_BYTES + body.length);
     writeNative(writer, OPCODE.admin, id, body);
     connection.send(writer.view());

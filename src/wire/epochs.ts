@@ -16,6 +16,8 @@
  * hundred thousand a second, day and night, that is 509 days; a loss or a restore begins the next.
  */
 export const ERA_EPOCHS = 2 ** 32;
+/** Epochs have 52 bits (control_plane.ts): no node's word brings the counter to its end. */
+const ERAS_MAX = 2 ** 20;
 /** Of the 48 bits that a revision has (store/records.ts), 42 within an era. */
 export const ERA_REVISIONS = 2 ** 42;
 /** From this era on floors rise no more: 2^42 changes must be left for the last one. */
@@ -30,7 +32,8 @@ export function eraOf(epoch: number): number {
  * issued yet there is nothing to end: the first layout begins at 1.
  */
 export function eraAfter(epoch: number): number {
-  return epoch === 0 ? 0 : (eraOf(epoch) + 1) * ERA_EPOCHS;
+  const next = eraOf(epoch) + 1;
+  return epoch === 0 || next >= ERAS_MAX ? epoch : next * ERA_EPOCHS;
 }
 
 /** The revision above which goes on who takes slots of a lost shard under this epoch. */

@@ -129,24 +129,6 @@ export function list<T>(inner: Shape<T>, countMax: number): Shape<readonly T[]> 
   };
 }
 
-/**
- * Values that are said again and again as they are, the same object each time: what one becomes is worked out once. They
- * must not change.
- */
-export function lasting<T extends object>(inner: Shape<T>): Shape<T> {
-  const known = new WeakMap<T, Plain>();
-  return {
-    ...inner,
-    encode(value) {
-      const before = known.get(value);
-      if (before !== undefined) return before;
-      const encoded = inner.encode(value);
-      known.set(value, encoded);
-      return encoded;
-    },
-  };
-}
-
 type Fields = Readonly<Record<string, Shape<never> | Shape<unknown>>>;
 type RecordOf<F> = { readonly [K in keyof F]: ValueOf<F[K]> };
 
@@ -204,6 +186,11 @@ export function decodeShape<T>(shape: Shape<T>, source: Uint8Array, name: string
     return new ShapeError(`${name}: not MessagePack of this form`);
   }
   return shape.decode(decoded, name);
+}
+
+/** One past the value at `at`; -1: it is cut short, too deep, or of a type that we never send. */
+export function valueEnd(source: Uint8Array, at: number): number {
+  return skipValue(source, at, 0);
 }
 
 /** Sizes of what follows the types 0xc0..0xdf; -1 = refused, -2 = a size or count follows. */

@@ -45,6 +45,7 @@ t.test("eras: epochs of one are above all of those before, and so are the floors
     [revisionFloor(9), revisionFloor(2 ** 32 + 1), revisionFloor(3 * 2 ** 32)],
     [0, 2 ** 42, 3 * 2 ** 42],
   );
+  t.equal(eraAfter(2 ** 52), 2 ** 52, "there is none behind the last");
   const last = revisionFloor(2 ** 52);
   t.ok(last + ERA_REVISIONS <= 2 ** 48, "there is room for an era's changes behind the last floor");
   t.equal(revisionFloor(64 * 2 ** 32), last);

@@ -1,5 +1,6 @@
 /** Bytes on sockets: what is written reads back, what is spoilt is refused, and nothing that arrives can hurt. */
 import "./batch.case.ts";
+import "./beat.case.ts";
 import "./command.case.ts";
 import "./control.case.ts";
 import "./decimal.case.ts";
