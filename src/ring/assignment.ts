@@ -9,7 +9,7 @@
  * Two shards that claim a slot with one epoch contradict the rule of epochs: something is broken. The lower shard id is
  * kept, so that merging still does not depend on order, and the contradiction is counted for the caller to say.
  *
- * Errors: none here; what comes from outside is checked by assignment_ranges.ts.
+ * Errors: none here; what comes from outside is checked where it is read.
  */
 import { assert } from "../base/assert.ts";
 import { isName } from "../base/names.ts";

@@ -2,7 +2,6 @@
 import fc from "fast-check";
 import t from "tap";
 import { Assignment } from "../../src/ring/assignment.ts";
-import { decodeAssignment, encodeAssignment } from "../../src/ring/assignment_ranges.ts";
 import { ownerOf, ringOf } from "../../src/ring/layout.ts";
 import { countSlots, type SlotRange, slotsOfRanges } from "../../src/ring/range.ts";
 import { SLOT_COUNT } from "../../src/ring/slot.ts";
@@ -33,7 +32,7 @@ function assignmentOf(all: readonly Claim[]): Assignment {
   return assignment;
 }
 
-const textOf = (assignment: Assignment): string => JSON.stringify(encodeAssignment(assignment));
+const textOf = (assignment: Assignment): string => JSON.stringify(assignment.claims());
 const merged = (...all: readonly Assignment[]): Assignment => {
   const result = new Assignment();
   for (const one of all) result.merge(one);
@@ -46,7 +45,7 @@ t.test("assignment: nothing is known at first", async (t) => {
   t.equal(empty.epochAt(SLOT_COUNT - 1), 0);
   t.same(empty.unowned(), [[0, SLOT_COUNT - 1]]);
   t.same(empty.ranges(), []);
-  t.same(encodeAssignment(empty), { shards: [], ranges: [] });
+  t.same(empty.claims(), []);
   t.equal(empty.epochMax(), 0);
 });
 
@@ -169,24 +168,6 @@ t.test(
   },
 );
 
-t.test("assignment: what is encoded comes back, and equal assignments are equal texts", async () => {
-  fc.assert(
-    fc.property(claims, (all) => {
-      const fact = assignmentOf(all);
-      const data = encodeAssignment(fact);
-      const back = decodeAssignment(JSON.parse(JSON.stringify(data)));
-      if (typeof back === "string") return false;
-      for (let slot = 0; slot < SLOT_COUNT; slot++) {
-        if (back.shardAt(slot) !== fact.shardAt(slot) || back.epochAt(slot) !== fact.epochAt(slot))
-          return false;
-      }
-      const sorted = data.shards.every((shard, i) => i === 0 || (data.shards[i - 1] as string) < shard);
-      return sorted && textOf(back) === JSON.stringify(data);
-    }),
-    RUNS,
-  );
-});
-
 t.test("assignment: a slot has one owner or is among those without", async () => {
   fc.assert(
     fc.property(claims, (all) => {
@@ -195,48 +176,6 @@ t.test("assignment: a slot has one owner or is among those without", async () =>
       const lists = [...["s1", "s2", "s3"].map((shard) => fact.slotsOf(shard)), fact.unowned()];
       for (const slot of slotsOfRanges(lists.flat())) seen[slot] = (seen[slot] as number) + 1;
       return seen.every((count) => count === 1);
-    }),
-    RUNS,
-  );
-});
-
-t.test("assignment: data of another shape is refused by name, and never throws", async (t) => {
-  const rows: [value: unknown, error: string][] = [
-    [null, "shape"],
-    [[], "shape"],
-    [{ shards: ["s1"] }, "shape"],
-    [{ shards: "s1", ranges: [] }, "shape"],
-    [{ shards: new Array(SLOT_COUNT + 1).fill("s1"), ranges: [] }, "shape"],
-    [{ shards: ["s1"], ranges: [[0, 1, 0]] }, "shape"],
-    [{ shards: ["s1"], ranges: [{ 0: 1 }] }, "shape"],
-    [{ shards: ["s#1"], ranges: [] }, "shard_id"],
-    [{ shards: [1], ranges: [] }, "shard_id"],
-    [{ shards: ["s1", "s2", "s1"], ranges: [] }, "shard_twice"],
-    [{ shards: ["s1"], ranges: [[2, 1, 0, 1]] }, "slot_range"],
-    [{ shards: ["s1"], ranges: [[0, SLOT_COUNT, 0, 1]] }, "slot_range"],
-    [{ shards: ["s1"], ranges: [[-1, 1, 0, 1]] }, "slot_range"],
-    [{ shards: ["s1"], ranges: [[0, 1.5, 0, 1]] }, "slot_range"],
-    [{ shards: ["s1"], ranges: [["0", 1, 0, 1]] }, "slot_range"],
-    [
-      {
-        shards: ["s1"],
-        ranges: [
-          [0, 5, 0, 1],
-          [5, 6, 0, 2],
-        ],
-      },
-      "range_order",
-    ],
-    [{ shards: ["s1"], ranges: [[0, 5, 1, 1]] }, "shard_place"],
-    [{ shards: ["s1"], ranges: [[0, 5, 0, 0]] }, "epoch"],
-    [{ shards: ["s1"], ranges: [[0, 5, 0, 2 ** 53]] }, "epoch"],
-    [{ shards: ["s1"], ranges: [[0, 5, 0, 1n]] }, "epoch"],
-  ];
-  for (const [value, error] of rows) t.equal(decodeAssignment(value), error);
-  fc.assert(
-    fc.property(fc.anything(), fc.anything(), (shards, ranges) => {
-      decodeAssignment({ shards, ranges });
-      decodeAssignment({ shards: ["s1"], ranges: [ranges] });
     }),
     RUNS,
   );
