@@ -128,7 +128,6 @@ export type ControlCommand = ValueOf<typeof controlCommand>;
 
 /** The state machine's first entry holds this behind the group's config. */
 export const metaBootstrap = record({ cluster: hex(16), settings });
-export type MetaBootstrap = ValueOf<typeof metaBootstrap>;
 
 export const CONTROL_KEY = "control";
 const KEY = utf8(CONTROL_KEY);
@@ -144,13 +143,6 @@ export function writeCommand(encoder: CommandEncoder, command: ControlCommand): 
   if (size <= COMMAND_BYTES_MAX) return size;
   encoder.abort();
   return 0;
-}
-
-/** The frame that reads the state. */
-export function writeQuery(encoder: CommandEncoder): number {
-  encoder.begin(OP.get);
-  encoder.arg(KEY);
-  return encoder.end();
 }
 
 /** The command in a frame; an error if it is none of ours. */

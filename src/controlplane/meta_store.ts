@@ -1,6 +1,7 @@
 /**
  * The control plane's state as the state machine of a group: what the driver (server/group.ts) asks of a store, over
- * MetaState. Commands are those of commands.ts, in ordinary frames; a GET of CONTROL_KEY reads the image of the state.
+ * MetaState. Commands are those of commands.ts, in ordinary frames. A read gives nothing: who asks learns that the state is
+ * fresh, and looks at it (replica_port.ts).
  *
  * Replies: the number of a transition's reply as an integer, or its error. A frame that holds no command of ours is
  * answered with an error and changes nothing, on every replica alike. Session numbers are not looked at: every command
@@ -9,7 +10,7 @@
  * Errors: only a batch of a newer state version stops the replica: NucleusError "state_version".
  */
 import { assert } from "../base/assert.ts";
-import { bytesEqual, concat, getU16, getU32, getU64, Reader, utf8 } from "../base/bytes.ts";
+import { getU16, getU32, getU64, Reader } from "../base/bytes.ts";
 import { NucleusError } from "../base/errors.ts";
 import { ENTRY_KIND, type Index, type Term } from "../raft/types.ts";
 import {
@@ -24,16 +25,15 @@ import {
   type StoreSettings,
 } from "../store/types.ts";
 import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
-import { CommandView, OP, OP_WRITE_MIN } from "../wire/command.ts";
+import { CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import type { ReplySink } from "../wire/reply.ts";
-import { CONTROL_KEY, metaBootstrap, readCommand } from "./commands.ts";
+import { metaBootstrap, readCommand } from "./commands.ts";
 import { hashOf, type Image, imageFrames } from "./image.ts";
 import { ImageReader } from "./image_reader.ts";
 import { emptyState, type MetaState, type Reply } from "./state.ts";
 import { transition } from "./transition.ts";
 
-const KEY = utf8(CONTROL_KEY);
 const NO_CLUSTER = "0".repeat(32);
 const NO_LIMITS: StoreSettings = {
   memoryBytesMax: Number.MAX_SAFE_INTEGER,
@@ -85,7 +85,7 @@ export class MetaStore implements Store {
       if (!readable) sink.error(MALFORMED);
       else {
         at = view.end;
-        if (view.op < OP_WRITE_MIN) this.#answer(view, sink);
+        if (view.op < OP_WRITE_MIN) sink.nil();
         else this.#execute(view, index, sink);
       }
       listener.end(ordinal);
@@ -121,7 +121,7 @@ export class MetaStore implements Store {
 
   read(command: CommandView, _nowMs: number, reply: ReplySink): ReadOutcome {
     assert(command.op < OP_WRITE_MIN, "only reads are answered without an entry");
-    this.#answer(command, reply);
+    reply.nil();
     return "done";
   }
 
@@ -143,13 +143,6 @@ export class MetaStore implements Store {
 
   slotsServed(): ServedSlots {
     return { count: 0, ranges: [] };
-  }
-
-  #answer(command: CommandView, reply: ReplySink): void {
-    const isState = command.op === OP.get && command.argCount === 1 && bytesEqual(command.arg(0), KEY);
-    if (!isState) return reply.nil();
-    const image = concat([...imageFrames(this.#image())]);
-    reply.blob(image, 0, image.length);
   }
 
   stateHash(): string {

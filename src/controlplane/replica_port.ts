@@ -14,7 +14,7 @@ import type { GroupReplica } from "../server/group.ts";
 import { Lane } from "../server/lane.ts";
 import { CommandView, OP } from "../wire/command.ts";
 import { CommandEncoder } from "../wire/command_encode.ts";
-import type { ReplySink } from "../wire/reply.ts";
+import { DISCARD, type ReplySink } from "../wire/reply.ts";
 import { type ControlCommand, writeCommand } from "./commands.ts";
 import type { MetaGroup } from "./meta_group.ts";
 import { MetaStore } from "./meta_store.ts";
@@ -157,16 +157,6 @@ class Proposer implements Origin {
   }
 }
 
-const NOWHERE: ReplySink = {
-  nil() {},
-  simple() {},
-  error() {},
-  integer() {},
-  blob() {},
-  array() {},
-  map() {},
-};
-
 class Reader implements Origin {
   readonly #done: (isGood: boolean) => void;
 
@@ -175,7 +165,7 @@ class Reader implements Origin {
   }
 
   begin(): ReplySink {
-    return NOWHERE;
+    return DISCARD;
   }
 
   undo(): void {}
