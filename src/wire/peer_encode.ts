@@ -84,9 +84,6 @@ export type NotServed = {
   readonly shard: string;
 };
 
-/** In place of an ordinal: every command of the request that was not answered yet. */
-export const ORDINAL_REST = U32_MAX;
-
 export const SNAPSHOT_STATUS = { receiving: 0, done: 1, refused: 2 } as const;
 export type SnapshotStatus = (typeof SNAPSHOT_STATUS)[keyof typeof SNAPSHOT_STATUS];
 

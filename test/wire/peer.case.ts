@@ -15,7 +15,6 @@ import {
 import { decodePeerFrame, type PeerFrame } from "../../src/wire/peer_decode.ts";
 import {
   FORWARD_STATUS,
-  ORDINAL_REST,
   PeerEncoder,
   type SingleMessage,
   SNAPSHOT_STATUS,
@@ -208,7 +207,7 @@ const samples: readonly (readonly [string, (encoder: PeerEncoder) => void])[] = 
       encoder.beginReply(6, 0).simple("OK");
       encoder.endReply();
       encoder.replyNotLeader(6, 1, 9, "n2");
-      encoder.replyError(7, ORDINAL_REST, "refused", "TRYAGAIN later, ü");
+      encoder.replyError(7, 2, "refused", "TRYAGAIN later, ü");
       encoder.replyError(8, 0, "unknown", "UNCERTAIN leader lost");
       encoder.replyBytes(9, 3, Uint8Array.of(0), 0, 1);
       encoder.replyNotServed(9, 4, { slot: 16_383, epoch: 12, group: GROUP, shard: "s2" });
@@ -267,7 +266,7 @@ t.test("what a node sends is what its peer receives", async (t) => {
     rows: [
       { request: 6, ordinal: 0, status: FORWARD_STATUS.ok },
       { request: 6, ordinal: 1, status: FORWARD_STATUS.notLeader, term: 9, text: "n2" },
-      { request: 7, ordinal: ORDINAL_REST, status: FORWARD_STATUS.refused, text: "TRYAGAIN later, ü" },
+      { request: 7, ordinal: 2, status: FORWARD_STATUS.refused, text: "TRYAGAIN later, ü" },
       { request: 8, status: FORWARD_STATUS.unknown, text: "UNCERTAIN leader lost" },
       { request: 9, ordinal: 3, status: FORWARD_STATUS.ok, bytes: [0] },
       {
