@@ -49,4 +49,3 @@ export const controlReply = oneOf({
   elsewhere: { leader: nullable(address) },
 });
 export type ControlReply = ValueOf<typeof controlReply>;
-export type ControlReplyOf<K extends ControlReply["kind"]> = Extract<ControlReply, { readonly kind: K }>;

@@ -45,7 +45,6 @@ import {
 import { oneOf } from "./shapes.ts";
 
 export const MOVE_FORM = { step: 1, chunk: 2 } as const;
-export const CHUNK_HEADER_BYTES = 32;
 export const ROW = { record: 1, removal: 2, client: 3, reply: 4 } as const;
 export const CLIENT_ID_BYTES = 16;
 const U32_MAX = 0xffffffff;
