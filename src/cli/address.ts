@@ -9,7 +9,7 @@ import { CliError } from "./output.ts";
 
 export type Address = { readonly host: string; readonly port: number };
 
-export const DEFAULT_ADDRESS: Address = { host: "127.0.0.1", port: 7001 };
+const DEFAULT_ADDRESS: Address = { host: "127.0.0.1", port: 7001 };
 
 /** The options of every client verb, for yargs. */
 export const ADDRESS_OPTIONS = {
@@ -49,7 +49,7 @@ function fromEnvironment(text: string): Address {
   );
 }
 
-export function parsePort(text: string, what: string): number {
+function parsePort(text: string, what: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   throw new CliError(EXIT.usage, `${what}: ${text} is not a port.`, "A port is a number from 1 to 65535.");

@@ -70,7 +70,7 @@ export type TreeWish = {
 
 export const NODES_DEFAULT = 3;
 export const CONTROL_DEFAULT = 1;
-export const UP_FILE = "up.json";
+const UP_FILE = "up.json";
 export const LAYOUT_FILE = "layout.json";
 export const CLUSTER_FILE = "cluster.json";
 const BIRTH = "birth";

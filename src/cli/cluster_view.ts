@@ -82,7 +82,7 @@ export async function askOver(connection: RespConnection, timeoutMs = ASK_MS_MAX
 }
 
 /** The reports of all nodes that `first` names; null for one that does not answer. `first` is not asked again. */
-export async function askAll(first: NodeReport): Promise<Reports> {
+async function askAll(first: NodeReport): Promise<Reports> {
   const others = first.nodes.map(async (node) => {
     const { id, addr } = node;
     if (id === first.node) return { ...node, report: first };

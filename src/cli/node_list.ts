@@ -34,7 +34,7 @@ async function runList(args: VerbArguments): Promise<void> {
 
 const STYLES: Readonly<Record<string, Style>> = { alive: "green", suspect: "yellow", dead: "red" };
 
-export function nodeListText(live: Fields, paint: Paint): string {
+function nodeListText(live: Fields, paint: Paint): string {
   const nodes = live.list("nodes");
   if (nodes.length === 0)
     return "No node has registered yet. Start some: nucleus node --control HOST:PORT ..";

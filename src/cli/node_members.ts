@@ -103,7 +103,7 @@ export async function untilAsWished(address: Address, shard: string): Promise<vo
   });
 }
 
-export function wishProgress(live: Fields, shard: string): Progress {
+function wishProgress(live: Fields, shard: string): Progress {
   const one = live.list("shards").find((other) => other.text("id") === shard);
   if (one === undefined) throw new CliError(EXIT.notFound, `There is no shard ${shard}.`);
   const [voters, wanted] = [one.texts("voters"), one.texts("wanted")];

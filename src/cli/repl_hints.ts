@@ -27,7 +27,7 @@ export function hintFor(line: string): string {
   return /\s$/.test(line) ? left : ` ${left}`;
 }
 
-export function usageLeft(usage: string, typed: readonly string[]): string {
+function usageLeft(usage: string, typed: readonly string[]): string {
   let elements = splitUsage(usage);
   // Alternatives on the outermost level: too many shapes to follow.
   if (elements.includes("|")) return typed.length === 0 ? usage : "";

@@ -9,7 +9,7 @@ declare const NUCLEUS_COMMIT: string | undefined;
 export const COMMIT = typeof NUCLEUS_COMMIT === "string" ? NUCLEUS_COMMIT : "source";
 
 /** "bun 1.4.5", "deno 2.9.6" or "node 20.19.0". Bun and Deno also claim to be a Node, so they are asked first. */
-export function runtimeName(): string {
+function runtimeName(): string {
   const { bun, deno, node } = process.versions;
   if (bun !== undefined) return `bun ${bun}`;
   if (deno !== undefined) return `deno ${deno}`;

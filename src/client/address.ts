@@ -11,7 +11,7 @@ import { NucleusError } from "../base/errors.ts";
 
 export type Address = { readonly host: string; readonly port: number };
 
-export const PORT_DEFAULT = 7001;
+const PORT_DEFAULT = 7001;
 const SCHEME = "nucleus://";
 
 export function parseAddresses(text: string): Address[] {

@@ -17,7 +17,7 @@ export type HttpCall = {
 };
 export type HttpAnswer = { readonly status: number; readonly type: string; readonly text: string };
 
-export const JSON_TYPE = "application/json; charset=utf-8";
+const JSON_TYPE = "application/json; charset=utf-8";
 export const EVENTS_TYPE = "text/event-stream; charset=utf-8";
 
 export function json(value: unknown, status = 200): HttpAnswer {

@@ -214,7 +214,7 @@ export function* framesOf(state: MetaState): Generator<Uint8Array> {
   );
 }
 
-export function placeFrame(at: Place): Uint8Array {
+function placeFrame(at: Place): Uint8Array {
   return encodeShape(frame, { kind: "place", version: IMAGE_VERSION, ...at });
 }
 
@@ -270,7 +270,7 @@ function* pieces<K extends ItemsKind>(kind: K, items: FrameOf<K>["items"]): Gene
 }
 
 /** One for each shard and epoch, in the order of their first slots. */
-export function claimsOf(assignment: Assignment): ValueOf<typeof claim>[] {
+function claimsOf(assignment: Assignment): ValueOf<typeof claim>[] {
   const all = new Map<string, { shard: string; epoch: number; slots: SlotRange[] }>();
   for (const { slots: range, shard: owner, epoch: since } of assignment.claims()) {
     const key = `${owner} ${since}`;
@@ -281,7 +281,7 @@ export function claimsOf(assignment: Assignment): ValueOf<typeof claim>[] {
   return [...all.values()];
 }
 
-export function writeFrame(payload: Uint8Array): Uint8Array {
+function writeFrame(payload: Uint8Array): Uint8Array {
   const writer = new Writer(FRAME_HEADER_BYTES + payload.length);
   writer.u32(payload.length);
   writer.u32(crc32(payload));

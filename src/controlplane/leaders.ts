@@ -9,7 +9,7 @@ import type { Addressed, Situation } from "./reconciler.ts";
 import { type MetaState, type ShardRecord, takesReplicas } from "./state.ts";
 
 /** Every hand-over is a short pause of a shard's writes: a few at a time. */
-export const LEADS_PER_ROUND_MAX = 4;
+const LEADS_PER_ROUND_MAX = 4;
 
 export function leaderOrders({ state, view }: Situation, shards: readonly ShardRecord[]): Addressed[] {
   const counts = leaderCounts(state, view);

@@ -21,7 +21,7 @@ export type LivenessOptions = {
   readonly deadTicks: number;
 };
 
-export const LIVENESS_DEFAULT: LivenessOptions = { tickMs: 10, suspectTicks: 350, deadTicks: 1000 };
+const LIVENESS_DEFAULT: LivenessOptions = { tickMs: 10, suspectTicks: 350, deadTicks: 1000 };
 
 export type Hint = { readonly node: string; readonly term: number };
 

@@ -70,7 +70,7 @@ export function closedAborted(plan: Plan, move: PlannedMove): PlannedMove {
   return { ...move, state: plan.cancelled > 0 ? "cancelled" : "waiting" };
 }
 
-export function finishedMove(plan: Plan, { epoch, from, to, slots, record }: PlannedMove): FinishedMove[] {
+function finishedMove(plan: Plan, { epoch, from, to, slots, record }: PlannedMove): FinishedMove[] {
   return record === null
     ? []
     : [{ epoch, plan: plan.number, from, to, slotCount: countSlots(slots), record }];

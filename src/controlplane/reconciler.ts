@@ -25,7 +25,7 @@ import { type MetaState, ordered, type ShardRecord } from "./state.ts";
 
 /** Each is one entry's worth of work at the node that gets it. */
 export const ORDERS_PER_ROUND_MAX = 256;
-export const COMMANDS_PER_ROUND_MAX = 64;
+const COMMANDS_PER_ROUND_MAX = 64;
 
 export type Situation = {
   readonly state: MetaState;

@@ -72,7 +72,7 @@ import {
 } from "./types.ts";
 
 /** The commit hint is written at least every so many entries: what a restart may apply before it hears a leader. */
-export const COMMIT_HINT_STEP = 64;
+const COMMIT_HINT_STEP = 64;
 
 const NOTHING: readonly never[] = Object.freeze([]);
 

@@ -26,7 +26,7 @@ import { ENTRY_KIND, type Refusal, type ReplicaId } from "./types.ts";
  * A learner has caught up when it replicates and lags by no more entries than this. An entry is a turn's batch:
  * some thousand a second at most, so the rest is a fraction of a second (hazard E4).
  */
-export const PROMOTION_LAG_MAX = 128;
+const PROMOTION_LAG_MAX = 128;
 
 /** Why a change was not proposed. Each means: nothing happened. */
 export type ConfigRefusal =

@@ -31,10 +31,7 @@ export function jointValue(voters: number[], outgoing: number[]): number {
 }
 
 /** How an election stands among `voters`, given the answers so far. Answers of others do not count. */
-export function majorityOutcome(
-  voters: readonly Member[],
-  answers: ReadonlyMap<ReplicaId, boolean>,
-): Outcome {
+function majorityOutcome(voters: readonly Member[], answers: ReadonlyMap<ReplicaId, boolean>): Outcome {
   if (voters.length === 0) return "won";
   let granted = 0;
   let refused = 0;

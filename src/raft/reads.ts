@@ -24,7 +24,7 @@ import type { RaftState, ReadRound } from "./state.ts";
 import type { ReadAsk } from "./types.ts";
 
 /** Most reads that may wait for confirmation: the driver batches a turn's reads, so this is some thousand turns. */
-export const READS_PENDING_MAX = 65_536;
+const READS_PENDING_MAX = 65_536;
 
 const ackedRoundOf = (progress: Progress): number => progress.ackedRound;
 

@@ -94,7 +94,7 @@ function onRejected(s: RaftState, progress: Progress, m: AppendReply): void {
  * Commits what a quorum holds on disk, if it is of this leader's term (hazard A1: an entry of an older term may
  * be on a majority and still be overwritten, thesis figure 3.7). Older ones commit with it.
  */
-export function advanceCommit(s: RaftState): void {
+function advanceCommit(s: RaftState): void {
   const index = s.quorumValue(matchOf);
   if (index > s.commit && s.log.termAt(index) === s.term) s.commitTo(index);
 }

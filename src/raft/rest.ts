@@ -28,7 +28,7 @@ import type { RaftState } from "./state.ts";
 import type { Message, ReplicaId } from "./types.ts";
 
 /** A look is some seconds: whatever went wrong, a follower without a leader finds out. */
-export const REST_LOOKS_MAX = 3;
+const REST_LOOKS_MAX = 3;
 
 const restsOf = (progress: Progress): number => (progress.rests ? 1 : 0);
 

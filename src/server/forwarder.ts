@@ -55,7 +55,7 @@ import { slotOfCommand } from "./keys.ts";
 import type { Lane } from "./lane.ts";
 
 export const FORWARD_COMMANDS_MAX = 1024;
-export const FORWARD_BYTES_MAX = MiB;
+const FORWARD_BYTES_MAX = MiB;
 /** A retry later than this in log time is refused rather than executed twice: the log forgets its number then. */
 const RETRY_MS_MAX = 50_000;
 

@@ -32,7 +32,7 @@ const FIXED_BYTES = 20;
 const HEAD_BYTES_MAX = 64 * KiB;
 const CHUNK_HEAD_BYTES = 8;
 const FOOTER_BYTES = 24;
-export const CHUNK_BYTES_MAX = 4 * MiB;
+const CHUNK_BYTES_MAX = 4 * MiB;
 /** The disk is not given more than this at once, so that the log's syncs stay short. */
 const SYNC_EVERY_BYTES = 4 * MiB;
 

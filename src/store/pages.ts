@@ -13,7 +13,7 @@ import { MiB } from "../base/units.ts";
 import { CELL_BYTES, GRANULE_BYTES, KIND_COUNT, PAGE_BYTES } from "./cell_kinds.ts";
 
 const EXTENT_BYTES = MiB;
-export const PAGES_PER_EXTENT = EXTENT_BYTES / PAGE_BYTES;
+const PAGES_PER_EXTENT = EXTENT_BYTES / PAGE_BYTES;
 export const GRANULES_PER_PAGE = PAGE_BYTES / GRANULE_BYTES;
 /** A ref has 32 bits and counts granules. */
 const PAGES_MAX = 2 ** 32 / GRANULES_PER_PAGE;

@@ -20,12 +20,12 @@ import { finish, MIX_A, MIX_B, type Probe } from "./hash.ts";
 import { LargeValues } from "./large.ts";
 import { byteAt, Slab, wordAt } from "./slab.ts";
 
-export const RECORD_TYPE = { string: 1 } as const;
+const RECORD_TYPE = { string: 1 } as const;
 /** Names by type number, as TYPE and SCAN spell them. */
 export const RECORD_TYPE_NAMES: readonly string[] = ["none", "string"];
 
-export const RECORD_BYTES = 12;
-export const DEADLINE_BYTES = 12;
+const RECORD_BYTES = 12;
+const DEADLINE_BYTES = 12;
 const LARGE_ID_BYTES = 4;
 /** What the 20 bits of valueSize can say. */
 export const VALUE_SIZE_LIMIT = 1 << 20;

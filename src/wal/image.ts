@@ -16,7 +16,7 @@ import {
 import { EntryIndex, LSN_MISSING } from "./entry_index.ts";
 import type { GroupId, RecoveredGroup } from "./types.ts";
 
-export class GroupImage {
+class GroupImage {
   readonly group: GroupId;
   readonly replica: ReplicaId;
   term: Term = 0;

@@ -82,7 +82,7 @@ export function damagedFiles(findings: Findings, chain: Chain): string[] {
   return [...new Set(findings.damage.map(({ file }) => file))].filter((file) => known.has(file));
 }
 
-export function damagedName(names: readonly string[], name: string): string {
+function damagedName(names: readonly string[], name: string): string {
   let number = 1;
   while (names.includes(`damaged-${number}-${name}`)) number++;
   return `damaged-${number}-${name}`;

@@ -51,7 +51,7 @@ export const helloReply = record(
 export type HelloReply = ValueOf<typeof helloReply>;
 
 /** Appends and heartbeats; snapshots and moves; commands that a door forwards. */
-export const CONNECTION_CLASSES = ["control", "bulk", "forward"] as const;
+const CONNECTION_CLASSES = ["control", "bulk", "forward"] as const;
 export type ConnectionClass = (typeof CONNECTION_CLASSES)[number];
 
 const held = record({ group: groupId, replica: replicaId, quarantined: flag() });
@@ -86,7 +86,7 @@ export const createReplica = record({
 export type CreateReplica = ValueOf<typeof createReplica>;
 
 /** The group goes on without this replica, for good: its node closes it. */
-export const closeReplica = record({ group: groupId, replica: replicaId });
+const closeReplica = record({ group: groupId, replica: replicaId });
 export type CloseReplica = ValueOf<typeof closeReplica>;
 
 /** What a replica's state was when it had applied `index`: equal on all of them. */
@@ -94,7 +94,7 @@ export const stateHash = record({ group: groupId, replica: replicaId, index: int
 export type StateHash = ValueOf<typeof stateHash>;
 
 /** Who serves these slots since `epoch`: its own leader says so, and the higher epoch wins (hazard F9). */
-export const slotClaim = record({
+const slotClaim = record({
   shard: name(),
   group: integer(1),
   epoch: integer(1),

@@ -20,7 +20,7 @@ export const REPLICAS_MAX = 15;
 /** Slots of one move (design section 11), in as many ranges at worst. */
 export const MOVE_SLOTS_MAX = 256;
 /** Orders in one reply; what does not fit comes with the next. */
-export const ORDERS_MAX = 256;
+const ORDERS_MAX = 256;
 /** The usual time between two heartbeats of a node. */
 export const BEAT_MS_MAX = 1000;
 /** Replicas on one node: a control message (control.ts) of 2 MiB has 128 bytes for each. */
@@ -88,7 +88,7 @@ export const moveRecord = record({
 export type MoveRecord = ValueOf<typeof moveRecord>;
 
 /** How far a side of a move is, in its shard's applied state (design section 11). */
-export const MOVE_PHASES = [
+const MOVE_PHASES = [
   "importing",
   "copying",
   "ready",
@@ -100,7 +100,7 @@ export const MOVE_PHASES = [
 ] as const;
 export type MovePhase = (typeof MOVE_PHASES)[number];
 
-export const moveReport = record({
+const moveReport = record({
   epoch,
   side: choice("source", "target"),
   phase: choice(...MOVE_PHASES),
@@ -116,7 +116,7 @@ const member = record({ replica: replicaId, node: nodeId });
 export type ReportedMember = ValueOf<typeof member>;
 
 /** What only a group's leader knows. */
-export const leadReport = record({
+const leadReport = record({
   configVersion: integer(0),
   voters: list(member, 64),
   /** In the joint phase of a change. */

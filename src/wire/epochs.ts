@@ -15,7 +15,7 @@
  * floor, and a later loss has a higher one. What must hold: no shard makes ERA_REVISIONS changes within an era. At a
  * hundred thousand a second, day and night, that is 509 days; a loss or a restore begins the next.
  */
-export const ERA_EPOCHS = 2 ** 32;
+const ERA_EPOCHS = 2 ** 32;
 /** Epochs have 52 bits (control_plane.ts): no node's word brings the counter to its end. */
 const ERAS_MAX = 2 ** 20;
 /** Of the 48 bits that a revision has (store/records.ts), 42 within an era. */

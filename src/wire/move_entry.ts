@@ -44,9 +44,9 @@ import {
 } from "./msgpack.ts";
 import { oneOf } from "./shapes.ts";
 
-export const MOVE_FORM = { step: 1, chunk: 2 } as const;
+const MOVE_FORM = { step: 1, chunk: 2 } as const;
 export const ROW = { record: 1, removal: 2, client: 3, reply: 4 } as const;
-export const CLIENT_ID_BYTES = 16;
+const CLIENT_ID_BYTES = 16;
 const U32_MAX = 0xffffffff;
 
 /** One try to copy: numbered by the source's leader within its term. */
@@ -67,7 +67,7 @@ export const finalNumbers = {
   sourceIndex: integer(0),
 };
 
-export const moveStep = oneOf({
+const moveStep = oneOf({
   /** Target: the slots will come from `shard`; `hold`: not before an operator says so. */
   import: { epoch, slots: moveSlots, shard: shardId, group: groupId, hold: flag() },
   /** Target: forget what was copied, this attempt starts. */

@@ -45,7 +45,7 @@ function refusedOfSpace(x: Execution): number {
 }
 
 /** Slot of SCAN's cursor; SLOT_COUNT if there is none such. */
-export function cursorSlot(command: CommandView): number {
+function cursorSlot(command: CommandView): number {
   const slot = BigInt.asUintN(64, command.bigint(0)) / TWO_32;
   return slot < BigInt(SLOT_COUNT) ? Number(slot) : SLOT_COUNT;
 }
