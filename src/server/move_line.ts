@@ -20,6 +20,8 @@ export type MoveSideHost = {
   holdersOf(group: number): readonly string[];
   /** False: it cannot be sent now. */
   send(node: string, message: MoveMessage): boolean;
+  /** Never the same in this process: what was copied under one attempt is not taken for another's. */
+  nextAttempt(): number;
   /** There is something to do in another turn. */
   wake(): void;
   log(text: string, facts: Readonly<Record<string, string | number>>): void;

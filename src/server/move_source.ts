@@ -57,7 +57,7 @@ export class MoveSource {
   readonly #line: MoveLine;
   #task: MoveTask;
   #copy: CopySource | null = null;
-  /** Number of this leader's last attempt. */
+  /** Number of the last attempt. */
   #n = 0;
   #term = 0;
   /** The target's log has the attempt. */
@@ -230,7 +230,7 @@ export class MoveSource {
   #beginAttempt(): CopySource {
     this.#copy?.close();
     this.#term = this.#group.core.term;
-    this.#n++;
+    this.#n = this.#host.nextAttempt();
     this.#isBegun = false;
     this.#made = 0;
     this.#open.clear();

@@ -59,6 +59,7 @@ export class Movers {
   readonly #active = new Map<GroupId, Sides>();
   readonly #sideHost: MoveSideHost;
   #tick = 0;
+  #attempts = 0;
   #local: MoveMessage[] = [];
 
   constructor(host: MoversHost) {
@@ -70,6 +71,7 @@ export class Movers {
       holdersOf: (group) => host.holdersOf(group),
       send: (node, message) => this.#send(node, message),
       log: (text, facts) => host.log(text, facts),
+      nextAttempt: () => ++this.#attempts,
       wake: () => host.wake(),
     };
   }

@@ -16,6 +16,7 @@ t.test("F3: whoever leads the other side is asked in the end, however often some
         nowMs: () => 10 * tick,
         leaderOf: () => "n0", // by a map of before
         holdersOf: () => nodes,
+        nextAttempt: () => 1,
         send: (node) => {
           asked.add(node);
           return true;

@@ -125,12 +125,38 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
   t.test("what is sealed is brought to its end before anything else is given away", async () => {
     const [sealed, other] = [next(), next()];
     const others = slotsOf(town, "s1", 128).slice(64);
+    town.passesMove = () => false;
     propose(town, "s1", { kind: "seal", epoch: sealed, slots, shard: "s2", group: town.groupOf("s2") });
+    town.untilPhase("s1", sealed, "sealed");
     town.begin(other, "s1", "s2", others);
+    town.run(300);
+    town.passesMove = () => true;
     town.untilPhase("s1", sealed, "unsealed");
     town.begin(other, "s1", "s2", others);
     town.untilMoved("s1", "s2", other);
   });
+
+  t.test(
+    "F4: begun anew in one term, a move is another attempt: nothing of the first one counts",
+    async (t) => {
+      const [sealed, other] = [next(), next()];
+      const others = slotsOf(town, "s1", 128).slice(64);
+      const more = keysIn(others, 200, "more");
+      load(town, client, more);
+      town.begin(other, "s1", "s2", others, true);
+      town.until("some of it is there", () => (town.moveAt("s2", other)?.nextChunk ?? 0) > 0);
+      propose(town, "s1", { kind: "seal", epoch: sealed, slots, shard: "s2", group: town.groupOf("s2") });
+      town.untilPhase("s1", sealed, "unsealed");
+      load(town, client, more);
+      town.begin(other, "s1", "s2", others);
+      town.untilMoved("s1", "s2", other);
+      allThere(t, town, client, more);
+      const back = next();
+      town.begin(back, "s2", "s1", others);
+      town.untilMoved("s2", "s1", back);
+      town.call(client, ...more.map((key) => ["DEL", key]));
+    },
+  );
 
   t.test("the target of a move that its source has closed aborts it", async () => {
     const epoch = next();
