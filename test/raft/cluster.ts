@@ -276,6 +276,8 @@ export class Replica {
 /** The same for all replicas, but for the jitter of their timeouts. */
 export type ClusterOptions = Omit<RaftOptions, "self" | "seal" | "random"> & {
   readonly randomOf: (self: ReplicaId) => RaftOptions["random"];
+  /** In place of `rest`, if each sees another world. */
+  readonly restOf?: (self: ReplicaId) => RaftOptions["rest"];
 };
 
 export class Cluster {
@@ -304,8 +306,8 @@ export class Cluster {
   optionsOf(self: ReplicaId): RaftOptions {
     const seal: RaftOptions["seal"] = (kind, term, index, body) =>
       makeEntry(kind, term, index, body, this.nextSerial()).bytes;
-    const { randomOf, ...options } = this.options;
-    return { ...options, self, seal, random: randomOf(self) };
+    const { randomOf, restOf, ...options } = this.options;
+    return { ...options, self, seal, random: randomOf(self), rest: restOf?.(self) ?? options.rest };
   }
 
   /** A blank replica: it knows the bootstrap and nothing else. */

@@ -33,6 +33,8 @@ export class Oracle implements Observer {
   /** The highest index that anyone ever knew to be committed. */
   committedIndex: Index = 0;
   readonly #committed = new Map<Index, Term>();
+  /** The term in which each was first known to be committed. */
+  readonly #committedIn = new Map<Index, Term>();
   readonly #leaders = new Map<Term, string>();
   /** What (index, term) names: its content, and the term before it. */
   readonly #entries = new Map<string, string>();
@@ -75,7 +77,8 @@ export class Oracle implements Observer {
     if (!fresh) return;
     for (let index = core.snapshotIndex + 1; index <= this.committedIndex; index++) {
       const term = this.#committed.get(index);
-      if (term === undefined) continue;
+      // One who is elected late, when another leads in a higher term, need not have what that one committed.
+      if (term === undefined || (this.#committedIn.get(index) ?? 0) >= core.term) continue;
       assert.ok(index <= core.lastIndex, `leader ${name} has committed entry ${index}`);
       assert.equal(core.termAt(index), term, `leader ${name} has committed entry ${index} of term ${term}`);
     }
@@ -92,6 +95,7 @@ export class Oracle implements Observer {
         `replica ${id} commits what others did at ${index}`,
       );
       this.#committed.set(index, term);
+      if (!this.#committedIn.has(index)) this.#committedIn.set(index, core.term);
     }
     const { commitIndex } = core;
     if (core.role === "leader" && seen.role === "leader") {

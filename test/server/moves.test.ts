@@ -6,5 +6,6 @@ import "./move_line.case.ts";
 import "./move_pace.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";
+import "./reports.case.ts";
 import "./silent_leader.case.ts";
 import "./twin_epochs.case.ts";

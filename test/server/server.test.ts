@@ -40,3 +40,4 @@ import "./snapshot_file.case.ts";
 import "./snapshot_stream.case.ts";
 import "./snapshots.case.ts";
 import "./state_hashes.case.ts";
+import "./ticker.case.ts";
