@@ -8,7 +8,7 @@
 import { ENTRY_KIND, type Entry } from "../raft/types.ts";
 import { KeyValueStore } from "../store/store.ts";
 import type { GroupId } from "../wal/types.ts";
-import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import { batchBody } from "../wire/batch.ts";
 import type { SlotClaim } from "../wire/control.ts";
 import type { MoveReport, Order } from "../wire/control_plane.ts";
 import { decodeMoveStep, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
@@ -21,6 +21,11 @@ import { leadsSettled, MoveTarget } from "./move_target.ts";
 
 /** Closed moves that are reported: those that the control plane may not have written down yet. */
 const CLOSED_REPORTED_MAX = 16;
+/**
+ * .. and of older ones those that it asked for last: an order names a move that it thinks to be open here. It orders one of each
+ * side at a time, so this is enough; with the open ones it is less than half of what a report has room for (64).
+ */
+const ASKED_REPORTED_MAX = 8;
 /** Messages between two replicas on this node that wait for the next turn. */
 const LOCAL_MAX = 1024;
 
@@ -50,6 +55,8 @@ type Sides = {
   readonly store: KeyValueStore;
   readonly target: MoveTarget;
   source: MoveSource | null;
+  /** Epochs of the last orders, the newest last. */
+  readonly asked: Set<number>;
 };
 
 export class Movers {
@@ -97,7 +104,7 @@ export class Movers {
     this.#active.delete(id);
     if (group === null || !(group.store instanceof KeyValueStore)) return null;
     const target = new MoveTarget(group, group.store, this.#sideHost);
-    const sides = { group, store: group.store, target, source: null };
+    const sides = { group, store: group.store, target, source: null, asked: new Set<number>() };
     this.#sides.set(id, sides);
     this.#active.set(id, sides);
     return sides;
@@ -106,6 +113,8 @@ export class Movers {
   // ------------------------------------------------------------------------------------------- orders
 
   obey(order: Order): void {
+    if ("from" in order) this.#noteAsked(order.from, order.epoch);
+    if ("to" in order && "epoch" in order) this.#noteAsked(order.to, order.epoch);
     switch (order.kind) {
       case "move":
         return this.#begin(order);
@@ -122,6 +131,15 @@ export class Movers {
       default:
         return;
     }
+  }
+
+  #noteAsked(shard: string, epoch: number): void {
+    const sides = this.#of(this.#host.groupOf(shard));
+    if (sides === null) return;
+    const { asked } = sides;
+    asked.delete(epoch);
+    asked.add(epoch);
+    for (const oldest of asked) if (asked.size > ASKED_REPORTED_MAX) asked.delete(oldest);
   }
 
   /** The shard that had the slots is lost: this one has them from now on, without anything in them. */
@@ -215,7 +233,7 @@ export class Movers {
     if (entry.kind !== ENTRY_KIND.move) return;
     const sides = this.#of(group.group);
     if (sides === null) return;
-    const step = decodeMoveStep(entry.bytes.subarray(BATCH_HEADER_BYTES));
+    const step = decodeMoveStep(batchBody(entry.bytes));
     const refusal = sides.store.lastMoveRefusal;
     sides.target.applied(step, refusal);
     if (step === null) return;
@@ -288,12 +306,12 @@ export class Movers {
   reportsOf(group: GroupReplica): MoveReport[] {
     const sides = this.#of(group.group);
     if (sides === null) return [];
-    const { store, source, target } = sides;
+    const { store, source, target, asked } = sides;
     const reports: MoveReport[] = [];
     let closed = 0;
     for (const move of store.moves()) {
       const isOpen = ["importing", "copying", "sealed"].includes(move.phase);
-      if (!isOpen && ++closed > CLOSED_REPORTED_MAX) continue;
+      if (!isOpen && ++closed > CLOSED_REPORTED_MAX && !asked.has(move.epoch)) continue;
       const { epoch, side, phase, keys, bytes, final } = move;
       const record =
         side === "target" && phase === "owned" && final !== null

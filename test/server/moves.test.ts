@@ -4,6 +4,7 @@ import "./elections.case.ts";
 import "./many_groups.case.ts";
 import "./move_line.case.ts";
 import "./move_pace.case.ts";
+import "./move_reports.case.ts";
 import "./moves.case.ts";
 import "./moves_faults.case.ts";
 import "./reports.case.ts";
