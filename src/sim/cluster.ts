@@ -9,12 +9,14 @@
 import { assert, present } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 import { messageOf, NucleusError } from "../base/errors.ts";
+import type { Backup } from "../controlplane/backup.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Hash64 } from "../ring/circle.ts";
 import type { Layout, NodeAddress } from "../server/layout.ts";
 import type { NodeObserver } from "../server/node.ts";
 import type { FaultCounts } from "./disk.ts";
 import { History } from "./history.ts";
+import { Losses } from "./losses.ts";
 import { Network } from "./net.ts";
 import type { Plan } from "./plan.ts";
 import { Machine } from "./platform.ts";
@@ -72,6 +74,21 @@ export class SimNode {
     this.diskDamaged = true;
     for (const group of this.replicas.keys()) this.harmed.add(group);
   }
+
+  /** It is begun anew as part of another group, and nothing of before counts. */
+  beginAnew(): void {
+    this.born = false;
+    this.diskDamaged = false;
+    this.replicas.clear();
+    this.harmed.clear();
+    if (this.state === "lost") this.state = "down";
+  }
+
+  /** The group is given up: nobody will replace its replica here. */
+  giveUp(group: number): void {
+    this.replicas.delete(group);
+    if (this.harmed.delete(group) && this.harmed.size === 0) this.diskDamaged = false;
+  }
 }
 
 export class Cluster {
@@ -96,7 +113,12 @@ export class Cluster {
     replacements: 0,
     snapshots: 0,
     snapshotsReceived: 0,
+    restores: 0,
+    losses: 0,
   };
+  /** All disks of the control plane were lost: what it is made of anew, and the number of that; null: they were not. */
+  restored: { readonly backup: Backup; readonly restoreId: string } | null = null;
+  readonly losses: Losses;
   /** Set by the checkers: what the running servers report. */
   observerOf: (node: SimNode) => NodeObserver = () => ({});
 
@@ -147,6 +169,7 @@ export class Cluster {
     }
     this.nodes = nodes;
     this.layout = layoutOf(plan, this.world, addresses);
+    this.losses = new Losses(this.history);
     this.town = plan.managed === undefined ? null : new Town(this);
   }
 
@@ -253,6 +276,14 @@ export class Cluster {
     this.world.after(RESTART_US, null, () => {
       if (!node.held) this.start(node);
     });
+  }
+
+  /** Its disk is replaced by an empty one. */
+  wipe(node: SimNode): void {
+    this.takeDown(node, "power");
+    this.onDamage(node, "wipe");
+    node.machine.disk.wipe();
+    node.machine.disk.makeDurableDir(NODE_DIR); // the operator's, as before
   }
 
   /** Ends the node's process, one way or the other. */

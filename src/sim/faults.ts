@@ -1,7 +1,7 @@
 /** The hand that breaks things: performs a plan's faults on a cluster, each at its time, and mends everything. */
 import { present } from "../base/assert.ts";
-import type { Message } from "../raft/types.ts";
-import { type Cluster, NODE_DIR, type SimNode } from "./cluster.ts";
+import { ENTRY_KIND, type Entry, type Message } from "../raft/types.ts";
+import type { Cluster, SimNode } from "./cluster.ts";
 import type { Fault } from "./plan.ts";
 
 /** How long a stunned node is awake before it hears of the others. */
@@ -135,12 +135,12 @@ export class FaultHand {
 
   #damage(node: SimNode, fault: Fault & { kind: "flip_bit" | "wipe" }): void {
     if (node.foreignDisk) return; // it would be another node's loss
-    this.#cluster.takeDown(node, "power");
-    this.#cluster.onDamage(node, fault.kind);
-    if (fault.kind === "wipe") {
-      node.machine.disk.wipe();
-      node.machine.disk.makeDurableDir(NODE_DIR); // the operator's, as before
-    } else node.machine.disk.flipBit((path) => path.includes("/wal/"));
+    if (fault.kind === "wipe") this.#cluster.wipe(node);
+    else {
+      this.#cluster.takeDown(node, "power");
+      this.#cluster.onDamage(node, fault.kind);
+      node.machine.disk.flipBit((path) => path.includes("/wal/"));
+    }
     node.harm();
     this.#holdDown(node, fault.downUs);
   }
@@ -177,6 +177,8 @@ export class FaultHand {
 
   /** `node` hands `message` to the network: what somebody may be waiting for. */
   onMessage(node: SimNode, message: Message): void {
+    if (message.kind === "append" && message.entries.some((entry) => isChange(entry, message.term)))
+      this.onOccasion(node, "config");
     this.onOccasion(
       node,
       message.kind === "append" && message.entries.length === 0 ? "heartbeat" : message.kind,
@@ -195,6 +197,7 @@ export class FaultHand {
     this.#cluster.count("ambush");
     if (blow === "kill" || blow === "power") return this.#down(node, blow, forUs);
     const { index } = node;
+    if (blow === "snapshot") return this.#snapshot(node);
     if (blow !== "stun") return this.#perform({ atUs, kind: blow, node: index, forUs });
     this.#perform({ atUs, kind: "pause", node: index, forUs });
     this.#perform({ atUs, kind: "isolate", node: index, forUs: forUs + AWAKE_ALONE_US });
@@ -264,4 +267,9 @@ export class FaultHand {
         return;
     }
   }
+}
+
+/** A change of members that this leader makes. */
+function isChange({ kind, term }: Entry, leads: number): boolean {
+  return kind === ENTRY_KIND.config && term === leads;
 }

@@ -122,6 +122,11 @@ export class History {
       this.#streams.delete(open.client);
   }
 
+  /** Now, among invocations and returns. */
+  get position(): number {
+    return this.#position;
+  }
+
   get openCount(): number {
     return this.#open.size;
   }

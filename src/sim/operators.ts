@@ -9,6 +9,7 @@ import type { Prng } from "../base/prng.ts";
 import type { Platform } from "../platform/platform.ts";
 import { below } from "./chance.ts";
 import { type Cluster, OPERATOR_MACHINE } from "./cluster.ts";
+import { Disasters } from "./disasters.ts";
 import { type Answer, answerOf, askNode } from "./hotline.ts";
 import type { Meddling, Reshard } from "./plan_managed.ts";
 import { Machine } from "./platform.ts";
@@ -24,6 +25,7 @@ export class Operators {
   readonly #town: Town;
   readonly #random: Prng;
   readonly #reshards: Reshard[];
+  readonly disasters: Disasters;
   #platform: Platform | null = null;
   #process: Process | null = null;
   #isOver = false;
@@ -35,6 +37,11 @@ export class Operators {
     this.#town = town;
     this.#random = cluster.world.stream("operators");
     this.#reshards = [...(cluster.plan.managed?.reshards ?? [])];
+    this.disasters = new Disasters(cluster, town, {
+      later: (delayUs, run) => this.#later(delayUs, run),
+      get: (path, done) => this.#ask(["NUCLEUS", "CONTROL", "GET", path], done),
+      post: (path, body, done) => this.#post(path, body, done),
+    });
   }
 
   start(): void {
@@ -46,12 +53,14 @@ export class Operators {
       this.#look();
       for (const meddling of plan.managed?.meddlings ?? [])
         this.#later(meddling.atUs - world.nowUs, () => this.#meddle(meddling));
+      if (plan.managed !== undefined) this.disasters.start(plan.managed);
     });
   }
 
   /** Nothing new is wished. */
   end(): void {
     this.#isOver = true;
+    this.disasters.end();
   }
 
   #later(delayUs: number, run: () => void): void {
@@ -90,6 +99,8 @@ export class Operators {
       if (isHeld && mayCut) return this.#post("/reshard/cutover", { epoch: plan.number }, again);
       return again();
     }
+    const lost = this.#town.shards.find((shard) => shard.state === "lost");
+    if (lost !== undefined) return this.#post("/shard/remove", { id: lost.id }, again);
     if (this.#isOver) return this.#takeBack(again);
     const next = this.#reshards.shift();
     if (next === undefined) return again();

@@ -68,13 +68,13 @@ export type Fault = { readonly atUs: number } & (
 );
 export type FaultKind = Fault["kind"];
 export type DrawnKind = Exclude<FaultKind, "snapshot">;
-/** When the order of events matters most: it sent entries, asked for votes, gave its vote, acknowledged entries. */
-export type Occasion = "append" | "vote" | "vote_reply" | "append_reply" | MoveOccasion;
+/** When the order of events matters most: it sent entries, asked for votes, gave its vote, acknowledged entries, changes members. */
+export type Occasion = "append" | "vote" | "vote_reply" | "append_reply" | "config" | MoveOccasion;
 /** .. or it is the first to have applied a step of a move. */
 export type MoveOccasion = "import" | "begin" | "seal" | "own" | "abort" | "release" | "unseal";
 const OCCASIONS: readonly Occasion[] = ["append", "vote", "vote_reply", "append_reply"];
 /** "stun": it stands still, cut off from the others, and wakes before it hears of them again. */
-export type Blow = "kill" | "power" | "isolate" | "pause" | "disk_stall" | "disk_full" | "stun";
+export type Blow = "kill" | "power" | "isolate" | "pause" | "disk_stall" | "disk_full" | "stun" | "snapshot";
 const BLOWS: readonly Blow[] = ["kill", "power", "isolate", "pause", "disk_stall", "stun", "stun"];
 
 export type Plan = {

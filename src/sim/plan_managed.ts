@@ -6,6 +6,9 @@
  *
  * Faults hit control processes as well as nodes; some are aimed at the leaders of the two sides of a move.
  *
+ * A few plans have a disaster (disasters.ts), in which nothing else destroys a disk; a few have *lulls*, in which clients
+ * rest, all at once; a few are *restless*: members are changed all the time, and who begins a change is struck.
+ *
  * One plan in three is *rough* with moves: plans are cancelled a moment after they began, and those who are the first to
  * apply a step are struck again and again. Else hardly one move in a hundred would be aborted.
  */
@@ -52,6 +55,10 @@ export type ManagedSpec = {
   readonly vnodes: number;
   readonly reshards: readonly Reshard[];
   readonly meddlings: readonly Meddling[];
+  /** The control plane loses all its disks, and is made anew from a backup that was taken before. */
+  readonly restore?: { readonly backupUs: number; readonly atUs: number; readonly downUs: number };
+  /** The nodes of a shard lose their disks; `declareUs` later an operator says that it is lost. */
+  readonly loss?: { readonly atUs: number; readonly pick: number; readonly declareUs: number };
 };
 
 /** Nobody touches the cluster before it stands. */
@@ -59,7 +66,9 @@ const WARM_UP_US = 5 * SECOND_US;
 
 export function managedPlanOfSeed(seed: number): Plan {
   const random = Prng.fromSeed(seed).fork("managed plan");
-  const nodes = 3 + below(random, 4);
+  const disaster = disasterOf(seed);
+  const drawn = 3 + below(random, 4);
+  const nodes = disaster === "loss" ? NODES_OF_A_LOSS : drawn;
   const controls = pick(random, [1, 3, 3]);
   const all = nodes + controls;
   const isCalm = below(random, 10) === 0;
@@ -68,6 +77,8 @@ export function managedPlanOfSeed(seed: number): Plan {
   // A stream of its own: plans that are not rough stay what they were.
   const rough = Prng.fromSeed(seed).fork("rough plan");
   const isRough = below(rough, 3) === 0;
+  const restless = Prng.fromSeed(seed).fork("restless plan");
+  const isRestless = below(restless, 6) === 0;
   return {
     format: 1,
     seed,
@@ -80,7 +91,9 @@ export function managedPlanOfSeed(seed: number): Plan {
       meddlings: [
         ...meddlingsOf(random.fork("meddlings"), horizonUs),
         ...(isRough ? cancelsOf(rough, horizonUs) : []),
+        ...(isRestless ? changesOf(restless, horizonUs) : []),
       ],
+      ...disasterPlan(seed, disaster, horizonUs),
     },
     horizonUs,
     settings: {
@@ -92,13 +105,79 @@ export function managedPlanOfSeed(seed: number): Plan {
     clock: CLOCK_DEFAULT,
     driftPpm: Array.from({ length: all }, () => draw(random, [-500, 500])),
     wallOffsetMs: Array.from({ length: all }, () => draw(random, [-200, 200])),
-    workload: workloadOf(random.fork("workload")),
+    workload: { ...workloadOf(random.fork("workload")), ...lullsOf(seed) },
     faults: [
       ...(isCalm ? [] : faultsOf(random.fork("faults"), nodes, controls, horizonUs)),
       ...(isRough ? strikesOf(rough, horizonUs) : []),
       ...(isRough ? swapsOf(rough, nodes, horizonUs) : []),
-    ],
+      ...(isRestless ? strikesAtChangesOf(restless, horizonUs) : []),
+    ].filter(({ kind }) => disaster === "none" || !DESTRUCTIVE.has(kind)),
   };
+}
+
+type Disaster = "none" | "restore" | "loss";
+
+/** So that a shard can be lost, and another lives on the nodes that are left. */
+const NODES_OF_A_LOSS = 6;
+/** What a disaster leaves is not to be destroyed too: the one disk more that is lost may be the last one. */
+const DESTRUCTIVE: ReadonlySet<Fault["kind"]> = new Set<Fault["kind"]>([...FATAL_KINDS, "swap"]);
+
+// Streams of their own, all of these: the other plans stay what they were.
+
+function disasterOf(seed: number): Disaster {
+  const roll = below(Prng.fromSeed(seed).fork("disaster"), 24);
+  return roll < 2 ? "restore" : roll < 4 ? "loss" : "none";
+}
+
+function disasterPlan(
+  seed: number,
+  disaster: Disaster,
+  horizonUs: number,
+): Pick<ManagedSpec, "restore" | "loss"> {
+  const random = Prng.fromSeed(seed).fork("disaster times");
+  const atUs = draw(random, [WARM_UP_US + 5 * SECOND_US, horizonUs - 10 * SECOND_US]);
+  if (disaster === "none") return {};
+  if (disaster === "loss")
+    return { loss: { atUs, pick: below(random, 1000), declareUs: draw(random, [500_000, 6_000_000]) } };
+  const backupUs = draw(random, [WARM_UP_US - SECOND_US, atUs]);
+  return { restore: { backupUs, atUs, downUs: draw(random, [200_000, 5_000_000]) } };
+}
+
+const LULLS_PERCENT = 25;
+
+function lullsOf(seed: number): Pick<WorkloadSpec, "lulls"> {
+  const random = Prng.fromSeed(seed).fork("managed lulls");
+  if (below(random, 100) >= LULLS_PERCENT) return {};
+  const forUs = draw(random, [1_500_000, 5_000_000]);
+  return { lulls: { everyUs: 2 * forUs, forUs } };
+}
+
+function changesOf(random: Prng, horizonUs: number): Meddling[] {
+  const changes: Meddling[] = [];
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, [400_000, 2_500_000]))
+    changes.push({ atUs, kind: "desired", pick: below(random, 1000) });
+  return changes;
+}
+
+const BLOWS_AT_CHANGES: readonly Blow[] = ["kill", "power", "isolate", "disk_stall", "snapshot", "snapshot"];
+
+/** A snapshot that is taken then is of a moment whose members are not those of its index. */
+function strikesAtChangesOf(random: Prng, horizonUs: number): Fault[] {
+  const strikes: Fault[] = [];
+  for (let atUs = WARM_UP_US; atUs < horizonUs - 2 * SECOND_US; atUs += draw(random, [800_000, 4_000_000])) {
+    const [nth, delayUs] = [draw(random, [1, 4]), draw(random, [0, 2_000])];
+    const blow = pick(random, BLOWS_AT_CHANGES);
+    strikes.push({
+      atUs,
+      kind: "ambush",
+      after: "config",
+      nth,
+      blow,
+      delayUs,
+      forUs: draw(random, [100_000, 2_000_000]),
+    });
+  }
+  return strikes;
 }
 
 function reshardsOf(random: Prng): Reshard[] {

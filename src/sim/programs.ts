@@ -41,8 +41,8 @@ export function programOf(
 }
 
 function controlProcess(
-  { plan, layout, h64 }: Cluster,
-  { id }: SimNode,
+  { plan, layout, h64, restored }: Cluster,
+  { id, diskDamaged }: SimNode,
   platform: Platform,
   init: boolean,
   fatal: (error: Error) => void,
@@ -56,8 +56,11 @@ function controlProcess(
     http: null,
     cluster: layout.cluster,
     init,
-    firstLayout: firstLayoutOf(plan),
+    // The words of always, but for one whose disk was lost since.
+    firstLayout: restored === null ? firstLayoutOf(plan) : null,
     backup: null,
+    ...(diskDamaged ? {} : restored),
+    restoreId: layout.cluster, // a plan has one restore at most
     ...plan.settings,
   };
   return new ControlProcess(platform, config, h64, fatal, observer);
@@ -74,10 +77,12 @@ function controlsOf({ managed }: Plan): NodeAddress[] {
 function firstLayoutOf({ managed, nodes }: Plan): FirstLayout | null {
   if (managed === undefined) return null;
   const replicas = Math.min(3, nodes);
+  // One shard can be lost, and not all, if they do not share their nodes.
+  const apart = managed.loss === undefined ? 1 : replicas;
   const shards = Array.from({ length: managed.shards }, (_, i) => ({
     id: `s${i + 1}`,
     weight: 1,
-    nodes: Array.from({ length: replicas }, (_, k) => `n${((i + k) % nodes) + 1}`),
+    nodes: Array.from({ length: replicas }, (_, k) => `n${((apart * i + k) % nodes) + 1}`),
   }));
   return { replicas, vnodes: managed.vnodes, shards };
 }

@@ -51,9 +51,10 @@ export function summaryOf(report: SimReport): string {
   );
 }
 
-function movesOf({ plan, moves }: SimReport): string {
+function movesOf({ plan, moves, happened: { restores, losses } }: SimReport): string {
   if (plan.managed === undefined) return "";
-  return `${plan.managed.controls} control processes, ${moves.done} moves done and ${moves.aborted} aborted, `;
+  const more = `${restores > 0 ? "restored, " : ""}${losses > 0 ? `${losses} shards lost, ` : ""}`;
+  return `${plan.managed.controls} control processes, ${moves.done} moves done and ${moves.aborted} aborted, ${more}`;
 }
 
 /** The whole story of a violation: the rule, what was done to the cluster, what happened last. */

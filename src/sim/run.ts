@@ -150,9 +150,21 @@ class Run {
   #ownership: OwnershipChecker | null = null;
 
   #checkersOfMoves(cluster: Cluster): Checker[] {
-    this.#ownership = new OwnershipChecker(cluster.world);
-    this.#ownership.onStep = (node, kind) => this.#hand.onOccasion(node, kind);
-    return [this.#ownership, new ConservationChecker(cluster.world), new NumbersChecker(cluster)];
+    const { world, losses } = cluster;
+    const numbers = new NumbersChecker(cluster);
+    const ownership = new OwnershipChecker(world, losses);
+    const conservation = new ConservationChecker(world, losses);
+    this.#ownership = ownership;
+    const disasters = this.#operators?.disasters;
+    if (disasters !== undefined) {
+      disasters.onControlLost = () => numbers.onControlLost();
+      disasters.onShardLost = (group) => {
+        ownership.onShardLost(group);
+        conservation.onShardLost(group);
+      };
+    }
+    ownership.onStep = (node, kind) => this.#hand.onOccasion(node, kind);
+    return [ownership, conservation, numbers];
   }
 
   finish(): SimReport {
@@ -226,8 +238,9 @@ class Run {
     return true;
   }
 
-  #judge(ops: readonly HistoryOp[]): void {
-    const { world } = this.#cluster;
+  #judge(all: readonly HistoryOp[]): void {
+    const { world, losses } = this.#cluster;
+    const ops = losses.judged(all);
     const miscounted = checkCounters(ops, this.#finals);
     if (miscounted !== null) {
       world.fail("exactly once", miscounted);

@@ -34,6 +34,12 @@ export class Town {
     this.#state = store.state;
   }
 
+  /** The control plane's disks are lost: the next one begins its log anew. */
+  onControlLost(): void {
+    this.#index = 0;
+    this.#state = null;
+  }
+
   get controls(): readonly SimNode[] {
     return this.#cluster.nodes.filter(({ isControl }) => isControl);
   }
@@ -90,6 +96,7 @@ export class Town {
   unsettled(): string | null {
     const state = this.#state;
     if (state === null || state.layout === null) return "there is no first layout";
+    if (state.awaited !== null) return `the control plane has not heard ${state.awaited.join(", ")}`;
     for (const node of this.#cluster.survivors) if (node.state !== "up") return `${node.id} is ${node.state}`;
     const { plan } = state;
     if (plan !== null) {
@@ -105,7 +112,7 @@ export class Town {
   }
 
   #unsettledShard({ group, replicas, state }: ShardRecord): string | null {
-    if (state === "retiring") return "is retiring";
+    if (state !== "active") return `is ${state}`;
     const leader = this.leaderOf(group);
     if (leader === null) return "nobody leads";
     const { config } = leader.replica.core;

@@ -5,7 +5,7 @@
  *
  * Numbers up to 30 are those of the list of bugs that such a system should be seeded with; the others are ours.
  */
-import { MEMBERS } from "./members.ts";
+import { DISASTERS, MEMBERS } from "./managed.ts";
 
 export type Edit = { readonly file: string; readonly find: string; readonly replace: string };
 
@@ -236,8 +236,8 @@ export const MUTANTS: readonly Mutant[] = [
       },
       {
         file: "src/store/store.ts",
-        find: "this.logTimeMs = Math.max(this.logTimeMs, getU64(batch, 32));",
-        replace: "this.logTimeMs = getU64(batch, 32);",
+        find: "this.logTimeMs = Math.max(this.logTimeMs, batchTimeMs(batch));",
+        replace: "this.logTimeMs = batchTimeMs(batch);",
       },
     ],
   },
@@ -493,4 +493,5 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  ...DISASTERS,
 ];

@@ -125,6 +125,8 @@ export function markdownOf(summary: Summary): string {
     ["restarts of a node", number(happened.restarts ?? 0)],
     ["elections won", number(happened.elections ?? 0)],
     ["groups put to rest", number(happened.rests ?? 0)],
+    ["control planes restored from a backup", number(happened.restores ?? 0)],
+    ["shards declared lost", number(happened.losses ?? 0)],
     ["replicas replaced", number(happened.replacements ?? 0)],
     [
       "snapshots taken; received",

@@ -6,13 +6,18 @@
  *     replies    every remembered reply of these slots, unless its client's floor or time has passed it
  *     clients    floors and times that are not below those of the source
  *     clocks     log time and revision of the target are not below those of the source
+ *
+ * Slots that were never sealed may be taken only if their shard is lost, and then there is nothing in them (losses.ts), and
+ * the revision is not below that of the shard.
  */
 import { toHex } from "../../base/bytes.ts";
 import { ENTRY_KIND, type Entry } from "../../raft/types.ts";
+import { slotsOfRanges } from "../../ring/range.ts";
 import type { GroupReplica } from "../../server/group.ts";
 import { KeyValueStore } from "../../store/store.ts";
 import { ChunkRows, ChunkWriter, type MoveNote, ROW, readChunk } from "../../wire/move_entry.ts";
 import type { SimNode } from "../cluster.ts";
+import type { Losses } from "../losses.ts";
 import type { World } from "../world.ts";
 import type { Checker } from "./checker.ts";
 import { stepOf } from "./ownership.ts";
@@ -37,18 +42,29 @@ export class ConservationChecker implements Checker {
   records = 0;
   replies = 0;
   readonly #world: World;
+  readonly #losses: Losses;
   /** The highest index that was applied, by group. */
   readonly #highest = new Map<number, number>();
   /** What was sealed, by epoch; null once it is owned. */
+  readonly #revisions = new Map<number, number>();
+  /** The highest of those that a lost shard gave out. */
+  #lostRevision = 0;
   readonly #given = new Map<number, Content | null>();
 
-  constructor(world: World) {
+  constructor(world: World, losses: Losses) {
     this.#world = world;
+    this.#losses = losses;
+  }
+
+  /** The group can never act again. */
+  onShardLost(group: number): void {
+    this.#lostRevision = Math.max(this.#lostRevision, this.#revisions.get(group) ?? 0);
   }
 
   onApplied(node: SimNode, { group, store }: GroupReplica, entry: Entry): void {
     if (!(store instanceof KeyValueStore) || entry.index <= (this.#highest.get(group) ?? 0)) return;
     this.#highest.set(group, entry.index);
+    this.#revisions.set(group, store.revision);
     if (entry.kind !== ENTRY_KIND.move || store.lastMoveRefusal !== null) return;
     const step = stepOf(entry);
     if (step === null) return;
@@ -60,9 +76,32 @@ export class ConservationChecker implements Checker {
       this.#given.set(step.epoch, contentOf(store, move.slots));
     if (step.kind !== "own") return;
     this.#given.set(step.epoch, null);
-    if (given === undefined)
+    const slots = [...slotsOfRanges(move.slots)];
+    if (given === undefined && slots.every((slot) => this.#losses.isSilent(slot)))
+      this.#takenBlank(step.epoch, slots, contentOf(store, move.slots));
+    else if (given === undefined)
       this.#world.fail("conservation", `${node.id}: epoch ${step.epoch} is owned and was never sealed`);
-    else this.#compare(step.epoch, given, contentOf(store, move.slots));
+    else {
+      this.#compare(step.epoch, given, contentOf(store, move.slots));
+      for (const slot of slots) this.#losses.save(slot); // the source may be lost: nothing of this is
+    }
+  }
+
+  #takenBlank(epoch: number, slots: readonly number[], { records, revision }: Content): void {
+    this.judged++;
+    if (revision < this.#lostRevision)
+      this.#world.fail(
+        "conservation",
+        `epoch ${epoch}: who takes slots of a lost shard is at revision ${revision}, and that was at ${this.#lostRevision}`,
+      );
+    for (const slot of slots) this.#losses.takeBlank(slot);
+    // Replies may be there: of when the taker had these slots itself.
+    const [key] = records.keys();
+    if (key === undefined) return;
+    this.#world.fail(
+      "conservation",
+      `epoch ${epoch}: slots of a lost shard were taken as empty, with ${key}`,
+    );
   }
 
   #compare(epoch: number, given: Content, got: Content): void {

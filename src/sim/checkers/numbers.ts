@@ -4,6 +4,10 @@
  *     control plane   epoch, plan number and map version of its newest state; an epoch is one move's for ever
  *     disk            what a node's disk says of fence, epoch, plan and map, over all of its starts
  *     process         the map that a running node routes by
+ *
+ * A control plane that is made anew from a backup begins with old numbers, and says nothing before it has heard all nodes.
+ * By then its epochs are above all that were ever issued, plan numbers not below what any node's disk said (those that never
+ * reached a disk nobody knows), and its restore number is above.
  */
 import { MetaStore } from "../../controlplane/meta_store.ts";
 import type { GroupReplica } from "../../server/group.ts";
@@ -28,9 +32,25 @@ export class NumbersChecker implements Checker {
   readonly #disks = new Map<SimNode, Seen>();
   readonly #maps = new Map<SimNode, MapVersion>();
 
+  /** The control plane was made anew, and has said nothing yet. */
+  #isAnew = false;
+
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
+    this.#lookAgain();
+  }
+
+  /** All its disks are gone: what nodes have heard is what it must go on from. */
+  onControlLost(): void {
     this.#look();
+    this.#index = 0;
+    this.#isAnew = true;
+    this.#issued = { ...this.#issued, plan: 0, version: NONE };
+    for (const { plan, version } of this.#disks.values()) {
+      const { restore } = this.#issued.version;
+      this.#issued.plan = Math.max(this.#issued.plan, plan);
+      this.#issued.version = { restore: Math.max(restore, version.restore + 1), index: 0 };
+    }
   }
 
   onStart(node: SimNode): void {
@@ -44,6 +64,8 @@ export class NumbersChecker implements Checker {
   onApplied(node: SimNode, { store }: GroupReplica): void {
     if (!(store instanceof MetaStore) || store.appliedIndex <= this.#index) return;
     this.#index = store.appliedIndex;
+    if (this.#isAnew && (store.state.layout === null || store.state.awaited !== null)) return;
+    this.#isAnew = false;
     const { epoch, planNumber: plan, version, plan: now } = store.state;
     this.judged++;
     const before = this.#issued;
@@ -62,6 +84,11 @@ export class NumbersChecker implements Checker {
     }
   }
 
+  #lookAgain(): void {
+    this.#look();
+    this.#cluster.world.after(EVERY_US, null, () => this.#lookAgain());
+  }
+
   #look(): void {
     for (const node of this.#cluster.storage) {
       const { server } = node;
@@ -70,7 +97,6 @@ export class NumbersChecker implements Checker {
       this.#lookAtDisk(node, server);
       this.#lookAtMap(node, server);
     }
-    this.#cluster.world.after(EVERY_US, null, () => this.#look());
   }
 
   #lookAtDisk(node: SimNode, server: NucleusNode): void {

@@ -5,6 +5,9 @@
  *     epochs       the epoch that a slot is served under never falls, whoever serves it
  *     outcomes     of a move's epoch there is one: it is not owned and aborted, not released and unsealed
  *
+ * A shard that is lost for good says nothing any more, and what it said as a target binds nobody: its slots have no owner
+ * until others serve them (losses.ts).
+ *
  * A shard's newest state is what its replica shows that applied most: followers behind it may believe what they like, as
  * they answer nothing before they have caught up with it.
  */
@@ -16,6 +19,7 @@ import type { SlotState } from "../../store/types.ts";
 import { BATCH_HEADER_BYTES } from "../../wire/batch.ts";
 import { decodeMoveStep, type MoveStep } from "../../wire/move_entry.ts";
 import type { SimNode } from "../cluster.ts";
+import type { Losses } from "../losses.ts";
 import type { World } from "../world.ts";
 import type { Checker } from "./checker.ts";
 
@@ -25,6 +29,9 @@ type Shard = {
   readonly states: SlotState[];
   readonly epochs: number[];
 };
+
+/** What a shard has, whether it answers for it or not. */
+const HELD: ReadonlySet<SlotState> = new Set<SlotState>(["serving", "sealed"]);
 
 const OUTCOMES: readonly (readonly [MoveStep["kind"], MoveStep["kind"]])[] = [
   ["own", "abort"],
@@ -42,11 +49,35 @@ export class OwnershipChecker implements Checker {
   readonly #shards = new Map<number, Shard>();
   /** The highest epoch that each slot was ever served under. */
   readonly #highest = new Array<number>(SLOT_COUNT).fill(0);
-  /** Steps that took effect, by epoch. */
-  readonly #steps = new Map<number, Set<MoveStep["kind"]>>();
+  /** Steps that took effect, by epoch, and the groups in whose logs they did. */
+  readonly #steps = new Map<number, Map<MoveStep["kind"], number>>();
+  readonly #losses: Losses;
+  readonly #lost = new Set<number>();
+  /** Slots that a lost shard served. */
+  readonly #ownerless = new Set<number>();
 
-  constructor(world: World) {
+  constructor(world: World, losses: Losses) {
     this.#world = world;
+    this.#losses = losses;
+  }
+
+  /** The group can never act again. */
+  onShardLost(group: number): void {
+    const shard = this.#shards.get(group);
+    this.#lost.add(group);
+    if (shard === undefined) return;
+    this.#shards.delete(group);
+    for (const steps of this.#steps.values())
+      for (const [kind, by] of steps) if (by === group) steps.delete(kind);
+    const slots = shard.states.flatMap((state, slot) => (HELD.has(state) ? [slot] : []));
+    this.#losses.lose(slots);
+    for (const slot of slots) {
+      if (shard.states[slot] !== "serving") continue;
+      this.#ownerless.add(slot);
+      // The source of a move that it had owned may have to serve again what it still has, under the epoch of before.
+      const source = [...this.#shards.values()].find(({ states }) => states[slot] === "sealed");
+      if (source !== undefined) this.#highest[slot] = source.epochs[slot] ?? 0;
+    }
   }
 
   /** Epochs of moves that took effect at the target, and those that were aborted. */
@@ -55,7 +86,7 @@ export class OwnershipChecker implements Checker {
   }
 
   onApplied(node: SimNode, { group, store }: GroupReplica, entry: Entry): void {
-    if (!(store instanceof KeyValueStore)) return;
+    if (!(store instanceof KeyValueStore) || this.#lost.has(group)) return;
     const known = this.#shards.get(group);
     if (known !== undefined && entry.index <= known.index) return;
     if (known !== undefined) known.index = entry.index;
@@ -63,7 +94,7 @@ export class OwnershipChecker implements Checker {
     const step = entry.kind === ENTRY_KIND.move ? stepOf(entry) : null;
     if (!isBirth && step === null) return;
     const shard = known ?? this.#add(group, store.shard, entry.index);
-    if (step !== null && store.lastMoveRefusal === null) this.#note(node, step);
+    if (step !== null && store.lastMoveRefusal === null) this.#note(node, group, step);
     this.judged++;
     for (let slot = 0; slot < SLOT_COUNT; slot++) {
       const { state, epoch } = store.slotFate(slot);
@@ -82,13 +113,13 @@ export class OwnershipChecker implements Checker {
     return shard;
   }
 
-  #note(node: SimNode, step: MoveStep): void {
+  #note(node: SimNode, group: number, step: MoveStep): void {
     let steps = this.#steps.get(step.epoch);
     if (steps === undefined) {
-      steps = new Set();
+      steps = new Map();
       this.#steps.set(step.epoch, steps);
     }
-    steps.add(step.kind);
+    steps.set(step.kind, group);
     this.onStep(node, step.kind);
     for (const [one, other] of OUTCOMES)
       if (steps.has(one) && steps.has(other))
@@ -103,12 +134,14 @@ export class OwnershipChecker implements Checker {
       this.#world.fail("one shard serves a slot", `slot ${slot} is served by ${names}`);
     }
     const sealed = all.filter(({ states }) => states[slot] === "sealed");
-    if (serving.length === 0 && sealed.length !== 1 && before !== "absent")
+    const mayBeSilent = this.#ownerless.has(slot) || this.#losses.isSilent(slot);
+    if (serving.length === 0 && sealed.length !== 1 && before !== "absent" && !mayBeSilent)
       this.#world.fail(
         "a slot is served, or moving",
         `slot ${slot} has no owner since ${shard.name} gave it away`,
       );
     if (shard.states[slot] !== "serving") return;
+    if (this.#ownerless.delete(slot) && before === "sealed") this.#losses.bringBack(slot);
     const epoch = shard.epochs[slot] ?? 0;
     if (epoch < (this.#highest[slot] ?? 0))
       this.#world.fail(

@@ -86,8 +86,9 @@ export class PeerTap implements NetObserver {
   /** A node calls peers, and control processes as one who asks. */
   #isDialledByPeer(caller: SimConnection | null): boolean {
     if (caller === null || caller.machine >= this.#nodes) return false;
+    // It spoke before it was answered: if nothing is known of it, it is gone, and nobody hears this.
     const ear = this.#ears.get(caller);
-    return ear === undefined || ear.parser !== null;
+    return ear !== undefined && ear.parser !== null;
   }
 
   #forgetGone(): void {
