@@ -1,7 +1,10 @@
 /** A control plane that is lost twice, and made anew from one and the same backup. */
 import t from "tap";
 import xxhash from "xxhash-wasm";
-import { parseBackup } from "../../src/controlplane/backup.ts";
+import { backupOf, parseBackup, partOf, partsOf } from "../../src/controlplane/backup.ts";
+import { heardOf } from "../../src/controlplane/state.ts";
+import { init, newborn, old, plan, register } from "./bodies.ts";
+import { Driver, id } from "./driver.ts";
 import { type Inhabitant, Town } from "./process_town.ts";
 
 const { h64 } = await xxhash();
@@ -82,3 +85,65 @@ t.test("a process that restores alone draws the number of its restore; others mu
   town.until("a start as always", () => isCounted(town));
   t.same(groups.has(town.leader?.groups[0]?.group ?? 0), true);
 });
+
+t.test(
+  "F9: no epoch is issued by two of them: a former control plane, one restored, and one restored once more",
+  async (t) => {
+    const nodes = ["n1", "n2", "n3"];
+    const former = new Driver();
+    for (const node of nodes) former.run(register(node));
+    former.run(init(1, nodes));
+    const backup = parseBackup(JSON.stringify(backupOf(former.state)));
+    const issued = new Map<number, string>();
+    let group = 200;
+    /** Some tries of a move, each under an epoch of its own. */
+    const issue = (name: string, driver: Driver): void => {
+      const number = driver.state.planNumber + 1;
+      const fresh = { id: `s${++group}`, weight: 1, newborn: newborn(group, ["n1"]) };
+      const shards = [...old(...driver.state.shards.keys()), fresh];
+      const move = { from: "s1", to: fresh.id, slots: [[group, group]] as const };
+      if (!driver.run(plan(number, shards, [move])).startsWith("ok")) t.fail("a plan");
+      for (let tries = 1; tries <= 5; tries++) {
+        const epoch = Number(driver.run({ kind: "start", plan: number, move: 0, tries }).split(" ")[1]);
+        if (issued.has(epoch)) t.fail(`${epoch} of ${name} is ${issued.get(epoch)}'s`);
+        issued.set(epoch, name);
+        for (const phase of ["aborted", "closed"] as const)
+          driver.run({ kind: "outcome", epoch, phase, record: null });
+      }
+      driver.run({ kind: "cancel", number });
+    };
+    const hearAll = (driver: Driver, from: Driver): void => {
+      const heard = heardOf(from.state);
+      for (const node of nodes) driver.run({ kind: "heard", node, incarnation: id(node), heard });
+    };
+    const restored = (heardBy: Driver): Driver => {
+      const driver = new Driver();
+      for (let part = 0; part < partsOf(backup.image.length); part++) driver.run(partOf(backup, part));
+      hearAll(driver, heardBy);
+      t.equal(driver.state.awaited, null);
+      return driver;
+    };
+    issue("the former", former);
+    const first = restored(former);
+    for (let i = 0; i < 3; i++) {
+      issue("the former", former);
+      issue("the restored", first);
+    }
+    const second = restored(first);
+    for (const [name, driver] of [
+      ["former", former],
+      ["first", first],
+      ["second", second],
+    ] as const)
+      issue(`the ${name} one`, driver);
+    hearAll(former, second); // it learns that it is an old one, and counts as restored from there on
+    t.ok(former.state.version.restore > second.state.version.restore);
+    for (const [name, driver] of [
+      ["former", former],
+      ["second", second],
+      ["first", first],
+    ] as const)
+      issue(`the ${name} one, later`, driver);
+    t.equal(issued.size, 65);
+  },
+);
