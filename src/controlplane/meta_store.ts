@@ -10,21 +10,27 @@
  * Errors: only a batch of a newer state version stops the replica: NucleusError "state_version".
  */
 import { assert } from "../base/assert.ts";
-import { getU16, getU32, getU64, Reader } from "../base/bytes.ts";
-import { NucleusError } from "../base/errors.ts";
+import { Reader } from "../base/bytes.ts";
 import { ENTRY_KIND, type Index, type Term } from "../raft/types.ts";
-import {
-  type ApplyListener,
-  type ReadOutcome,
-  type ServedSlots,
-  type SlotFate,
-  type SnapshotSink,
-  type SnapshotSource,
-  STATE_VERSION,
-  type Store,
-  type StoreSettings,
+import { checkStateVersion } from "../store/state_version.ts";
+import type {
+  ApplyListener,
+  ReadOutcome,
+  ServedSlots,
+  SlotFate,
+  SnapshotSink,
+  SnapshotSource,
+  Store,
+  StoreSettings,
 } from "../store/types.ts";
-import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import {
+  BATCH_HEADER_BYTES,
+  batchBody,
+  batchCount,
+  batchEnd,
+  batchKind,
+  batchTimeMs,
+} from "../wire/batch.ts";
 import { CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import type { ReplySink } from "../wire/reply.ts";
@@ -58,15 +64,9 @@ export class MetaStore implements Store {
 
   apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void {
     assert(index === this.appliedIndex + 1, "entries are applied in order, without gaps");
-    const version = getU16(batch, 46);
-    if (version > STATE_VERSION) {
-      throw new NucleusError(
-        "state_version",
-        `entry ${index} needs state version ${version}, this program knows ${STATE_VERSION}: install the newer release`,
-      );
-    }
-    this.logTimeMs = Math.max(this.logTimeMs, getU64(batch, 32));
-    const kind = batch[44] as number;
+    checkStateVersion(index, batch);
+    this.logTimeMs = Math.max(this.logTimeMs, batchTimeMs(batch));
+    const kind = batchKind(batch);
     if (kind === ENTRY_KIND.commands) this.#applyCommands(index, batch, listener);
     else if (kind === ENTRY_KIND.bootstrap) this.#applyBootstrap(batch);
     this.appliedIndex = index;
@@ -75,8 +75,8 @@ export class MetaStore implements Store {
 
   #applyCommands(index: Index, batch: Uint8Array, listener: ApplyListener): void {
     const view = this.#view;
-    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
-    const count = getU32(batch, 40);
+    const end = batchEnd(batch);
+    const count = batchCount(batch);
     let at = BATCH_HEADER_BYTES;
     let readable = true;
     for (let ordinal = 0; ordinal < count; ordinal++) {
@@ -103,11 +103,7 @@ export class MetaStore implements Store {
 
   /** Entries of another form change nothing, on every replica alike. */
   #applyBootstrap(batch: Uint8Array): void {
-    const reader = new Reader(
-      batch,
-      BATCH_HEADER_BYTES,
-      Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0)),
-    );
+    const reader = new Reader(batchBody(batch));
     reader.blob(); // the group's config is raft's business
     const rest = reader.raw(reader.left);
     const bootstrap = reader.failed ? null : decodeShape(metaBootstrap, rest, "bootstrap");

@@ -10,12 +10,18 @@
  * version stops the replica: NucleusError "state_version".
  */
 import { assert } from "../base/assert.ts";
-import { getU16, getU32, getU64, Reader, Writer } from "../base/bytes.ts";
-import { NucleusError } from "../base/errors.ts";
+import { Reader, Writer } from "../base/bytes.ts";
 import { KiB } from "../base/units.ts";
 import type { ENTRY_KIND, Index, Term } from "../raft/types.ts";
 import { slotOf } from "../ring/slot.ts";
-import { BATCH_HEADER_BYTES } from "../wire/batch.ts";
+import {
+  BATCH_HEADER_BYTES,
+  batchBody,
+  batchCount,
+  batchEnd,
+  batchKind,
+  batchTimeMs,
+} from "../wire/batch.ts";
 import { CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import type { MoveNote } from "../wire/move_entry.ts";
 import { ReplyEncoder, replayReply } from "../wire/native_reply.ts";
@@ -38,6 +44,7 @@ import { readSettings } from "./settings.ts";
 import { SLOT } from "./slots.ts";
 import { ImageReader } from "./snapshot_sink.ts";
 import { ImageWriter } from "./snapshot_source.ts";
+import { checkStateVersion } from "./state_version.ts";
 import { Tee } from "./tee.ts";
 import {
   type ApplyListener,
@@ -88,18 +95,12 @@ export class KeyValueStore implements Store {
 
   apply(index: Index, term: Term, batch: Uint8Array, listener: ApplyListener): void {
     assert(index === this.appliedIndex + 1, "entries are applied in order, without gaps");
-    const version = getU16(batch, 46);
-    if (version > STATE_VERSION) {
-      throw new NucleusError(
-        "state_version",
-        `entry ${index} needs state version ${version}, this program knows ${STATE_VERSION}: install the newer release`,
-      );
-    }
-    this.logTimeMs = Math.max(this.logTimeMs, getU64(batch, 32));
+    checkStateVersion(index, batch);
+    this.logTimeMs = Math.max(this.logTimeMs, batchTimeMs(batch));
     this.#x.logTimeMs = this.logTimeMs;
     this.#x.nowMs = this.logTimeMs;
-    const kind = batch[44] as number;
-    const count = kind === KIND.commands ? getU32(batch, 40) : 0;
+    const kind = batchKind(batch);
+    const count = kind === KIND.commands ? batchCount(batch) : 0;
     if (index === 1) this.#beBorn(kind === KIND.bootstrap ? birthOf(batch) : wholeBirth(this.settings));
     if (kind === KIND.commands) this.#applyCommands(batch, count, listener);
     else if (kind === KIND.settings) this.#applySettings(new Reader(batch, BATCH_HEADER_BYTES));
@@ -238,10 +239,9 @@ export class KeyValueStore implements Store {
   }
 
   #applyMove(index: Index, batch: Uint8Array): void {
-    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
     const { keyspace } = this.#x;
     const scene = { index, keyspace, sessions: this.#sessions, logTimeMs: this.logTimeMs };
-    const refusal = this.#moves.apply(batch.subarray(BATCH_HEADER_BYTES, end), scene);
+    const refusal = this.#moves.apply(batchBody(batch), scene);
     this.#x.logTimeMs = this.#x.nowMs = this.logTimeMs = scene.logTimeMs;
     this.lastMoveRefusal = refusal;
     this.onMove?.(index, refusal);
@@ -338,7 +338,7 @@ export class KeyValueStore implements Store {
   #applyCommands(batch: Uint8Array, count: number, listener: ApplyListener): void {
     const x = this.#x;
     const command = this.#command;
-    const end = Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
+    const end = batchEnd(batch);
     let at = BATCH_HEADER_BYTES;
     let readable = true;
     x.command = command;

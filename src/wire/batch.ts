@@ -100,12 +100,31 @@ export function readBatch(bytes: Uint8Array, at: number, end: number): Entry | B
   return { index: header.index, term: header.term, kind: header.kind, bytes: bytes.subarray(at, end) };
 }
 
-/** The leader's time in a sealed batch that is known to be good. */
+// ------------------------------------------------------------------------- of a sealed batch that is known to be good
+
+/** The leader's time. */
 export function batchTimeMs(batch: Uint8Array): number {
   return getU64(batch, 32);
 }
 
-/** Body of a sealed batch that is known to be good. */
+/** Commands in it. */
+export function batchCount(batch: Uint8Array): number {
+  return getU32(batch, 40);
+}
+
+export function batchKind(batch: Uint8Array): EntryKind {
+  return batch[44] as EntryKind;
+}
+
+export function batchStateVersion(batch: Uint8Array): number {
+  return getU16(batch, 46);
+}
+
+/** One past its body. */
+export function batchEnd(batch: Uint8Array): number {
+  return Math.min(batch.length, BATCH_HEADER_BYTES + getU32(batch, 0));
+}
+
 export function batchBody(batch: Uint8Array): Uint8Array {
-  return batch.subarray(BATCH_HEADER_BYTES);
+  return batch.subarray(BATCH_HEADER_BYTES, batchEnd(batch));
 }
