@@ -98,7 +98,6 @@ const MOVE_PHASES = [
   "released",
   "unsealed",
 ] as const;
-export type MovePhase = (typeof MOVE_PHASES)[number];
 
 const moveReport = record({
   epoch,
@@ -113,7 +112,6 @@ const moveReport = record({
 export type MoveReport = ValueOf<typeof moveReport>;
 
 const member = record({ replica: replicaId, node: nodeId });
-export type ReportedMember = ValueOf<typeof member>;
 
 /** What only a group's leader knows. */
 const leadReport = record({
