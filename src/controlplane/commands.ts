@@ -2,8 +2,7 @@
  * The commands of the control plane's log, in MessagePack, and the command frame that carries one.
  *
  * The frame is an ordinary SET of the key CONTROL_KEY: so batches, doors, forwarding and the log need to know nothing
- * of the control plane, and all its commands lie in one slot and keep their order. A GET of the same key reads the
- * state (meta_store.ts).
+ * of the control plane, and all its commands lie in one slot and keep their order.
  *
  * Each command may come twice: because its sender repeats it, or because two leaders of the control plane saw the same
  * thing. Those of people carry a request id and are answered from memory the second time; those that say what was seen

@@ -2,7 +2,7 @@
  * The control plane's HTTP surface at a node: calls go over the node's own line to the control process that leads, so
  * nobody needs to know where that is. The console, which needs nothing else, is served here as well.
  *
- * `/events` is a stream: the control plane is asked for one event a second for each listener.
+ * `/events` is a stream: the control plane is asked for one event a second, whoever listens.
  */
 import type { HttpAnswer, HttpRequest, HttpStream } from "../platform/platform.ts";
 import type { ControlAnswer, ControlCall } from "./client.ts";

@@ -28,8 +28,9 @@ import { type Held, type NodeHolding, Whereabouts } from "./whereabouts.ts";
 
 /** What a node may ask for a forwarded command; it answers by itself after its own deadline (router.ts). */
 const FORWARD_DEADLINE_MS = 2500;
-/** The classes without heartbeats say something this often, so that a dead connection is noticed. */
+/** Every connection says something this often, so that a dead one is noticed (peer_link.ts). */
 const PING_TICKS = 100;
+
 export type PeersHost = {
   /** What this node holds now. */
   held(): PeerHello["held"];

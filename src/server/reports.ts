@@ -33,7 +33,10 @@ function reportOf(node: NucleusNode, seat: Seat): GroupReport[] {
 }
 
 /** The last report of each replica, and the config that it names. */
-const last = new WeakMap<GroupReplica, { readonly report: GroupReport; readonly config: GroupConfig }>();
+const lastReports = new WeakMap<
+  GroupReplica,
+  { readonly report: GroupReport; readonly config: GroupConfig }
+>();
 
 /** The same object as last time if nothing changed: of hundreds of groups most are as they were a second ago. */
 function replicaReport(node: NucleusNode, group: GroupReplica): GroupReport {
@@ -42,7 +45,7 @@ function replicaReport(node: NucleusNode, group: GroupReplica): GroupReport {
   const leader = node.engine.nodeOf(group, core.leader);
   const leads = isLeader && core.committedInTerm;
   const moves = leads ? (node.managed?.movers.reportsOf(group) ?? []) : [];
-  const known = last.get(group);
+  const known = lastReports.get(group);
   if (known !== undefined && known.config === config && moves.length === 0) {
     const { report } = known;
     const isSame =
@@ -66,7 +69,7 @@ function replicaReport(node: NucleusNode, group: GroupReplica): GroupReport {
     bytes: store.dataBytes,
     lead: leads ? leadOf(group, moves) : null,
   };
-  last.set(group, { report, config });
+  lastReports.set(group, { report, config });
   return report;
 }
 

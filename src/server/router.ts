@@ -30,7 +30,7 @@ import { refusalOf, unservedSlot } from "./served.ts";
 
 /**
  * A command that could not be brought to a leader, or learn its fate, within this many ticks is answered so.
- * 250 x 10 ms: below the 5 s after which common clients give up by themselves (redis.md, finding 6).
+ * 250 x 10 ms: below the 5 s after which common clients give up by themselves.
  */
 export const COMMAND_TICKS_MAX = 250;
 /** Bytes that wait in open bundles: 8 full batches. Beyond it connections with commands for this group wait. */

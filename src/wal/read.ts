@@ -24,7 +24,7 @@ import {
 import type { Segment } from "./segments.ts";
 import type { GroupId } from "./types.ts";
 
-/** One call reads over foreign records of up to GAP_BYTES rather than starting anew, and RUN_BYTES at most. */
+/** One call reads over foreign records of up to GAP_BYTES_MAX rather than starting anew, and RUN_BYTES_MAX at most. */
 const GAP_BYTES_MAX = 64 * KiB;
 const RUN_BYTES_MAX = 4 * MiB;
 /** A range that is replaced again and again while being read: the caller gets an error, not an endless loop. */
