@@ -100,7 +100,7 @@ export class Operators {
       return again();
     }
     const lost = this.#town.shards.find((shard) => shard.state === "lost");
-    if (lost !== undefined) return this.#post("/shard/remove", { id: lost.id }, again);
+    if (lost !== undefined) return this.#giveAway(lost.id, again);
     if (this.#isOver) return this.#takeBack(again);
     const next = this.#reshards.shift();
     if (next === undefined) return again();
@@ -118,6 +118,13 @@ export class Operators {
     }
     const weights = active.map(({ id }, i) => ({ id, weight: [0.5, 0.8, 1, 1.3, 2][(pick + 7 * i) % 5] }));
     this.#post("/reshard/plan", { epoch: (state?.planNumber ?? 0) + 1, shards: weights, manual }, done);
+  }
+
+  /** What a lost shard had goes to the others, or to a new one if there are none. */
+  #giveAway(id: string, done: () => void): void {
+    const isLast = this.#town.shards.every(({ state }) => state === "lost");
+    if (isLast) this.#post("/shard/add", {}, done);
+    else this.#post("/shard/remove", { id }, done);
   }
 
   /** A node that is drained would keep its replicas for want of others. */
