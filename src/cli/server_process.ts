@@ -10,6 +10,7 @@ import { EXIT } from "./exit_codes.ts";
 import { jsonLog } from "./json_log.ts";
 import { listenerOf } from "./local_process.ts";
 import { dropPidFile, takePidFile } from "./pid_file.ts";
+import { becomeTuned } from "./runtime_tuning.ts";
 
 /** A clean stop that takes longer than this is abandoned: the log can be recovered, an operator cannot. */
 const STOP_MS_MAX = 10_000;
@@ -43,6 +44,7 @@ export type ServerKind<S extends Server> = {
 
 /** Runs a server in the foreground until it is told to stop. */
 export function runServer<S extends Server>(args: ServerArgs, { prepare, facts }: ServerKind<S>): void {
+  becomeTuned();
   const { dir } = args;
   const log = jsonLog(args.id, args["log-level"] as LogLevel, (line) => void process.stderr.write(line));
   stopOnBugs(log);

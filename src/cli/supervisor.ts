@@ -11,6 +11,7 @@ import { type ClusterTree, logPath, type Member, memberDir } from "./cluster_dir
 import { argumentsAtStart, argumentsOf } from "./member_arguments.ts";
 import { shellCommand } from "./output.ts";
 import { ownCommand } from "./own_command.ts";
+import { tunedEnvironment } from "./runtime_tuning.ts";
 
 const RESPAWN_MS = 1000;
 /** A child that dies this young, this often in a row, will not live next time either. */
@@ -125,15 +126,16 @@ export class Supervisor {
     const words = [...leading, ...argumentsAtStart(this.#tree, member), "--parent-pipe"];
     child.logStart = fs.fstatSync(log).size;
     child.startedMs = performance.now();
-    const process = spawn(program, words, {
+    const started = spawn(program, words, {
       stdio: ["pipe", log, log],
       detached: true,
+      env: tunedEnvironment(process.env),
     });
     fs.closeSync(log);
-    child.process = process;
-    process.stdin?.on("error", () => {}); // the child is gone; its exit tells
-    process.once("error", (error) => this.#onExit(child, `could not be started: ${error.message}`));
-    process.once("exit", (code, signal) => {
+    child.process = started;
+    started.stdin?.on("error", () => {}); // the child is gone; its exit tells
+    started.once("error", (error) => this.#onExit(child, `could not be started: ${error.message}`));
+    started.once("exit", (code, signal) => {
       this.#onExit(child, signal === null ? `ended with exit code ${code}` : `was killed by ${signal}`);
     });
   }

@@ -2,6 +2,7 @@
 import "./leader.case.ts";
 import "./refusals.case.ts";
 import "./repl.case.ts";
+import "./tuning.case.ts";
 import "./up.case.ts";
 import "./version.case.ts";
 import "./walkthrough.case.ts";
