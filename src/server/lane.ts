@@ -15,6 +15,7 @@
  * goes alone: it has no number that would tell the others' shard of its place among them.
  */
 import { assert } from "../base/assert.ts";
+import { MiB } from "../base/units.ts";
 import type { Held } from "./held.ts";
 import { LaneSlots } from "./lane_slots.ts";
 
@@ -33,6 +34,8 @@ const RIDING_READS_MAX = 64;
  * no pipeline keeps others out. With 256 a pipeline of 1,000 had 0.65 of its speed on loopback, with these 0.87.
  */
 const READS_HERE_MAX = 1024;
+/** .. and an eighth of their bytes. */
+const READS_HERE_BYTES_MAX = 8 * MiB;
 
 export class Lane {
   /** Null: nothing on one slot was under way yet, or so much that the table went when all was answered. */
@@ -43,6 +46,7 @@ export class Lane {
   #wideWrites = 0;
   #ridingReads = 0;
   #readsHere = 0;
+  #readsHereBytes = 0;
   /** Commands that wait for others of this lane; null: none ever did. */
   held: Held | null = null;
   /** Answers ever: what waits is looked at again when there was one. */
@@ -101,20 +105,22 @@ export class Lane {
   }
 
   /** Counts a read in that waits at a follower of this node. */
-  enterHere(slot: number): number {
+  enterHere(slot: number, frameBytes: number): number {
     this.#readsHere++;
+    this.#readsHereBytes += frameBytes;
     return this.enter(slot, true);
   }
 
   /** The follower has answered it, or given it back: `leave` comes besides. */
-  leaveHere(): void {
+  leaveHere(frameBytes: number): void {
     this.#readsHere--;
+    this.#readsHereBytes -= frameBytes;
     assert(this.#readsHere >= 0, "every read leaves its follower once");
   }
 
   /** Nothing more is read of the connection until some are answered. */
   get readsHereFull(): boolean {
-    return this.#readsHere >= READS_HERE_MAX;
+    return this.#readsHere >= READS_HERE_MAX || this.#readsHereBytes >= READS_HERE_BYTES_MAX;
   }
 
   leave(mark: number): void {

@@ -13,9 +13,13 @@
  *                 answered with the bound as it is if any age will do, and refused if not
  *
  * Reads see the state as of log time: a key is there until its expiry is in the log, so nothing seen gone comes
- * back. Waiting reads: WAITING_MAX, each with one frame; of one connection a share (lane.ts). An ask that gets no answer is repeated.
+ * back. An ask that gets no answer is repeated.
+ *
+ * Waiting reads: WAITING_MAX, with WAITING_BYTES_MAX in their frames; of one connection a share (lane.ts). Those of callers
+ * that do not take their answers wait for as long as there is room for all; then they get none.
  */
 import { assert } from "../base/assert.ts";
+import { MiB } from "../base/units.ts";
 import type { Clock, Random } from "../platform/platform.ts";
 import type { RaftCore } from "../raft/core.ts";
 import type { Index } from "../raft/types.ts";
@@ -31,8 +35,9 @@ const FRESH_MS_MAX = 1000;
 const ASKED_MAX = 1024;
 /** What is answered at once if the asker did not say how old an answer may be. */
 const STALE_MS_USUAL = 1000;
-/** 8,192 frames of up to 8 KiB = 64 MiB. */
 const WAITING_MAX = 8192;
+/** A frame has up to 960 KiB (wire/command.ts): many keys of one slot. */
+const WAITING_BYTES_MAX = 64 * MiB;
 
 const NOT_FRESH =
   "TRYAGAIN the leader did not confirm in time that this replica is fresh enough; read=leader may help";
@@ -51,6 +56,7 @@ export class LocalReads {
   readonly #clock: Clock;
   readonly #random: Random;
   #waiting: Waiting[] = [];
+  #waitingBytes = 0;
   /** The next ask's number; 0 before the first. */
   #next = 0;
   /** Asks without an applied answer, oldest first. */
@@ -72,11 +78,16 @@ export class LocalReads {
 
   read(read: LocalRead): void {
     const nowMs = this.#clock.monotonicMs();
-    if (this.#waiting.length >= WAITING_MAX) return read.done({ kind: "refused", text: TOO_MANY });
+    if (this.#isFull) return read.done({ kind: "refused", text: TOO_MANY });
     if (this.#isFresh(read, nowMs) && read.hasRoom()) return this.#serve(read, nowMs);
     if (this.#next === 0) this.#next = 1 + this.#random.u32() * 2 ** 16; // leaves 2^48 for counting
     this.#waiting.push({ read, sinceMs: nowMs, ask: this.#next });
+    this.#waitingBytes += read.frame.length;
     this.#ask(nowMs);
+  }
+
+  get #isFull(): boolean {
+    return this.#waiting.length >= WAITING_MAX || this.#waitingBytes >= WAITING_BYTES_MAX;
   }
 
   /** A stale read that came at `sinceMs` can be answered by the bound as it is. */
@@ -102,8 +113,12 @@ export class LocalReads {
     this.#hear();
     if (this.#waiting.length === 0) return;
     const nowMs = this.#clock.monotonicMs();
+    const isFull = this.#isFull;
     const left: Waiting[] = [];
-    for (const one of this.#waiting) if (!this.#settle(one, nowMs)) left.push(one);
+    for (const one of this.#waiting) {
+      if (!this.#settle(one, nowMs, isFull)) left.push(one);
+      else this.#waitingBytes -= one.read.frame.length;
+    }
     this.#waiting = left;
     const lastMs = this.#asked.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY;
     if (left.length > 0 && !isOut && nowMs - lastMs > ANSWER_MS_MAX) this.#ask(nowMs);
@@ -125,14 +140,18 @@ export class LocalReads {
   }
 
   /** Answers a read if it can be, or if it has waited long enough. */
-  #settle({ read, sinceMs, ask }: Waiting, nowMs: number): boolean {
-    if (!read.hasRoom()) return false;
+  #settle({ read, sinceMs, ask }: Waiting, nowMs: number, isFull: boolean): boolean {
+    const isLate = nowMs - sinceMs > FRESH_MS_MAX;
+    if (!read.hasRoom()) {
+      if (isFull && isLate) read.done({ kind: "refused", text: TOO_MANY });
+      return isFull && isLate;
+    }
     const isAnyAge = read.mode === "stale" && read.stalenessMsMax < 0;
     // Numbers, not times: a coarse clock shows the same for what came before a read and after it.
     if (this.#freshAsk >= ask) this.#serve(read, this.#freshMs);
     else if (this.#isFresh(read, sinceMs)) this.#serve(read, sinceMs);
     else if (isAnyAge && nowMs - sinceMs > ANSWER_MS_MAX) this.#serve(read, sinceMs);
-    else if (nowMs - sinceMs > FRESH_MS_MAX) read.done({ kind: "refused", text: NOT_FRESH });
+    else if (isLate) read.done({ kind: "refused", text: NOT_FRESH });
     else return false;
     return true;
   }
@@ -149,15 +168,18 @@ export class LocalReads {
 
   /** The node stops. */
   refuse(text: string): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { read } of waiting) read.done({ kind: "refused", text });
+    for (const { read } of this.#takeAll()) read.done({ kind: "refused", text });
   }
 
   /** The replica is closed, or leads: whoever waits asks the leader. */
   giveBack(): void {
+    for (const { read } of this.#takeAll()) read.done({ kind: "elsewhere" });
+  }
+
+  #takeAll(): readonly Waiting[] {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const { read } of waiting) read.done({ kind: "elsewhere" });
+    this.#waitingBytes = 0;
+    return waiting;
   }
 }

@@ -48,7 +48,7 @@ export class ReadHere implements LocalRead, Origin {
     this.#origin = origin;
     this.#tag = tag;
     this.#lane = lane;
-    this.#mark = lane.enterHere(slot);
+    this.#mark = lane.enterHere(slot, frame.length);
     this.#engine = engine;
     this.#sinceTick = engine.routing.now;
   }
@@ -65,7 +65,7 @@ export class ReadHere implements LocalRead, Origin {
   }
 
   done(outcome: LocalOutcome): void {
-    this.#lane.leaveHere();
+    this.#lane.leaveHere(this.frame.length);
     if (outcome.kind === "served") return this.end();
     if (outcome.kind === "refused") return this.fail(0, 0, outcome.text);
     if (this.#hasBegun) this.undo();

@@ -1,5 +1,11 @@
 /** Reads that followers answer, by HTTP, in simulated clusters: fresh ones, and stale ones with a true bound. */
 import t from "tap";
+import { KiB } from "../../src/base/units.ts";
+import { frameOf } from "../../src/server/http_call.ts";
+import { LocalReads } from "../../src/server/local_reads.ts";
+import type { LocalOutcome, LocalRead } from "../../src/server/replica_reads.ts";
+import { OP } from "../../src/wire/command.ts";
+import { DISCARD } from "../../src/wire/reply.ts";
 import { Cluster } from "./cluster.ts";
 import { type Answered, askSoon, http, jsonOf, textOf } from "./http.ts";
 
@@ -67,6 +73,76 @@ t.test("after a start nothing is known of a state's age", (t) => {
   const alone = http(cluster, 0, "GET", "/kv/k?read=stale");
   t.equal(alone.headers["nucleus-staleness-ms"], "unknown");
   t.equal(http(cluster, 0, "GET", "/kv/k?read=stale&maxStaleness=1000000").status, 503);
+  t.end();
+});
+
+function readOf(keys: number, keyBytes: number): Uint8Array {
+  const key = new Uint8Array(keyBytes);
+  const frame = frameOf(keys * key.length, (to) => {
+    to.begin(OP.mget);
+    for (let i = 0; i < keys; i++) to.arg(key);
+  });
+  if (typeof frame === "string") throw new Error(frame);
+  return frame;
+}
+
+/** What becomes of reads at a follower that is cut off: they wait. */
+function cutOff() {
+  const cluster = Cluster.started();
+  const other = cluster.follower();
+  cluster.isolate(other);
+  const { group, server } = cluster.node(other);
+  if (server === null) throw new Error("it runs");
+  const { clock, random } = server.platform;
+  const reads = new LocalReads(group.core, group.store, clock, random);
+  const read = (frame: Uint8Array, hasRoom = () => true): { outcome: LocalOutcome | null } => {
+    const asked: { outcome: LocalOutcome | null } = { outcome: null };
+    const done = (outcome: LocalOutcome): void => {
+      asked.outcome = outcome;
+    };
+    const one: LocalRead = {
+      frame,
+      slot: 0,
+      mode: "follower",
+      stalenessMsMax: -1,
+      begin: () => DISCARD,
+      hasRoom,
+      done,
+    };
+    reads.read(one);
+    return asked;
+  };
+  return { cluster, reads, read };
+}
+
+t.test("reads that wait at a follower are bounded by their bytes as well", (t) => {
+  const { cluster, reads, read } = cutOff();
+  const large = readOf(50, 16 * KiB);
+  const first = Array.from({ length: 100 }, () => read(large));
+  t.equal(first.filter(({ outcome }) => outcome === null).length, 82, "64 MiB, and not one more");
+  t.match(first.at(-1)?.outcome, { kind: "refused", text: /^TRYAGAIN too many reads/ });
+  cluster.run(1100);
+  reads.serve();
+  t.match(first[0]?.outcome, { kind: "refused", text: /fresh enough/ });
+  t.equal(read(large).outcome, null, "and there is room again");
+  t.end();
+});
+
+t.test("callers that do not take their answers do not fill a follower's room for good", (t) => {
+  const { cluster, reads, read } = cutOff();
+  const small = readOf(1, 16);
+  const stalled = Array.from({ length: 8192 }, () => read(small, () => false));
+  t.match(read(small).outcome, { kind: "refused", text: /^TRYAGAIN too many reads/ });
+  reads.serve();
+  t.equal(stalled[0]?.outcome, null, "they may be about to");
+  cluster.run(1100);
+  reads.serve();
+  t.equal(read(small).outcome, null);
+  t.match(stalled[0]?.outcome, { kind: "refused" });
+  const few = read(small, () => false);
+  cluster.run(5000);
+  reads.serve();
+  t.equal(few.outcome, null, "while there is room they wait");
   t.end();
 });
 

@@ -73,6 +73,24 @@ t.test("one connection's reads do not fill the room for those that wait at a fol
   t.end();
 });
 
+t.test("nor do those with many keys: they are counted by their bytes as well", (t) => {
+  const { cluster, other, writer, reader } = inClusterMode();
+  say(cluster, writer, ["SET", "k", "1"]);
+  const second = cluster.client(other);
+  for (const one of [reader, second]) say(cluster, one, ["READONLY"]);
+  const large = ["MGET", ...new Array<string>(50).fill(`{k}${"x".repeat(16_000)}`)];
+  const count = 90; // of 800 KB
+  const before = reader.replies.length;
+  cluster.isolate(other);
+  reader.pipeline(...new Array<string[]>(count).fill(large));
+  cluster.run(500);
+  t.match(say(cluster, second, ["GET", "k"])[0], /^-TRYAGAIN the leader did not confirm/);
+  cluster.isolate(other, false);
+  cluster.until("all are answered", () => reader.replies.length === before + count);
+  cluster.until("as always", () => say(cluster, reader, ["GET", "k"])[0] === "1");
+  t.end();
+});
+
 t.test("a connection goes on when its reads at a follower were refused, or went to the leader", (t) => {
   const { cluster, leader, other, writer, reader } = inClusterMode();
   say(cluster, writer, ["SET", "k", "1"]);
