@@ -7,9 +7,9 @@
  *     back     the source of a move serves it again, which the lost shard had owned by its own word: keys are as they were
  *              before the move, which no client can tell from the outside; they are judged no further
  *
- * So the history of a key in a blank slot falls into two: that of before the loss, and that of another key of the same
- * name, which nobody has written yet. What was asked before the loss and answered after the new beginning, or never, may have
- * taken effect in either, in one of them at most.
+ * So the history of a key in a blank slot falls into lives: that of before the loss, and that of another key of the same
+ * name, which nobody has written yet; and so on, if that is lost as well. What was asked in one life and answered in a later
+ * one, or never, may have taken effect in any of them, in one at most; unless it was said not to have taken any.
  */
 import { utf8 } from "../base/bytes.ts";
 import { slotOf } from "../ring/slot.ts";
@@ -20,7 +20,8 @@ type Loss = { readonly lostAt: number; bornAt: number; isBack: boolean };
 
 export class Losses {
   readonly #history: History;
-  readonly #slots = new Map<number, Loss>();
+  /** By slot, in their order. */
+  readonly #slots = new Map<number, Loss[]>();
 
   constructor(history: History) {
     this.#history = history;
@@ -29,33 +30,35 @@ export class Losses {
   /** A shard that served these slots, or had them sealed, is lost. */
   lose(slots: Iterable<number>): void {
     const lostAt = this.#history.position;
-    for (const slot of slots) this.#slots.set(slot, { lostAt, bornAt: Infinity, isBack: false });
+    for (const slot of slots) {
+      if (this.isSilent(slot)) continue; // nobody had it meanwhile
+      const losses = this.#slots.get(slot) ?? [];
+      losses.push({ lostAt, bornAt: Infinity, isBack: false });
+      this.#slots.set(slot, losses);
+    }
   }
 
   /** Somebody may take the slot as empty. */
   isSilent(slot: number): boolean {
-    return this.#slots.get(slot)?.bornAt === Infinity;
+    return this.#last(slot)?.bornAt === Infinity;
+  }
+
+  #last(slot: number): Loss | undefined {
+    return this.#slots.get(slot)?.at(-1);
   }
 
   save(slot: number): void {
-    if (this.isSilent(slot)) this.#slots.delete(slot);
+    if (this.isSilent(slot)) this.#slots.get(slot)?.pop();
   }
 
   takeBlank(slot: number): void {
-    const loss = this.#slots.get(slot);
+    const loss = this.#last(slot);
     if (loss !== undefined) loss.bornAt = this.#history.position;
   }
 
   bringBack(slot: number): void {
-    const loss = this.#slots.get(slot);
+    const loss = this.#last(slot);
     if (loss !== undefined) [loss.bornAt, loss.isBack] = [this.#history.position, true];
-  }
-
-  /** Slots that were taken as empty, and those that are as they were before a move. */
-  get counts(): { readonly blank: number; readonly back: number } {
-    const all = [...this.#slots.values()];
-    const back = all.filter(({ isBack }) => isBack).length;
-    return { blank: all.filter(({ bornAt }) => bornAt < Infinity).length - back, back };
   }
 
   /** The history as it is to be judged. */
@@ -63,16 +66,29 @@ export class Losses {
     return this.#slots.size === 0 ? ops : ops.flatMap((op) => this.#parts(op));
   }
 
+  /** What counters held in the end, of those that are judged. */
+  judgedCounters(finals: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+    return new Map([...finals].filter(([key]) => !this.#of(key).some(({ isBack }) => isBack)));
+  }
+
+  #of(key: string): readonly Loss[] {
+    const bytes = utf8(key);
+    return this.#slots.get(slotOf(bytes, 0, bytes.length)) ?? [];
+  }
+
   #parts(op: HistoryOp): HistoryOp[] {
-    const bytes = utf8(op.key);
-    const loss = this.#slots.get(slotOf(bytes, 0, bytes.length));
-    if (loss === undefined) return [op];
-    if (loss.isBack) return [];
-    const before = { ...op, key: `${op.key} before the loss` };
-    if (op.invoked >= loss.lostAt) return op.returned < loss.bornAt ? [before] : [op];
-    if (op.returned < loss.bornAt) return [before];
-    if (op.op.kind === "get") return [];
-    // Only one of the two can have happened; both may be left out.
-    return [before, op].map((half) => ({ ...half, outcome: "unknown", returned: Infinity, result: null }));
+    const losses = this.#of(op.key);
+    if (losses.length === 0) return [op];
+    if (losses.some(({ isBack }) => isBack)) return [];
+    const last = losses.filter(({ bornAt }) => bornAt <= op.returned).length;
+    // What is lost answers nothing: asked after a loss, it was done in the life that answered.
+    const first = Math.min(last, losses.filter(({ lostAt }) => lostAt <= op.invoked).length);
+    const key = (life: number): string =>
+      life === losses.length ? op.key : `${op.key} before loss ${life + 1}`;
+    if (first === last) return [{ ...op, key: key(last) }];
+    if (op.op.kind === "get" || op.outcome === "not_executed") return [];
+    // Only one of them can have happened; all may be left out.
+    const lives = Array.from({ length: last - first + 1 }, (_, i) => key(first + i));
+    return lives.map((name) => ({ ...op, key: name, outcome: "unknown", returned: Infinity, result: null }));
   }
 }

@@ -241,7 +241,7 @@ class Run {
   #judge(all: readonly HistoryOp[]): void {
     const { world, losses } = this.#cluster;
     const ops = losses.judged(all);
-    const miscounted = checkCounters(ops, this.#finals);
+    const miscounted = checkCounters(ops, losses.judgedCounters(this.#finals));
     if (miscounted !== null) {
       world.fail("exactly once", miscounted);
       return;

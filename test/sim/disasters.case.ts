@@ -3,6 +3,7 @@ import t from "tap";
 import xxhash from "xxhash-wasm";
 import { utf8 } from "../../src/base/bytes.ts";
 import { slotOf } from "../../src/ring/slot.ts";
+import { checkCounters } from "../../src/sim/checkers/counters.ts";
 import { History, type RegisterOp, type Result } from "../../src/sim/history.ts";
 import { checkHistory } from "../../src/sim/linearizability.ts";
 import { Losses } from "../../src/sim/losses.ts";
@@ -63,4 +64,54 @@ t.test("of a lost slot every acknowledged write is gone, and of others none", as
   t.equal(verdictOf("k", "late"), "linearizable", "it was under way, and may have come after");
   t.equal(verdictOf("k", true, { kind: "cas", expected: null, value: "b" }), "linearizable");
   t.equal(verdictOf("k", true, { kind: "cas", expected: "a", value: "b" }), "violation");
+});
+
+/** The key's slot. */
+function slotOfKey(key: string): number {
+  const bytes = utf8(key);
+  return slotOf(bytes, 0, bytes.length);
+}
+
+t.test("C7: a write that was called undone across a loss must not show after it either", async (t) => {
+  const history = new History();
+  const losses = new Losses(history);
+  const open = history.invoke(0, "k", { kind: "set", value: "refused" });
+  losses.lose([slotOfKey("k")]);
+  losses.takeBlank(slotOfKey("k"));
+  history.complete(open, "not_executed");
+  history.complete(history.invoke(1, "k", { kind: "get" }), "ok", "refused");
+  t.equal(checkHistory(losses.judged(history.finish())).kind, "violation");
+});
+
+t.test("a slot may be lost twice: each time its keys begin anew", async (t) => {
+  const verdictOf = (seen: readonly Result[]): string => {
+    const history = new History();
+    const losses = new Losses(history);
+    for (const [life, found] of seen.entries()) {
+      if (life > 0) losses.lose([slotOfKey("k")]);
+      if (life > 0) losses.takeBlank(slotOfKey("k"));
+      history.complete(history.invoke(0, "k", { kind: "get" }), "ok", found);
+      history.complete(history.invoke(0, "k", { kind: "set", value: `${life}` }), "ok", true);
+      history.complete(history.invoke(0, "k", { kind: "get" }), "ok", `${life}`);
+    }
+    return checkHistory(losses.judged(history.finish())).kind;
+  };
+  t.equal(verdictOf([null, null, null]), "linearizable");
+  t.equal(verdictOf([null, null, "0"]), "violation", "of its first life");
+  t.equal(verdictOf([null, null, "1"]), "violation", "of its second one");
+  t.equal(verdictOf([null, "0", null]), "violation");
+});
+
+t.test("counters that a move's source has back are judged no further, others are", async (t) => {
+  const miscounted = (back: string): string | null => {
+    const history = new History();
+    const losses = new Losses(history);
+    history.complete(history.invoke(0, "n1", { kind: "incr", delta: 1 }), "ok", 1);
+    losses.lose([slotOfKey(back)]);
+    losses.bringBack(slotOfKey(back));
+    const finals = new Map([["n1", 2]]);
+    return checkCounters(losses.judged(history.finish()), losses.judgedCounters(finals));
+  };
+  t.equal(miscounted("n1"), null);
+  t.match(miscounted("n2"), /some ran twice/);
 });
