@@ -62,6 +62,10 @@ export class ReplyItems implements ReplySink {
 export class HttpLane {
   readonly lane = new Lane();
   readonly held: HttpCall[] = [];
+
+  constructor() {
+    this.lane.numberedGoAlone = true;
+  }
 }
 
 export class HttpCall implements Origin {

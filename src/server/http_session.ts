@@ -8,7 +8,8 @@
  *     Nucleus-Floor        optional: the lowest number that the client may repeat yet. Left out, it is the write's own:
  *                          whoever begins a write has done with those before it
  *
- * A repeated write has the same id, number and time limit. Errors are texts that say what to send instead.
+ * A repeated write has the same id, number and time limit. It names none that it must follow: it goes alone on its slot
+ * (lane.ts). Errors are texts that say what to send instead.
  */
 import { fromHex } from "../base/bytes.ts";
 import type { HttpHeaders } from "../platform/platform.ts";

@@ -19,6 +19,8 @@ import { MiB } from "../base/units.ts";
 import type { Held } from "./held.ts";
 import { LaneSlots } from "./lane_slots.ts";
 
+/** Routes of commands that go alone: from here downwards, each another one. Those of routers are above 0. */
+const NUMBERED_ROUTE = -2;
 /** In a mark, in the place of the slot. */
 const WIDE = 1 << 15;
 const SLOT = WIDE - 1;
@@ -47,6 +49,12 @@ export class Lane {
   #ridingReads = 0;
   #readsHere = 0;
   #readsHereBytes = 0;
+  #numberedRoute = NUMBERED_ROUTE;
+  /**
+   * A command that the client numbered itself goes alone on its slot. Whoever leads next may be given what was refused in
+   * another order; the door's own numbers tell it (forwarder.ts), a native client's do too (`after`), those of HTTP do not.
+   */
+  numberedGoAlone = false;
   /** Commands that wait for others of this lane; null: none ever did. */
   held: Held | null = null;
   /** Answers ever: what waits is looked at again when there was one. */
@@ -89,6 +97,11 @@ export class Lane {
     if (this.#wideReads + this.#wideWrites > 0) return false;
     this.#slots ??= new LaneSlots();
     return this.#slots.take(slot, route);
+  }
+
+  /** The route of a command that its client numbered, when others go by `route`. */
+  numberedRoute(route: number): number {
+    return this.numberedGoAlone ? this.#numberedRoute-- : route;
   }
 
   /** Counts a write, or a read beside the log, in; the mark is handed back with `leave` when it is answered. */

@@ -213,7 +213,7 @@ export class Router {
       origin.fail(tag, lane.enter(slot, !rides), refusal); // counted in and out again
       return true;
     }
-    if (!lane.take(slot, this.#route)) return false;
+    if (!lane.take(slot, view.hasSession ? lane.numberedRoute(this.#route) : this.#route)) return false;
     const size = view.end - frameAt;
     const away = this.#notHere(view, slot);
     const list = rides ? this.#writes : this.#reads;

@@ -140,6 +140,35 @@ t.test("C8: the leader is killed with a numbered write on its way: sent again, i
   t.end();
 });
 
+t.test(
+  "order: numbered writes of one connection take effect in order, whoever leads, and whatever is between",
+  (t) => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const cluster = Cluster.started({ seed });
+      const leader = cluster.leader();
+      const nowMs = wallOf(cluster.node(0));
+      const connection = { remote: "test:1" };
+      const asked = Array.from({ length: 40 }, (_, i) => {
+        const headers = i % 10 === 9 ? {} : numbered(nowMs, i + 1, { "nucleus-floor": "1" });
+        const one = askSoon(cluster, (leader + 1) % 3, "PUT", "/kv/k", { headers, body: `${i}`, connection });
+        if (i % 4 === seed % 4) cluster.run(1);
+        if (i === 20) cluster.node(leader).machine.pause(600_000);
+        return one;
+      });
+      cluster.until("answers", () => asked.every(({ answer }) => answer !== null));
+      const done = asked.filter(({ answer }) => answer?.status === 200);
+      const revisions = done.map(({ answer }) => Number(JSON.parse(answer?.headers.etag ?? "0")));
+      t.same(
+        revisions,
+        revisions.toSorted((a, b) => a - b),
+        `seed ${seed}`,
+      );
+      t.ok(done.length > 20);
+    }
+    t.end();
+  },
+);
+
 t.test("F6: a numbered write is known to the slot's next owner, and under any number to none else", (t) => {
   const shards = { s1: ["n1", "n2", "n3"], s2: ["n1", "n2", "n3"] };
   const town = MoveTown.started(h64, { seed: 47, shards, nodes: 3 });
