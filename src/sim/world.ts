@@ -29,6 +29,10 @@ export class Violation extends Error {
   }
 }
 
+/** Ties of what waits for a paused process; others are drawn from [0, 2^32). */
+const PUT_OFF_INPUT = -1;
+const PUT_OFF_TIMER = 2 ** 32;
+
 /** One incarnation of a program. */
 export class Process {
   /** The machine's number. */
@@ -178,11 +182,15 @@ export class World {
     }
   }
 
-  /** Input keeps the order in which it arrived; timers come after it, as the Clock promises. */
+  /**
+   * Input keeps the order in which it arrived, also if a pause is made longer; timers come after it, as the Clock
+   * promises.
+   */
   #putOff(event: SimEvent, process: Process): void {
     event.atUs = process.pausedUntilUs;
-    event.tie = event.timer ? 2 ** 32 : -1;
-    event.number = this.#number++;
+    const tie = event.timer ? PUT_OFF_TIMER : PUT_OFF_INPUT;
+    if (event.tie !== tie) event.number = this.#number++;
+    event.tie = tie;
     this.#events.push(event);
   }
 }

@@ -53,6 +53,22 @@ t.test("H4: a paused process gets its input in order before its timers fire", as
   }
 });
 
+t.test("H4: also if the pause was made longer meanwhile", async (t) => {
+  const world = new World(1);
+  const process = new Process(0, 0);
+  const ran: string[] = [];
+  process.pausedUntilUs = 1_000;
+  world.timer(5, process, () => ran.push("timer"));
+  world.after(10, process, () => ran.push("first"));
+  world.after(500, null, () => {
+    process.pausedUntilUs = 2_000;
+  });
+  world.after(600, process, () => ran.push("second"));
+  world.timer(700, process, () => ran.push("late timer"));
+  world.run(3_000);
+  t.same(ran, ["first", "second", "timer", "late timer"]);
+});
+
 t.test("what a process throws ends the run as a violation", async (t) => {
   const world = new World(1);
   world.after(1, new Process(3, 0), () => {
