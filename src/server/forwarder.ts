@@ -154,7 +154,7 @@ export class Forwarder implements Numbers {
 
   /** Whoever is asked has answered nothing for too long. */
   get isOverdue(): boolean {
-    return this.#unansweredTicks >= this.#patienceTicks;
+    return this.#openRequests > 0 && this.#unansweredTicks >= this.#patienceTicks;
   }
 
   /** False: not now; the bundle stays with the caller. */

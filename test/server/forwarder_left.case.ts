@@ -170,6 +170,8 @@ t.test(
     t.notOk(forwarder.isOverdue);
     forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 2]]), true);
     t.equal(ticksToOverdue(), 50, "it answered");
+    forwarder.giveUpBefore(1);
+    t.notOk(forwarder.isOverdue, "nobody waits for it any more: what comes next is not its fault");
     t.end();
   },
 );
