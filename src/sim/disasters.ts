@@ -34,8 +34,8 @@ export type Asks = {
 export class Disasters {
   /** Set by the checkers. */
   onControlLost: () => void = () => {};
-  /** .. the group can never act again. */
-  onShardLost: (group: number) => void = () => {};
+  /** .. the group can never act again; `mayHold`: disks of storage nodes were destroyed, and it may have had slots there. */
+  onShardLost: (group: number, mayHold: boolean) => void = () => {};
   readonly #cluster: Cluster;
   readonly #town: Town;
   readonly #asks: Asks;
@@ -43,6 +43,8 @@ export class Disasters {
   /** No more of it begins: all is mended. */
   #isOver = false;
   readonly #lost = new Set<number>();
+  /** Storage nodes lost their disks: until then no shard that has slots can be dead. */
+  #hasDestroyed = false;
   /** Since when a shard has looked dead. */
   readonly #deadUs = new Map<string, number>();
 
@@ -144,7 +146,7 @@ export class Disasters {
     if (this.#lost.has(group)) return;
     this.#lost.add(group);
     this.#cluster.happened.losses++;
-    this.onShardLost(group);
+    this.onShardLost(group, this.#hasDestroyed);
     for (const node of this.#cluster.storage) node.giveUp(group);
   }
 
@@ -201,6 +203,7 @@ export class Disasters {
   #destroy(victims: ReadonlySet<SimNode>, shards: readonly ShardRecord[], declareUs: number): void {
     const cluster = this.#cluster;
     cluster.world.note("shards lost", -1);
+    this.#hasDestroyed = true;
     for (const node of victims) {
       cluster.wipe(node);
       node.harm();

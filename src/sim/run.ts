@@ -158,8 +158,8 @@ class Run {
     const disasters = this.#operators?.disasters;
     if (disasters !== undefined) {
       disasters.onControlLost = () => numbers.onControlLost();
-      disasters.onShardLost = (group) => {
-        ownership.onShardLost(group);
+      disasters.onShardLost = (group, mayHold) => {
+        ownership.onShardLost(group, mayHold);
         conservation.onShardLost(group);
       };
     }

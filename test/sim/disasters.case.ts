@@ -7,18 +7,23 @@ import { checkCounters } from "../../src/sim/checkers/counters.ts";
 import { History, type RegisterOp, type Result } from "../../src/sim/history.ts";
 import { checkHistory } from "../../src/sim/linearizability.ts";
 import { Losses } from "../../src/sim/losses.ts";
+import type { Fault } from "../../src/sim/plan.ts";
 import { type ManagedSpec, managedPlanOfSeed } from "../../src/sim/plan_managed.ts";
 import { type SimReport, storyOf, summaryOf } from "../../src/sim/report.ts";
 import { runPlan } from "../../src/sim/run.ts";
 
 const { h64 } = await xxhash();
 
-/** Twelve seconds in which nothing else goes wrong. */
-function run(seed: number, disaster: Pick<ManagedSpec, "restore" | "loss">): SimReport {
+/** Twelve seconds in which nothing else goes wrong, or these faults. */
+function run(
+  seed: number,
+  disaster: Pick<ManagedSpec, "restore" | "loss">,
+  faults: readonly Fault[] = [],
+): SimReport {
   const plan = managedPlanOfSeed(seed);
   const { controls, shards, vnodes, reshards } = plan.managed as ManagedSpec;
   const managed = { controls, shards, vnodes, reshards, meddlings: [], ...disaster };
-  return runPlan({ ...plan, managed, faults: [], horizonUs: 12_000_000 }, { h64 });
+  return runPlan({ ...plan, managed, faults, horizonUs: 12_000_000 }, { h64 });
 }
 
 t.test(
@@ -36,6 +41,20 @@ t.test(
     const report = run(8, { loss: { atUs: 6_000_000, pick: 0, declareUs: 1_000_000 } });
     t.equal(report.violation, null, storyOf(report));
     t.ok(report.happened.losses > 0, summaryOf(report));
+  },
+);
+
+t.test(
+  "a shard that dies beside a restore, in which no disk of its nodes is lost, is not forgiven",
+  async (t) => {
+    const wipes: Fault[] = [0, 1].map((node) => ({
+      atUs: 8_000_000,
+      kind: "wipe",
+      node,
+      downUs: 500_000,
+    }));
+    const report = run(7, { restore: { backupUs: 4_000_000, atUs: 7_000_000, downUs: 500_000 } }, wipes);
+    t.equal(report.violation?.rule, "a shard lives while disks do", storyOf(report));
   },
 );
 

@@ -61,8 +61,8 @@ export class OwnershipChecker implements Checker {
     this.#losses = losses;
   }
 
-  /** The group can never act again. */
-  onShardLost(group: number): void {
+  /** The group can never act again; unless `mayHold`, no disk was destroyed that what it had could be lost with. */
+  onShardLost(group: number, mayHold: boolean): void {
     const shard = this.#shards.get(group);
     this.#lost.add(group);
     if (shard === undefined) return;
@@ -70,6 +70,11 @@ export class OwnershipChecker implements Checker {
     for (const steps of this.#steps.values())
       for (const [kind, by] of steps) if (by === group) steps.delete(kind);
     const slots = shard.states.flatMap((state, slot) => (HELD.has(state) ? [slot] : []));
+    if (slots.length > 0 && !mayHold)
+      this.#world.fail(
+        "a shard lives while disks do",
+        `${shard.name} has ${slots.length} slots, and no replicas that could lead, though no disk was destroyed`,
+      );
     this.#losses.lose(slots);
     for (const slot of slots) {
       if (shard.states[slot] !== "serving") continue;
