@@ -9,6 +9,8 @@
  *     --clients N        connections that INCR, SET and GET, half over RESP and half native (8); 0 = an idle cluster
  *     --rate R           commands a second of all together (open loop); 0 = a share of the peak that is measured first
  *     --share F          that share (0.5)
+ *     --outstanding N    commands under way on each connection while the peak is measured (1)
+ *     --warm N           seconds of such load before anything is measured: programs are compiled while they run (15)
  *     --kill             kills leaders of both sides and of the control plane at random while slots move (3 control processes)
  *     --seconds N        no run goes on for longer (240)
  *     --figures          also judge figures: pauses, keys a second, latency
@@ -34,7 +36,7 @@ const IDLE_KEYS_PER_SECOND_MIN = 50_000;
 const P99_TIMES_MAX = 3;
 const COUNTERS = 400;
 const BATCH = 1000;
-const PEAK_SECONDS = 3;
+const PEAK_SECONDS = 5;
 const BASE_SECONDS = 5;
 
 const { values } = parseArgs({
@@ -47,6 +49,8 @@ const { values } = parseArgs({
     clients: { type: "string", default: "8" },
     rate: { type: "string", default: "0" },
     share: { type: "string", default: "0.5" },
+    outstanding: { type: "string", default: "1" },
+    warm: { type: "string", default: "15" },
     seconds: { type: "string", default: "240" },
     seed: { type: "string" },
     kill: { type: "boolean", default: false },
@@ -194,19 +198,19 @@ class Load {
     this.#done++;
   }
 
-  /** Closed loop: what the cluster does at most, with 8 outstanding on each connection. */
-  async peak(): Promise<number> {
+  /** Closed loop: what the cluster does at most with so many commands under way on each connection, in a second. */
+  async most(outstanding: number, seconds: number): Promise<number> {
     this.#running = true;
     this.#done = 0;
     const lanes = this.#callers.flatMap((caller) =>
-      Array.from({ length: 8 }, async () => {
+      Array.from({ length: outstanding }, async () => {
         while (this.#running) await this.#one(caller);
       }),
     );
-    await sleep(PEAK_SECONDS * 1000);
+    await sleep(seconds * 1000);
     this.#running = false;
     await Promise.all(lanes);
-    return this.#done / PEAK_SECONDS;
+    return this.#done / seconds;
   }
 
   /** Open loop: what is due is sent, however late the others are. */
@@ -350,8 +354,10 @@ async function run(cluster: OperatedCluster): Promise<number> {
     const figures: Record<string, number> = { keys, clients, seed };
     let rate = Number(values.rate);
     if (clients > 0) {
+      const outstanding = Number(values.outstanding);
+      if (Number(values.warm) > 0) await load.most(outstanding, Number(values.warm));
       if (rate === 0) {
-        const peak = await load.peak();
+        const peak = await load.most(outstanding, PEAK_SECONDS);
         rate = peak * Number(values.share);
         figures.peakPerSecond = Math.round(peak);
       }
