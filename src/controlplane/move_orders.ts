@@ -3,6 +3,7 @@
  * they say that they know, and followed to their ends (design section 11). A move that was begun needs none of this to
  * finish; what is here starts, resumes after a change of leaders, and cancels.
  */
+import { slotsOfRanges } from "../ring/range.ts";
 import type { Order } from "../wire/control_plane.ts";
 import type { Body } from "./commands.ts";
 import type { GroupView, View } from "./liveness.ts";
@@ -25,11 +26,21 @@ export function moveStarts({ state, view, round }: Situation): Body[] {
     if (open.length + starts.length >= state.settings.movesMax) break;
     if (move.state !== "waiting" || giving.has(move.from) || taking.has(move.to)) continue;
     if (!canAct(state, view, move.from) || !canAct(state, view, move.to) || mustWait(move, round)) continue;
+    if (isOvertaken(state, move)) return [{ kind: "cancel", number: plan.number }];
     giving.add(move.from);
     taking.add(move.to);
     starts.push({ kind: "start", plan: plan.number, move: at, tries: move.tries + 1 });
   }
   return starts;
+}
+
+/**
+ * The shard has not got all that it is to give: after a restore a shard that was heard late had taken some of it before, in
+ * a move of a plan that nobody knows any more. The plan was made of what was thought then; a new one is made of what is.
+ */
+function isOvertaken({ assignment }: MetaState, { from, slots }: PlannedMove): boolean {
+  for (const slot of slotsOfRanges(slots)) if (assignment.shardAt(slot) !== from) return true;
+  return false;
 }
 
 /** What failed is tried again at once, then after 2, 4, 8 .. rounds. */

@@ -345,6 +345,27 @@ t.test("what is ordered in a round is bounded, and no shard waits behind others 
 });
 
 t.test(
+  "F10: a plan that names slots which its source turns out to have given away before is cancelled",
+  async (t) => {
+    const driver = planned();
+    const move = driver.state.plan?.moves[0];
+    const beats = [beat("n1", [leads(101, "n1", ["n1"])]), beat("n2", [leads(102, "n2", ["n2"])])];
+    const told = (): string[] =>
+      printed(roundOf(driver.state, beats)).filter((line) => /start|cancel/.test(line));
+    t.match(told(), [/start/]);
+    const slot = move?.slots[0]?.[0] ?? -1;
+    const epoch = driver.state.epoch + 100;
+    t.match(driver.run({ kind: "assign", shard: "s2", claims: [{ epoch, slots: [[slot, slot]] }] }), /^ok/);
+    const [cancel = "", ...others] = told();
+    t.same(others, [], "nothing of it begins");
+    t.same(JSON.parse(cancel), { kind: "cancel", number: driver.state.plan?.number });
+    driver.run(JSON.parse(cancel));
+    t.equal(driver.state.plan, null);
+    t.match(driver.state.planEnd, { cancelled: true, done: 0 });
+  },
+);
+
+t.test(
   "F2: what a lost target had owned is lost with it; what it had not is unsealed; a lost source's slots are taken empty",
   async (t) => {
     const driver = planned();
