@@ -18,8 +18,8 @@ t.test(
     const node = await OneNode.in(t);
     const pid = await node.start({ init: true, env: { TERM: "dumb" } });
     const environment = wordsOf(pid, "environ"); // tap adds words of its own
-  t.ok(environment.includes(`${OPTION}=0`));
-  t.ok(environment.includes("TERM=dumb"), "the rest is handed on");
+    t.ok(environment.includes(`${OPTION}=0`));
+    t.ok(environment.includes("TERM=dumb"), "the rest is handed on");
     const words = wordsOf(pid, "cmdline");
     t.equal(words[words.indexOf("--id") + 1], "n1");
     t.equal(words.filter((word) => word === "node").length, 1);
