@@ -10,8 +10,9 @@ import { notReached } from "./status_command.ts";
 
 type LeaderArguments = ChangeArguments & { readonly node: string; readonly shard?: string };
 
-/** A transfer ends within an election timeout (at most 0.6 s) or is given up by the leader. */
-const WAIT_MS_MAX = 3000;
+/** A transfer ends within an election timeout (at most 0.6 s) or is given up by the leader: then it is asked for again. */
+const ASK_AGAIN_MS = 1000;
+const WAIT_MS_MAX = 10_000;
 const ASK_EVERY_MS = 50;
 
 const moveCommand = {
@@ -49,25 +50,49 @@ async function runMove(args: LeaderArguments): Promise<void> {
       `It may be ${listed(names)}.`,
     );
   }
-  const startedMs = performance.now();
-  const words = view.shards.length === 1 ? ["LEADER", args.node] : ["LEADER", args.node, shard.id];
-  if (shard.leader !== args.node) await askLeader(view, shard, words);
-  while (shardNamed(await look(), shard.id).leader !== args.node) {
-    if (performance.now() - startedMs > WAIT_MS_MAX) {
-      throw new CliError(
-        EXIT.failed,
-        `${args.node} did not take over.`,
-        "It may be stopped or behind; the old leader goes on.",
-        "See: nucleus status",
-      );
-    }
-    await new Promise((done) => setTimeout(done, ASK_EVERY_MS));
-  }
-  const { term } = shardNamed(await look(), shard.id);
   const moved = shard.leader !== args.node;
+  const term = moved ? await handOver(look, view, shard.id, args.node) : shard.term;
   if (args.json)
     console.log(JSON.stringify({ shard: shard.id, leader: args.node, from: shard.leader, term, moved }));
   else if (moved)
     console.log(`${args.node} leads ${shard.id} now, in term ${term}; before it was ${shard.leader}.`);
   else console.log(`${args.node} leads ${shard.id} already.`);
+}
+
+/** Asks until `node` leads, each time whoever leads then. Returns the term. Throws a refusal that lasts, or
+ * that it took too long. */
+async function handOver(
+  look: () => Promise<ClusterView>,
+  before: ClusterView,
+  shardId: string,
+  node: string,
+): Promise<number> {
+  const startedMs = performance.now();
+  let askedMs = -Infinity;
+  for (let view = before; ; view = await look()) {
+    const shard = shardNamed(view, shardId);
+    if (shard.leader === node) return shard.term;
+    const nowMs = performance.now();
+    if (nowMs - startedMs > WAIT_MS_MAX) {
+      throw new CliError(
+        EXIT.failed,
+        `${node} did not take over within ${WAIT_MS_MAX / 1000} s.`,
+        "It may be stopped or behind; the old leader goes on.",
+        "See: nucleus status",
+      );
+    }
+    if (shard.leader !== null && nowMs - askedMs >= ASK_AGAIN_MS) {
+      askedMs = nowMs;
+      const words = view.shards.length === 1 ? ["LEADER", node] : ["LEADER", node, shardId];
+      await askLeader(view, shard, words).catch((error: unknown) => {
+        if (!isForNow(error)) throw error;
+      });
+    }
+    await new Promise((done) => setTimeout(done, ASK_EVERY_MS));
+  }
+}
+
+/** It does not lead any more, or hands over already, to another: seen again in a moment. */
+function isForNow(error: unknown): boolean {
+  return error instanceof CliError && error.exitCode === EXIT.unavailable;
 }

@@ -1,7 +1,8 @@
 /**
  * Leaders, spread over the nodes: leading costs a node more than following. A leadership is handed over only where the
  * one node leads two more groups than the other, so every hand-over lowers the sum of the squares of what nodes lead, and
- * there is an end to it. A node that is drained leads nothing as soon as another can.
+ * there is an end to it. Where a leadership has just gone it stays for a while (liveness.ts): what an operator orders by
+ * `leader move` is not undone in the same second. A node that is drained leads nothing as soon as another can.
  */
 import type { View } from "./liveness.ts";
 import { isAsWished } from "./membership.ts";
@@ -18,8 +19,10 @@ export function leaderOrders({ state, view }: Situation, shards: readonly ShardR
     if (orders.length === LEADS_PER_ROUND_MAX) break;
     const leader = view.groups.get(group)?.leader ?? null;
     if (leader === null || !isAsWished(leader.lead, replicas)) continue;
-    const to = betterLeader(state, view, leader.node, replicas, counts);
+    const to = leastLeading(state, view, replicas, leader.node, counts);
     if (to === null) continue;
+    const isUneven = countOf(counts, leader.node) - countOf(counts, to) >= 2;
+    if (!isDrained(state, leader.node) && !(isUneven && view.isSettled(group))) continue;
     orders.push({ node: leader.node, order: { kind: "lead", group, term: leader.term, to } });
     counts.set(leader.node, countOf(counts, leader.node) - 1);
     counts.set(to, countOf(counts, to) + 1);
@@ -40,24 +43,24 @@ function countOf(counts: ReadonlyMap<string, number>, node: string): number {
   return counts.get(node) ?? 0;
 }
 
-function betterLeader(
+/** The living node with a replica that leads least. */
+function leastLeading(
   state: MetaState,
   view: View,
-  now: string,
   replicas: readonly string[],
+  now: string,
   counts: ReadonlyMap<string, number>,
 ): string | null {
-  const may = replicas.filter((id) => {
-    const node = state.nodes.get(id);
-    return id !== now && node !== undefined && takesReplicas(node) && view.standing(id) === "alive";
-  });
+  const may = replicas.filter((id) => id !== now && !isDrained(state, id) && view.standing(id) === "alive");
   // In order of ids, so that of equals it is always the same one.
-  const best = may.reduce<string | null>(
+  return may.reduce<string | null>(
     (low, id) => (low === null || countOf(counts, id) < countOf(counts, low) ? id : low),
     null,
   );
-  if (best === null) return null;
-  const leads = state.nodes.get(now);
-  if (leads === undefined || !takesReplicas(leads)) return best;
-  return countOf(counts, now) - countOf(counts, best) >= 2 ? best : null;
+}
+
+/** It gives away what it has, or is not known any more. */
+function isDrained(state: MetaState, id: string): boolean {
+  const node = state.nodes.get(id);
+  return node === undefined || !takesReplicas(node);
 }

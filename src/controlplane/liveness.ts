@@ -6,6 +6,9 @@
  *     heard within suspectTicks: alive      within deadTicks: suspect      later: dead
  *
  * Hints of leaders are ordered by term: a late word never replaces a newer one (hazard F9).
+ *
+ * A group whose leadership went to another node is unsettled for a minute: whoever moved it there had a reason, most of all
+ * an operator, and its leader is not moved on meanwhile only to spread leaders evenly.
  */
 import { assert } from "../base/assert.ts";
 import { compareIds } from "../ring/layout.ts";
@@ -19,11 +22,19 @@ export type LivenessOptions = {
   /** Three heartbeats may be lost or late before a node is given nothing new. */
   readonly suspectTicks: number;
   readonly deadTicks: number;
+  readonly settleTicks: number;
 };
 
-const LIVENESS_DEFAULT: LivenessOptions = { tickMs: 10, suspectTicks: 350, deadTicks: 1000 };
+const LIVENESS_DEFAULT: LivenessOptions = {
+  tickMs: 10,
+  suspectTicks: 350,
+  deadTicks: 1000,
+  settleTicks: 6000,
+};
 
 export type Hint = { readonly node: string; readonly term: number };
+/** `movedTick`: when another node was last seen to take over; null if that was not seen. */
+type Led = Hint & { readonly movedTick: number | null };
 
 /** One group, as its members tell. */
 export type GroupView = {
@@ -43,6 +54,8 @@ export type View = {
   /** Not heard by this leader, which has not listened long enough to call it dead. */
   readonly isUnheard: (node: string) => boolean;
   readonly silentMs: (node: string) => number;
+  /** The leadership of the group did not go to another node lately. */
+  readonly isSettled: (group: number) => boolean;
   /** The last heartbeat of each registered node that is not dead. */
   readonly beats: ReadonlyMap<string, Heartbeat>;
   readonly groups: ReadonlyMap<number, GroupView>;
@@ -54,7 +67,7 @@ export class Liveness {
   readonly #beganTick: number;
   readonly #options: LivenessOptions;
   readonly #heard = new Map<string, { readonly beat: Heartbeat; readonly tick: number }>();
-  readonly #hints = new Map<number, Hint>();
+  readonly #hints = new Map<number, Led>();
   readonly #strangers = new Set<string>();
   /** Rises with every change of a hint. */
   hintChanges = 0;
@@ -74,7 +87,7 @@ export class Liveness {
     if (node.excluded) return "stale";
     this.#heard.set(beat.node, { beat, tick });
     for (const { group, term, leader } of beat.groups)
-      if (leader !== null) this.#hint(group, { node: leader, term });
+      if (leader !== null) this.#hint(group, { node: leader, term }, tick);
     return "known";
   }
 
@@ -104,10 +117,11 @@ export class Liveness {
     return [...new Set(strange)].sort(compareIds);
   }
 
-  #hint(group: number, hint: Hint): void {
+  #hint(group: number, { node, term }: Hint, tick: number): void {
     const known = this.#hints.get(group);
-    if (known !== undefined && hint.term <= known.term) return;
-    this.#hints.set(group, hint);
+    if (known !== undefined && term <= known.term) return;
+    const movedTick = known === undefined || known.node === node ? (known?.movedTick ?? null) : tick;
+    this.#hints.set(group, { node, term, movedTick });
     this.hintChanges++;
   }
 
@@ -143,6 +157,8 @@ export class Liveness {
       tick,
       standing,
       isUnheard: (node) => !this.#heard.has(node) && standing(node) !== "dead",
+      isSettled: (group) =>
+        tick - (this.#hints.get(group)?.movedTick ?? -Infinity) >= this.#options.settleTicks,
       silentMs: (node) => this.silentTicks(node, tick) * this.#options.tickMs,
       beats,
       groups: groupsOf(beats, standing),

@@ -296,7 +296,7 @@ export class NucleusNode {
     const leader = this.engine.nodeOf(group, group.core.leader);
     return leader === null
       ? "CLUSTERDOWN No leader that could do it; nothing was done"
-      : `ERR this node does not lead; ask ${leader}`;
+      : `TRYAGAIN this node does not lead; ask ${leader}`;
   }
 
   #moveLeader(node: string, shard: string | null): string | null {

@@ -228,6 +228,33 @@ t.test("leaders: handed over where one node leads two more, and off a node that 
   t.same(drained, ["n3: lead 104 to n2"]);
 });
 
+t.test("leaders: where one has just gone it stays for a minute, whatever the others lead", async (t) => {
+  const driver = new Driver();
+  for (const node of FIVE) driver.run(register(node));
+  driver.run(init(4, three));
+  for (const shard of ["s1", "s2", "s3", "s4"]) driver.run({ kind: "formed", shard });
+  const liveness = new Liveness(0);
+  const at = (tick: number, term: number, who: readonly string[]): string[] => {
+    for (const node of three) {
+      const groups = who.flatMap((leader, i) =>
+        leader === node ? [{ ...leads(101 + i, node, three), term }] : [],
+      );
+      liveness.hear(driver.state, beat(node, groups), tick);
+    }
+    const view = liveness.view(driver.state, tick);
+    return printed(reconcile({ state: driver.state, view, round: 0, bootstrapOf: () => Uint8Array.of(1) }));
+  };
+  t.same(at(1000, 3, ["n2", "n1", "n1", "n3"]), []);
+  t.same(at(1050, 4, ["n1", "n1", "n1", "n3"]), ["n1: lead 102 to n2"], "one that has led for long goes");
+  t.same(at(1100, 5, ["n1", "n1", "n1", "n1"]), ["n1: lead 102 to n2", "n1: lead 103 to n3"]);
+  t.same(at(1150, 6, ["n1", "n3", "n3", "n1"]), []);
+  t.same(at(1200, 7, ["n3", "n3", "n3", "n1"]), [], "all of n3's have just gone there");
+  t.same(at(7199, 7, ["n3", "n3", "n3", "n1"]), ["n3: lead 102 to n2"], "since 1150");
+  driver.run({ kind: "node", node: "n3", action: "drain" });
+  const drained = at(7199, 8, ["n3", "n1", "n1", "n1"]).filter((line) => line.includes("lead 101"));
+  t.same(drained, ["n3: lead 101 to n2"], "a node that is drained gives it away at once");
+});
+
 /** Three shards of one replica each, and a plan of three moves. */
 function planned(manual = false): Driver {
   const driver = new Driver();
