@@ -127,7 +127,7 @@ export class Forwarder implements Numbers {
   #openBytes = 0;
   /** Ticks until something is sent again after a node said that it does not lead, or not yet. */
   #pauseTicks = 0;
-  /** Since something was answered by the node that is asked, or nothing was open there. */
+  /** Since the node that is asked has answered something, or was sent something with nothing open there. */
   #unansweredTicks = 0;
   #patienceTicks = PATIENCE_TICKS_MIN;
   /** Something came back; the next request tells the leader that this door knows. */
@@ -170,6 +170,7 @@ export class Forwarder implements Numbers {
     const isForeign = bundle.numbers !== null && bundle.numbers !== this;
     const stamped = rides && !isForeign ? this.#stamp(bundle) : bundle;
     const id = this.#host.openRequest(this);
+    if (this.#openRequests === 0) this.#unansweredTicks = 0;
     this.#openRequests++;
     this.#openCommands += stamped.count;
     this.#openBytes += stamped.bytes;
@@ -406,7 +407,6 @@ export class Forwarder implements Numbers {
   tick(): void {
     if (this.#pauseTicks > 0) this.#pauseTicks--;
     if (this.#openRequests > 0) this.#unansweredTicks++;
-    else this.#unansweredTicks = 0;
   }
 
   /** The group is gone: nothing is sent for it any more, and no answer reaches it. */

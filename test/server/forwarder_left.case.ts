@@ -172,6 +172,8 @@ t.test(
     t.equal(ticksToOverdue(), 50, "it answered");
     forwarder.giveUpBefore(1);
     t.notOk(forwarder.isOverdue, "nobody waits for it any more: what comes next is not its fault");
+    forwarder.send("n1", bundleOf(origin, [[OP.getDel, ["a"], 3]]), true);
+    t.equal(ticksToOverdue(), 50, "nor has it had that for long, and an idle router counts no ticks between");
     t.end();
   },
 );
