@@ -18,9 +18,9 @@ import { assert } from "../base/assert.ts";
 import type { CopySource } from "../store/copy_source.ts";
 import type { KeyValueStore } from "../store/store.ts";
 import { ChunkWriter, encodeMoveStep, endsMove, type MoveStep } from "../wire/move_entry.ts";
+import { isSameMove, type MoveName } from "../wire/move_identity.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
-import { isSameMove } from "./move_identity.ts";
 import { MoveLine, type MoveSideHost } from "./move_line.ts";
 import { CHUNK_BYTES, MovePace } from "./move_pace.ts";
 import { leadsSettled } from "./move_target.ts";
@@ -360,7 +360,7 @@ export class MoveSource {
   }
 }
 
-export function nameOf({ to: group, slots }: MoveTask): { group: number; slots: MoveTask["slots"] } {
+export function nameOf({ to: group, slots }: MoveTask): MoveName {
   return { group, slots };
 }
 

@@ -21,9 +21,9 @@ import {
   type MoveStepOf,
   readChunk,
 } from "../wire/move_entry.ts";
+import { isSameMove, type MoveName } from "../wire/move_identity.ts";
 import type { MoveMessage, MoveMessageOf } from "../wire/move_message.ts";
 import type { GroupReplica } from "./group.ts";
-import { isSameMove, type MoveName } from "./move_identity.ts";
 import type { MoveSideHost } from "./move_line.ts";
 import { ShardUse } from "./shard_use.ts";
 

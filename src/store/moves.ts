@@ -30,6 +30,7 @@ import {
   ROW,
   readChunk,
 } from "../wire/move_entry.ts";
+import { isSameMove, type MoveName } from "../wire/move_identity.ts";
 import { VALUE_BYTES_MAX } from "./execution.ts";
 import { Probe } from "./hash.ts";
 import type { Keyspace } from "./keyspace.ts";
@@ -348,9 +349,8 @@ function opened(
 }
 
 /** Null: the step is the one that opened the move, once more; else it is of another move under its epoch. */
-function twinRefusal(move: MoveNote, { group, slots }: Pick<MoveNote, "group" | "slots">): string | null {
-  const isSame = move.group === group && JSON.stringify(move.slots) === JSON.stringify(slots);
-  return isSame ? null : `epoch ${move.epoch} is another move's`;
+function twinRefusal(move: MoveNote, step: MoveName): string | null {
+  return isSameMove(move, step) ? null : `epoch ${move.epoch} is another move's`;
 }
 
 export function eachSlot(slots: MoveNote["slots"], visit: (slot: number) => void): void {

@@ -4,7 +4,7 @@
  * at each node, but what the two sides of a move say to each other is not. So an epoch is never taken alone where two moves
  * under it could be taken for one:
  *
- *     a source      has one move under an epoch: other slots, or another target, are refused (MoveSource.renew, Movers.#give)
+ *     a source      has one move under an epoch: other slots, or another target, are refused (server/move_source.ts `renew`)
  *     a target      takes offers, chunks and `own` only from the source that its import names, for the slots that it names;
  *                   to any other source a closed epoch is an aborted one, since it can never own that one's slots under it
  *     both logs     take the second of two imports, or seals, under one epoch for what it is (store/moves.ts)
@@ -15,7 +15,7 @@
  * import before them; and release and unseal are proposed by whoever read the outcome of this very move, or by the control
  * plane's order about a lost target, which is fenced and of an epoch that no other control plane has (wire/epochs.ts).
  */
-import type { Slots } from "../wire/shapes.ts";
+import type { Slots } from "./shapes.ts";
 
 /** A move but for its epoch: the group of the other side, and what moves. */
 export type MoveName = { readonly group: number; readonly slots: Slots };
