@@ -152,11 +152,6 @@ export class RaftCore {
     return this.#s.log.snapshotIndex;
   }
 
-  /** First index of this leader's term. */
-  get termStartIndex(): Index {
-    return this.#s.termStart;
-  }
-
   /** This replica leads and has committed an entry of its term: it knows every commit there is. */
   get committedInTerm(): boolean {
     return this.#s.committedInTerm;

@@ -11,6 +11,7 @@ import { Writer } from "../base/bytes.ts";
 import { MiB } from "../base/units.ts";
 import type { GroupId } from "../wal/types.ts";
 import { CommandView } from "../wire/command.ts";
+import { GROUPS_MAX } from "../wire/control_plane.ts";
 import { ReplyEncoder } from "../wire/native_reply.ts";
 import { PEER_FRAME_BYTES_MAX } from "../wire/peer.ts";
 import type { ForwardRequest } from "../wire/peer_decode.ts";
@@ -33,9 +34,6 @@ const FAILED = 2;
 const NOT_SERVED = 3;
 /** Most of one reply: with its row and the frame's head it must fit a frame, behind others of REPLY_BYTES. */
 const REPLY_BYTES_MAX = PEER_FRAME_BYTES_MAX - 2 * REPLY_BYTES;
-
-/** Groups that one door may have sent commands for; a node holds no more (control_plane.ts). */
-const GROUPS_MAX = 16_384;
 
 export class ForwardServer {
   readonly #link: PeerLink;
@@ -76,7 +74,7 @@ export class ForwardServer {
   #door(group: GroupId): GroupDoor | null {
     const known = this.#doors.get(group);
     if (known !== undefined) return known;
-    if (this.#doors.size >= GROUPS_MAX) return null;
+    if (this.#doors.size >= GROUPS_MAX) return null; // a node holds no more
     const door = new GroupDoor(group, this);
     this.#doors.set(group, door);
     return door;

@@ -16,9 +16,10 @@ import type { HttpHeaders } from "../platform/platform.ts";
 import type { Session } from "../wire/command.ts";
 
 const HEADERS = ["nucleus-session", "nucleus-seq", "nucleus-not-after"] as const;
+const FLOOR = "nucleus-floor";
 
 export function isNumbered(headers: HttpHeaders): boolean {
-  return [...HEADERS, "nucleus-floor"].some((name) => headers[name] !== undefined);
+  return headers[FLOOR] !== undefined || HEADERS.some((name) => headers[name] !== undefined);
 }
 
 /** The session block of a write; null: it is not numbered. `nowMs`: what to call now in a message. */
@@ -36,7 +37,7 @@ export function sessionOf(headers: HttpHeaders, nowMs: number): Session | null |
   const notAfter = numberIn(notAfterText);
   if (notAfter === 0)
     return `Nucleus-Not-After must be milliseconds since 1970, at most 60000 ahead, the same when the write is repeated; now it is ${nowMs}`;
-  const floorText = headers["nucleus-floor"];
+  const floorText = headers[FLOOR];
   const floor = floorText === undefined ? seq : numberIn(floorText.trim());
   if (floor === 0 || floor > seq)
     return "Nucleus-Floor must be the lowest number of the session that may be repeated yet: from 1 to Nucleus-Seq";

@@ -35,8 +35,9 @@ const FRESH_MS_MAX = 1000;
 const ASKED_MAX = 1024;
 /** What is answered at once if the asker did not say how old an answer may be. */
 const STALE_MS_USUAL = 1000;
+/** Eight connections' shares (lane.ts). */
 const WAITING_MAX = 8192;
-/** A frame has up to 960 KiB (wire/command.ts): many keys of one slot. */
+/** .. and of their bytes. A frame has up to 960 KiB (wire/command.ts): many keys of one slot. */
 const WAITING_BYTES_MAX = 64 * MiB;
 
 const NOT_FRESH =

@@ -7,16 +7,10 @@
  *     12  u64  sessionRepliesMax
  *     20  u64  sessionsMax
  */
-import { Reader, Writer } from "../base/bytes.ts";
+import type { Reader, Writer } from "../base/bytes.ts";
 import type { StoreSettings } from "./types.ts";
 
 const SETTINGS_VERSION = 1;
-
-export function encodeSettings(settings: StoreSettings): Uint8Array {
-  const writer = new Writer(32);
-  writeSettings(writer, settings);
-  return writer.copy();
-}
 
 export function writeSettings(writer: Writer, settings: StoreSettings): void {
   writer.u16(SETTINGS_VERSION);
@@ -24,13 +18,6 @@ export function writeSettings(writer: Writer, settings: StoreSettings): void {
   writer.u64(settings.memoryBytesMax);
   writer.u64(settings.sessionRepliesMax);
   writer.u64(settings.sessionsMax);
-}
-
-/** Settings that fill `bytes` exactly, or null. */
-export function decodeSettings(bytes: Uint8Array): StoreSettings | null {
-  const reader = new Reader(bytes);
-  const settings = readSettings(reader);
-  return reader.done() ? settings : null;
 }
 
 /** Reads settings and goes on behind them; null, and a failed reader, if they are none. */

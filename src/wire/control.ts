@@ -7,6 +7,7 @@
  */
 import { KiB, MiB } from "../base/units.ts";
 import { BATCH_BYTES_MAX } from "./batch.ts";
+import { GROUPS_MAX } from "./control_plane.ts";
 import { moveMessage } from "./move_message.ts";
 import { bytes, choice, flag, hex, integer, list, nullable, record, text, type ValueOf } from "./msgpack.ts";
 import { name, oneOf, slots } from "./shapes.ts";
@@ -18,7 +19,6 @@ const NODE_ID_BYTES_MAX = 64;
 const ADDRESS_BYTES_MAX = 260;
 const ID_BYTES = 16;
 const VERSIONS_MAX = 16;
-const GROUPS_MAX = 16384;
 const U32_MAX = 0xffffffff;
 
 const nodeId = text(NODE_ID_BYTES_MAX);

@@ -43,7 +43,6 @@ import type {
 } from "../raft/types.ts";
 import { type PeerHello, peerHello } from "./control.ts";
 import { encodeShape } from "./msgpack.ts";
-import { ReplyEncoder } from "./native_reply.ts";
 import {
   APPEND_HEAD_BYTES,
   PEER_FRAME_BYTES_MAX,
@@ -136,7 +135,6 @@ const SINGLE_KINDS: Readonly<Record<SingleMessage["kind"], PeerKind>> = {
 export class PeerEncoder {
   /** Output of the connection; it may be exchanged between frames. */
   writer: Writer;
-  readonly #reply: ReplyEncoder;
   #sequence = 0;
   #start = -1;
   /** Rows in the open frame of replies, and where the open row's size stands. */
@@ -145,7 +143,6 @@ export class PeerEncoder {
 
   constructor(writer: Writer) {
     this.writer = writer;
-    this.#reply = new ReplyEncoder(writer);
   }
 
   hello(hello: PeerHello): void {
@@ -313,21 +310,9 @@ export class PeerEncoder {
     this.#rowCount = 0;
   }
 
-  /** Opens the row of a reply, which is written through the sink that this gives; then `endReply`. */
-  beginReply(request: number, ordinal: number): ReplyEncoder {
-    this.#beginRow(request, ordinal, FORWARD_STATUS.ok);
-    this.#reply.writer = this.writer;
-    return this.#reply;
-  }
-
-  endReply(): void {
-    const size = this.writer.length - this.#sizeAt - 4;
-    assert(size > 0, "a reply row holds a reply");
-    this.#endRow();
-  }
-
   /** A row whose reply is already encoded: `bytes[start, end)` is one native reply. */
   replyBytes(request: number, ordinal: number, bytes: Uint8Array, start: number, end: number): void {
+    assert(end > start, "a reply row holds a reply");
     this.#beginRow(request, ordinal, FORWARD_STATUS.ok);
     this.writer.range(bytes, start, end);
     this.#endRow();

@@ -40,7 +40,7 @@ export type Observer = {
   answered(replica: Replica, read: ReadState): void;
 };
 
-export const EMPTY_HELD: Held = { meta: { index: 0, term: 0, config: EMPTY_CONFIG }, state: 0 };
+const EMPTY_HELD: Held = { meta: { index: 0, term: 0, config: EMPTY_CONFIG }, state: 0 };
 
 type Write = {
   readonly lsn: Lsn;

@@ -25,7 +25,7 @@ function showContent(entry: Entry): string {
   return text.length <= 20 ? text : `${text.slice(0, 4)}.. (${text.length})`;
 }
 
-export function showMessage(m: Message): string {
+function showMessage(m: Message): string {
   const head = `${m.kind} t${m.term}`;
   switch (m.kind) {
     case "vote":

@@ -13,7 +13,7 @@ import { present } from "../../src/base/assert.ts";
 import type { ReplicaId, RestOptions } from "../../src/raft/types.ts";
 import type { Cluster, Packet, Replica } from "./cluster.ts";
 
-export const PULSE_TICKS = 4;
+const PULSE_TICKS = 4;
 const SILENCE_TICKS_MAX = 10;
 const LOOK_TICKS = 50;
 

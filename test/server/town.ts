@@ -11,7 +11,7 @@ import type { Movers } from "../../src/server/movers.ts";
 import type { NucleusNode } from "../../src/server/node.ts";
 import { KeyValueStore } from "../../src/store/store.ts";
 import type { MoveView } from "../../src/store/types.ts";
-import { BATCH_HEADER_BYTES } from "../../src/wire/batch.ts";
+import { batchBody } from "../../src/wire/batch.ts";
 import type { Order } from "../../src/wire/control_plane.ts";
 import { decodeMoveStep } from "../../src/wire/move_entry.ts";
 import type { MoveMessage } from "../../src/wire/move_message.ts";
@@ -208,7 +208,7 @@ export class MoveTown extends Town {
 
   #onApplied(group: GroupReplica, entry: Entry): void {
     if (entry.kind !== ENTRY_KIND.move || !(group.store instanceof KeyValueStore)) return;
-    const step = decodeMoveStep(entry.bytes.subarray(BATCH_HEADER_BYTES));
+    const step = decodeMoveStep(batchBody(entry.bytes));
     if (step === null) return;
     this.#decided.set(group.group, Math.max(entry.index, this.#decided.get(group.group) ?? 0));
     const { slots = [] } = group.store.move(step.epoch) ?? {};

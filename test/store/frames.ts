@@ -3,6 +3,7 @@
  * mistake in the production encoders cannot hide one in the store.
  */
 import { ENTRY_KIND } from "../../src/raft/types.ts";
+import type { StoreSettings } from "../../src/store/types.ts";
 import type { Op } from "../../src/wire/command.ts";
 
 const encoder = new TextEncoder();
@@ -16,6 +17,16 @@ export function bytesOf(arg: Arg): Uint8Array {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigInt64(0, BigInt.asIntN(64, BigInt(arg)), true);
   return bytes;
+}
+
+/** The body of a settings entry. */
+export function settingsBody(settings: StoreSettings): Uint8Array {
+  const view = new DataView(new ArrayBuffer(28));
+  view.setUint16(0, 1, true);
+  view.setBigUint64(4, BigInt(settings.memoryBytesMax), true);
+  view.setBigUint64(12, BigInt(settings.sessionRepliesMax), true);
+  view.setBigUint64(20, BigInt(settings.sessionsMax), true);
+  return new Uint8Array(view.buffer);
 }
 
 /** One command frame: strings are bytes, numbers are i64. */

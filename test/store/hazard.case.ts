@@ -2,10 +2,9 @@
 import t from "tap";
 import { Prng } from "../../src/base/prng.ts";
 import { ENTRY_KIND } from "../../src/raft/types.ts";
-import { decodeSettings, encodeSettings } from "../../src/store/settings.ts";
 import { CommandView, OP, SET_OPTION } from "../../src/wire/command.ts";
 import { batchOf, Driver, type Reply, ReplyCollector, SETTINGS } from "./driver.ts";
-import { type Arg, batch, frame, joined } from "./frames.ts";
+import { type Arg, batch, frame, joined, settingsBody } from "./frames.ts";
 import { Workload } from "./workload.ts";
 
 const OPS = Object.values(OP);
@@ -134,7 +133,7 @@ t.test("B11: a count that promises more commands than there are", async (t) => {
 
 t.test("B11: settings that cannot be read change nothing", async (t) => {
   const driver = new Driver();
-  const good = encodeSettings({ memoryBytesMax: 5, sessionRepliesMax: 6, sessionsMax: 7 });
+  const good = settingsBody({ memoryBytesMax: 5, sessionRepliesMax: 6, sessionsMax: 7 });
   for (let length = 0; length < good.length; length++) {
     driver.applyEntry(ENTRY_KIND.settings, good.slice(0, length));
   }
@@ -147,7 +146,6 @@ t.test("B11: settings that cannot be read change nothing", async (t) => {
   }
   driver.applyEntry(ENTRY_KIND.settings, good);
   t.same(driver.store.settings, { memoryBytesMax: 5, sessionRepliesMax: 6, sessionsMax: 7 });
-  t.same(decodeSettings(good), driver.store.settings);
 });
 
 t.test(
@@ -160,7 +158,7 @@ t.test(
       return driver.store.memoryRefusal(view);
     };
     const driver = new Driver();
-    const tiny = encodeSettings({ ...SETTINGS, memoryBytesMax: 45 });
+    const tiny = settingsBody({ ...SETTINGS, memoryBytesMax: 45 });
     t.equal(refusal(driver, OP.set, "a", "v", 0, 0), null);
     driver.applyEntry(ENTRY_KIND.settings, tiny);
     driver.run(OP.set, "a", "v", 0, 0);

@@ -3,10 +3,9 @@ import t from "tap";
 import { ENTRY_KIND } from "../../src/raft/types.ts";
 import { slotOf } from "../../src/ring/slot.ts";
 import { type Birth, decodeBirth, encodeBirth, wholeBirth } from "../../src/store/birth_entry.ts";
-import { encodeSettings } from "../../src/store/settings.ts";
 import { OP, SLOT_SET_BYTES } from "../../src/wire/command.ts";
 import { Driver, SETTINGS } from "./driver.ts";
-import { bytesOf, joined } from "./frames.ts";
+import { bytesOf, joined, settingsBody } from "./frames.ts";
 import { IMAGE_V1 } from "./image_v1.ts";
 import { reload } from "./images.ts";
 
@@ -39,7 +38,7 @@ t.test(
     t.same(store.slotsServed(), { count: 8192, ranges: [[0, 8191, 2 ** 52]] });
     t.same(store.slotFate(8191), { state: "serving", epoch: 2 ** 52, movedTo: null });
     t.same(store.slotFate(8192), { state: "absent", epoch: 0, movedTo: null });
-    t.same(decodeBirth(encodeSettings(SETTINGS)), wholeBirth(SETTINGS));
+    t.same(decodeBirth(settingsBody(SETTINGS)), wholeBirth(SETTINGS));
     t.same(decodeBirth(encodeBirth(half)), half);
     const encoded = encodeBirth({
       ...half,
@@ -48,7 +47,7 @@ t.test(
         [7, 9],
       ],
     });
-    for (let length = encodeSettings(SETTINGS).length + 1; length < encoded.length; length++)
+    for (let length = settingsBody(SETTINGS).length + 1; length < encoded.length; length++)
       t.equal(decodeBirth(encoded.slice(0, length)), null);
     const crossed = encodeBirth({
       ...half,

@@ -2,10 +2,9 @@
 import t from "tap";
 import { Prng } from "../../src/base/prng.ts";
 import { ENTRY_KIND } from "../../src/raft/types.ts";
-import { encodeSettings } from "../../src/store/settings.ts";
 import { CommandView, OP, SET_OPTION } from "../../src/wire/command.ts";
 import { type Command, Driver, type Reply, SETTINGS } from "./driver.ts";
-import { frame, type TestSession } from "./frames.ts";
+import { frame, settingsBody, type TestSession } from "./frames.ts";
 import { reload } from "./images.ts";
 
 const LIFE_MS = 10_000;
@@ -288,7 +287,7 @@ t.test("sessions: caps are asked about at the door and come from the replicated 
   t.match(refusal({ client: 3 }), /^TRYAGAIN .*shard/);
   driver.applyEntry(
     ENTRY_KIND.settings,
-    encodeSettings({ ...SETTINGS, sessionsMax: 100, sessionRepliesMax: 4 }),
+    settingsBody({ ...SETTINGS, sessionsMax: 100, sessionRepliesMax: 4 }),
   );
   t.equal(refusal({}), null);
   driver.apply(incr(driver, 4, { floor: 4 }));

@@ -5,6 +5,7 @@ import { crc32Range } from "../../src/base/checksum.ts";
 import type { AppendRequest, Message } from "../../src/raft/types.ts";
 import { ENTRY_KIND } from "../../src/raft/types.ts";
 import { BATCH_HEADER_BYTES, COMMAND_ENCODING, sealBatch } from "../../src/wire/batch.ts";
+import { ReplyEncoder } from "../../src/wire/native_reply.ts";
 import {
   APPEND_HEAD_BYTES,
   PEER_FRAME_BYTES_MAX,
@@ -24,6 +25,8 @@ import { frameOf } from "./frames.ts";
 import { golden, hexDump } from "./script.ts";
 
 const GROUP = 77;
+/** A native reply. */
+const OK = encodedReply();
 const route = { from: 1, to: 2, term: 9 };
 
 function batch(index: number, term: number, body = utf8(`body of ${index}`), group = GROUP): Uint8Array {
@@ -38,6 +41,12 @@ function batch(index: number, term: number, body = utf8(`body of ${index}`), gro
   };
   sealBatch(bytes, 0, { bodySize: body.length, group, term, index, ...rest });
   return bytes;
+}
+
+function encodedReply(): Uint8Array {
+  const writer = new Writer(16);
+  new ReplyEncoder(writer).simple("OK");
+  return writer.copy();
 }
 
 /** The frames that `write` makes, one after another. */
@@ -204,8 +213,7 @@ const samples: readonly (readonly [string, (encoder: PeerEncoder) => void])[] = 
     "forward replies",
     (encoder) => {
       encoder.beginReplies();
-      encoder.beginReply(6, 0).simple("OK");
-      encoder.endReply();
+      encoder.replyBytes(6, 0, OK, 0, OK.length);
       encoder.replyNotLeader(6, 1, 9, "n2");
       encoder.replyError(7, 2, "refused", "TRYAGAIN later, ü");
       encoder.replyError(8, 0, "unknown", "UNCERTAIN leader lost");
@@ -486,8 +494,7 @@ t.test("a message that no peer would take is a bug here, and says so", async (t)
   t.throws(
     write((encoder) => {
       encoder.beginReplies();
-      encoder.beginReply(1, 0);
-      encoder.endReply();
+      encoder.replyBytes(1, 0, OK, 1, 1);
     }),
     /holds a reply/,
   );
