@@ -12,7 +12,7 @@ import { present } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 import { type Backup, parseBackup } from "../controlplane/backup.ts";
 import { ordered, type ShardRecord } from "../controlplane/state.ts";
-import type { GroupConfig, Member } from "../raft/types.ts";
+import type { GroupConfig, Member, ReplicaId } from "../raft/types.ts";
 import type { Cluster, SimNode } from "./cluster.ts";
 import type { Answer } from "./hotline.ts";
 import type { ManagedSpec } from "./plan_managed.ts";
@@ -34,7 +34,7 @@ export type Asks = {
 export class Disasters {
   /** Set by the checkers. */
   onControlLost: () => void = () => {};
-  /** .. the group can never act again; `mayHold`: disks of storage nodes were destroyed, and it may have had slots there. */
+  /** .. the group can never act again; `mayHold`: that is for the disks that were destroyed, so slots may be lost with it. */
   onShardLost: (group: number, mayHold: boolean) => void = () => {};
   readonly #cluster: Cluster;
   readonly #town: Town;
@@ -43,8 +43,9 @@ export class Disasters {
   /** No more of it begins: all is mended. */
   #isOver = false;
   readonly #lost = new Set<number>();
-  /** Storage nodes lost their disks: until then no shard that has slots can be dead. */
-  #hasDestroyed = false;
+  /** Storage nodes that lost their disks, and by group the first number of a replica that cannot have been on them. */
+  #victims: ReadonlySet<SimNode> = new Set();
+  #laterReplicas: ReadonlyMap<number, ReplicaId> = new Map();
   /** Since when a shard has looked dead. */
   readonly #deadUs = new Map<string, number>();
 
@@ -123,17 +124,24 @@ export class Disasters {
       this.#deadUs.set(id, sinceUs);
       if (world.nowUs - sinceUs < DEAD_US) continue;
       this.#deadUs.delete(id);
-      this.#loseGroup(group);
+      this.#loseGroup(group, !this.#isDead(group, (member) => this.#isDestroyed(group, member)));
       this.#asks.post("/shard/declare-lost", { id, yes: true }, () => {});
     }
   }
 
-  /** No config that a replica goes by has its majorities among the replicas that are left. */
-  #isDead(group: number): boolean {
+  /** Its replica went with a disk. */
+  #isDestroyed(group: number, { node, replica }: Member): boolean {
+    const isVictim = [...this.#victims].some(({ id }) => id === node);
+    return isVictim && replica < (this.#laterReplicas.get(group) ?? 0);
+  }
+
+  /** No config that a replica goes by has its majorities among the replicas that are left, and those that `counts`. */
+  #isDead(group: number, counts: (member: Member) => boolean = () => false): boolean {
     const replicas = this.#cluster.storage.flatMap(({ id, server }) =>
       (server?.groups ?? []).filter((one) => one.group === group).map((replica) => ({ id, replica })),
     );
     const isThere = (member: Member): boolean =>
+      counts(member) ||
       replicas.some(({ id, replica }) => id === member.node && replica.replica === member.replica);
     const acts = (members: readonly Member[]): boolean =>
       members.length === 0 || 2 * members.filter(isThere).length > members.length;
@@ -142,11 +150,11 @@ export class Disasters {
     );
   }
 
-  #loseGroup(group: number): void {
+  #loseGroup(group: number, mayHold: boolean): void {
     if (this.#lost.has(group)) return;
     this.#lost.add(group);
     this.#cluster.happened.losses++;
-    this.onShardLost(group, this.#hasDestroyed);
+    this.onShardLost(group, mayHold);
     for (const node of this.#cluster.storage) node.giveUp(group);
   }
 
@@ -203,17 +211,26 @@ export class Disasters {
   #destroy(victims: ReadonlySet<SimNode>, shards: readonly ShardRecord[], declareUs: number): void {
     const cluster = this.#cluster;
     cluster.world.note("shards lost", -1);
-    this.#hasDestroyed = true;
+    this.#victims = victims;
+    this.#laterReplicas = this.#nextReplicas();
     for (const node of victims) {
       cluster.wipe(node);
       node.harm();
       this.#startLater(node, DOWN_US);
     }
     for (const { id, group } of shards) {
-      this.#loseGroup(group);
+      this.#loseGroup(group, true);
       this.#asks.later(declareUs, () => this.#declare(id));
     }
     this.#asks.later(AGAIN_US, () => this.#findDead());
+  }
+
+  #nextReplicas(): Map<number, ReplicaId> {
+    const next = new Map<number, ReplicaId>();
+    for (const { server } of this.#cluster.storage)
+      for (const { group, core } of server?.groups ?? [])
+        next.set(group, Math.max(next.get(group) ?? 0, core.config.nextReplica));
+    return next;
   }
 
   #declare(id: string): void {

@@ -60,7 +60,6 @@ function controlProcess(
     firstLayout: restored === null ? firstLayoutOf(plan) : null,
     backup: null,
     ...(diskDamaged ? {} : restored),
-    restoreId: layout.cluster, // a plan has one restore at most
     ...plan.settings,
   };
   return new ControlProcess(platform, config, h64, fatal, observer);

@@ -1,9 +1,10 @@
 /** What a lost shard may take with it, and what a restored control plane must not forget. */
 import t from "tap";
 import xxhash from "xxhash-wasm";
-import { utf8 } from "../../src/base/bytes.ts";
-import { slotOf } from "../../src/ring/slot.ts";
+import { ENTRY_KIND } from "../../src/raft/types.ts";
 import { checkCounters } from "../../src/sim/checkers/counters.ts";
+import { OwnershipChecker } from "../../src/sim/checkers/ownership.ts";
+import type { SimNode } from "../../src/sim/cluster.ts";
 import { History, type RegisterOp, type Result } from "../../src/sim/history.ts";
 import { checkHistory } from "../../src/sim/linearizability.ts";
 import { Losses } from "../../src/sim/losses.ts";
@@ -11,6 +12,8 @@ import type { Fault } from "../../src/sim/plan.ts";
 import { type ManagedSpec, managedPlanOfSeed } from "../../src/sim/plan_managed.ts";
 import { type SimReport, storyOf, summaryOf } from "../../src/sim/report.ts";
 import { runPlan } from "../../src/sim/run.ts";
+import { World } from "../../src/sim/world.ts";
+import { MoveTown, slotOfKey } from "../server/town.ts";
 
 const { h64 } = await xxhash();
 
@@ -58,6 +61,15 @@ t.test(
   },
 );
 
+t.test(
+  "a shard that dies after another one was destroyed, for disks that the disaster spared, is not forgiven",
+  async (t) => {
+    const wipes: Fault[] = [3, 4].map((node) => ({ atUs: 9_000_000, kind: "wipe", node, downUs: 500_000 }));
+    const report = run(8, { loss: { atUs: 6_000_000, pick: 0, declareUs: 1_000_000 } }, wipes);
+    t.equal(report.violation?.rule, "a shard lives while disks do", storyOf(report));
+  },
+);
+
 /** Somebody writes, the key's slot or another one is lost and taken as empty, somebody reads. */
 function verdictOf(lost: string, found: Result, second: RegisterOp = { kind: "get" }): string {
   const history = new History();
@@ -66,10 +78,8 @@ function verdictOf(lost: string, found: Result, second: RegisterOp = { kind: "ge
     history.complete(history.invoke(0, "k", op), "ok", result);
   done({ kind: "set", value: "a" }, true);
   const open = history.invoke(1, "k", { kind: "set", value: "late" });
-  const bytes = utf8(lost);
-  const slot = slotOf(bytes, 0, bytes.length);
-  losses.lose([slot]);
-  losses.takeBlank(slot);
+  losses.lose([slotOfKey(lost)]);
+  losses.takeBlank(slotOfKey(lost));
   done(second, found);
   history.complete(open, "unknown");
   return checkHistory(losses.judged(history.finish())).kind;
@@ -84,12 +94,6 @@ t.test("of a lost slot every acknowledged write is gone, and of others none", as
   t.equal(verdictOf("k", true, { kind: "cas", expected: null, value: "b" }), "linearizable");
   t.equal(verdictOf("k", true, { kind: "cas", expected: "a", value: "b" }), "violation");
 });
-
-/** The key's slot. */
-function slotOfKey(key: string): number {
-  const bytes = utf8(key);
-  return slotOf(bytes, 0, bytes.length);
-}
 
 t.test("C7: a write that was called undone across a loss must not show after it either", async (t) => {
   const history = new History();
@@ -133,4 +137,33 @@ t.test("counters that a move's source has back are judged no further, others are
   };
   t.equal(miscounted("n1"), null);
   t.match(miscounted("n2"), /some ran twice/);
+});
+
+t.test("what a lost shard had sealed, and the target of its move serves, is not lost with it", async (t) => {
+  const shards = { s1: ["n1", "n2", "n3"], s2: ["n4", "n5", "n6"] };
+  const town = MoveTown.started(h64, { seed: 47, shards, nodes: 6 });
+  const { ranges } = town.storeOf("s1").slotsHeld();
+  const [moved = -1] = ranges[0] ?? [];
+  const [kept = -1] = ranges[1] ?? [];
+  town.passesMove = (_from, _to, message) => message.kind !== "status" || message.phase !== "owned";
+  town.begin(100, "s1", "s2", [[moved, moved]]);
+  town.untilPhase("s2", 100, "owned");
+  t.equal(town.phase("s1", 100), "sealed");
+
+  const [world, losses] = [new World(1), new Losses(new History())];
+  const ownership = new OwnershipChecker(world, losses);
+  for (const shard of ["s1", "s2"]) {
+    const { group } = town.leaderOf(shard);
+    const entry = {
+      index: group.store.appliedIndex,
+      term: 1,
+      kind: ENTRY_KIND.bootstrap,
+      bytes: new Uint8Array(0),
+    };
+    ownership.onApplied({ id: shard } as SimNode, group, entry);
+  }
+  ownership.onShardLost(town.groupOf("s1"), true);
+  t.equal(world.violation, null);
+  t.notOk(losses.isSilent(moved), "the target has it");
+  t.ok(losses.isSilent(kept));
 });

@@ -45,10 +45,11 @@ export class ConservationChecker implements Checker {
   readonly #losses: Losses;
   /** The highest index that was applied, by group. */
   readonly #highest = new Map<number, number>();
-  /** What was sealed, by epoch; null once it is owned. */
+  /** The revision of its newest state, by group. */
   readonly #revisions = new Map<number, number>();
   /** The highest of those that a lost shard gave out. */
   #lostRevision = 0;
+  /** What was sealed, by epoch; null once it is owned. */
   readonly #given = new Map<number, Content | null>();
 
   constructor(world: World, losses: Losses) {

@@ -69,7 +69,12 @@ export class OwnershipChecker implements Checker {
     this.#shards.delete(group);
     for (const steps of this.#steps.values())
       for (const [kind, by] of steps) if (by === group) steps.delete(kind);
-    const slots = shard.states.flatMap((state, slot) => (HELD.has(state) ? [slot] : []));
+    const others = [...this.#shards.values()];
+    const slots = shard.states.flatMap((state, slot) => {
+      // What it had sealed, and its target serves, it only had not released yet.
+      const isServed = others.some(({ states }) => states[slot] === "serving");
+      return HELD.has(state) && !isServed ? [slot] : [];
+    });
     if (slots.length > 0 && !mayHold)
       this.#world.fail(
         "a shard lives while disks do",
@@ -80,7 +85,7 @@ export class OwnershipChecker implements Checker {
       if (shard.states[slot] !== "serving") continue;
       this.#ownerless.add(slot);
       // The source of a move that it had owned may have to serve again what it still has, under the epoch of before.
-      const source = [...this.#shards.values()].find(({ states }) => states[slot] === "sealed");
+      const source = others.find(({ states }) => states[slot] === "sealed");
       if (source !== undefined) this.#highest[slot] = source.epochs[slot] ?? 0;
     }
   }
