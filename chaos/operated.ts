@@ -236,13 +236,14 @@ export class OperatedCluster {
     test: () => Promise<boolean>,
     last = (): string => "",
     msMax = SOON_MS_MAX,
+    everyMs = LOOK_EVERY_MS,
   ): Promise<void> {
     const untilMs = performance.now() + msMax;
     while (!(await test())) {
       if (this.problems.length > 0) throw new Error(this.problems[0]);
       if (performance.now() > untilMs)
         throw new Error(`waited ${Math.round(msMax / 1000)} s in vain for ${what}${last()}`);
-      await sleep(LOOK_EVERY_MS);
+      await sleep(everyMs);
     }
   }
 

@@ -51,17 +51,23 @@ export type ReignTools = {
 
 /** While something is brought about, each step of it waits for a heartbeat: these come sooner then. */
 const BEAT_MS_BUSY = 40;
+/**
+ * The same from a node that serves clients: its moves copy slowly so as not to be felt, and what a step of them waits for is
+ * told at once anyway. Beats of 40 ms took 7 % of a core at the control plane beside six nodes, these 5.
+ */
+const BEAT_MS_SERVING = 160;
 /** So that all nodes together beat no more than 500 times a second. */
 const BEAT_MS_EACH = 2;
 
 /** While only slots move, that goes for the nodes that lead a shard which has still to give or take some. */
-function beatMsOf({ nodes, shards, plan }: MetaState, { groups }: Heartbeat): number {
+function beatMsOf({ nodes, shards, plan }: MetaState, { groups, load }: Heartbeat): number {
   const isForming = shards.size === 0 || [...shards.values()].some(({ formed }) => !formed);
   const moves = plan?.moves.filter((move) => !isEnded(move)) ?? [];
   const isPart = (shard: string): boolean => moves.some(({ from, to }) => from === shard || to === shard);
   const isBusy = isForming || groups.some(({ shard, lead }) => lead !== null && isPart(shard));
   if (!isBusy) return BEAT_MS_MAX;
-  return Math.min(BEAT_MS_MAX, Math.max(BEAT_MS_BUSY, BEAT_MS_EACH * nodes.size));
+  const leastMs = !isForming && load.commandsPerSecond > 0 ? BEAT_MS_SERVING : BEAT_MS_BUSY;
+  return Math.min(BEAT_MS_MAX, Math.max(leastMs, BEAT_MS_EACH * nodes.size));
 }
 
 /** What a node does not obey, and learns nothing from. */
