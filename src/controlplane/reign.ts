@@ -59,8 +59,11 @@ const BEAT_MS_SERVING = 160;
 /** So that all nodes together beat no more than 500 times a second. */
 const BEAT_MS_EACH = 2;
 
-/** While only slots move, that goes for the nodes that lead a shard which has still to give or take some. */
-function beatMsOf({ nodes, shards, plan }: MetaState, { groups, load }: Heartbeat): number {
+/**
+ * How soon that node is to beat again. While only slots move, that is sooner for the nodes that lead a shard which has still
+ * to give or take some.
+ */
+export function beatMsOf({ nodes, shards, plan }: MetaState, { groups, load }: Heartbeat): number {
   const isForming = shards.size === 0 || [...shards.values()].some(({ formed }) => !formed);
   const moves = plan?.moves.filter((move) => !isEnded(move)) ?? [];
   const isPart = (shard: string): boolean => moves.some(({ from, to }) => from === shard || to === shard);

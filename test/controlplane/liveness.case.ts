@@ -1,7 +1,8 @@
-/** What the control plane's leader keeps in memory: who is there, and who leads. */
+/** What the control plane's leader keeps in memory: who is there, and who leads; and how soon it wants to hear of them again. */
 import t from "tap";
 import { Liveness } from "../../src/controlplane/liveness.ts";
-import { init, register } from "./bodies.ts";
+import { beatMsOf } from "../../src/controlplane/reign.ts";
+import { init, newborn, old, plan, register } from "./bodies.ts";
 import { Driver, id } from "./driver.ts";
 import { beat, follows, leads } from "./heard.ts";
 
@@ -90,5 +91,29 @@ t.test(
     const leader = (tick: number): unknown => liveness.view(state, tick).groups.get(101)?.leader?.node;
     t.same([leader(999), leader(1000), leader(1301)], ["n2", "n1", undefined]);
     t.same([...(liveness.view(state, 1000).groups.get(101)?.holders.keys() ?? [])], ["n1", "n2", "n3"]);
+  },
+);
+
+t.test(
+  "who forms a shard or leads one whose slots move beats sooner, and not so soon while it serves",
+  (t) => {
+    const driver = new Driver();
+    for (const node of ["n1", "n2", "n3"]) driver.run(register(node));
+    const first = init(3, ["n1"]);
+    const shards = first.shards.map((shard, i) => ({ ...shard, newborn: newborn(101 + i, [`n${i + 1}`]) }));
+    driver.run({ ...first, shards });
+    const load = { commandsPerSecond: 0, bytes: 0, diskFreeBytes: 0 };
+    const idle = (i: number) => ({
+      ...beat(`n${i}`, [{ ...leads(100 + i, `n${i}`, [`n${i}`]), shard: `s${i}` }]),
+      load,
+    });
+    const busy = (i: number) => ({ ...idle(i), load: { ...load, commandsPerSecond: 900 } });
+    const ms = () => [idle(1), busy(1), idle(3), busy(3)].map((one) => beatMsOf(driver.state, one));
+    t.same(ms(), [40, 40, 40, 40], "no shard is formed yet");
+    for (const shard of ["s1", "s2", "s3"]) driver.run({ kind: "formed", shard });
+    t.same(ms(), [1000, 1000, 1000, 1000]);
+    driver.run(plan(2, old("s1", "s2", "s3"), [{ from: "s1", to: "s2", slots: [[0, 9]] as const }], false));
+    t.same(ms(), [40, 160, 1000, 1000], "s3 has no part in it");
+    t.end();
   },
 );

@@ -20,18 +20,18 @@ t.test("while nobody asks for anything, two chunks leave in a turn, and eight ar
   t.end();
 });
 
-t.test("while clients are served one chunk goes, and a rest follows that is four times as long", (t) => {
+t.test("while clients are served one chunk goes, and a rest follows that is twenty times as long", (t) => {
   const pace = new MovePace(100);
   pace.tick(0, 101);
   t.equal(pace.isBusy, true);
   t.equal(turn(pace, 0, 1000), 1);
   t.equal(turn(pace, 1, 1002), 1, "it is not applied there yet");
   pace.taken(1010);
-  t.equal(turn(pace, 0, 1049), 0, "it rests");
-  t.equal(turn(pace, 0, 1050), 1);
+  t.equal(turn(pace, 0, 1209), 0, "it rests");
+  t.equal(turn(pace, 0, 1210), 1);
   pace.taken(9000);
-  t.equal(turn(pace, 0, 9199), 0);
-  t.equal(turn(pace, 0, 9200), 1, "what took long because of something else delays it so much at most");
+  t.equal(turn(pace, 0, 9499), 0);
+  t.equal(turn(pace, 0, 9500), 1, "what took long because of something else delays it so much at most");
   t.end();
 });
 
