@@ -36,12 +36,13 @@ export class ReplicaPort implements MetaGroup {
 
   /**
    * None before the directory is open, nor while this process waits to be given one. Two, if the control plane was made anew
-   * from a backup while this process was away with its disk: the newer one counts.
+   * from a backup while this process was away with its disk: the newer one counts; of two restores that have the same number,
+   * because no node ever heard of the first, the one that somebody leads.
    */
   get #replica(): GroupReplica | null {
     const groups = this.#engine.isOpen ? this.#engine.groups : [];
     if (groups.length < 2) return groups[0] ?? null;
-    return groups.reduce((a, b) => (restoreOf(b) > restoreOf(a) ? b : a));
+    return groups.reduce((a, b) => (isNewer(b, a) ? b : a));
   }
 
   get isLeader(): boolean {
@@ -101,6 +102,11 @@ export class ReplicaPort implements MetaGroup {
     if (!replica.read(bundle)) return done(null);
     this.#engine.wake();
   }
+}
+
+function isNewer(one: GroupReplica, other: GroupReplica): boolean {
+  const rises = restoreOf(one) - restoreOf(other);
+  return rises > 0 || (rises === 0 && other.core.leader === 0);
 }
 
 function restoreOf({ store }: GroupReplica): number {

@@ -160,11 +160,7 @@ t.test(
       town.run(2000);
       const lost = town.state;
       if (lost === null) throw new Error("somebody leads");
-      for (const one of town.controls) {
-        town.kill(one);
-        one.machine.disk.wipe();
-        one.machine.disk.makeDurableDir(`/${one.id}`);
-      }
+      for (const one of town.controls) town.lose(one);
       const late = town.nodes[2];
       if (late === undefined) throw new Error("four nodes");
       town.kill(late);
@@ -239,11 +235,8 @@ t.test(
     for (let i = 0; i < 20; i++) t.equal(town.http("POST", "/settings", { movesMax: 10 + i }).status, 200);
     const [first, second, third] = town.controls;
     if (first === undefined || second === undefined || third === undefined) throw new Error("three of them");
-    for (const one of town.controls) town.kill(one);
-    for (const one of [first, second]) {
-      one.machine.disk.wipe();
-      one.machine.disk.makeDurableDir(`/${one.id}`);
-    }
+    town.kill(third);
+    for (const one of [first, second]) town.lose(one);
     town.backup = parseBackup(text);
     town.restoreId = "cd".repeat(16);
     town.startControl(0, true);

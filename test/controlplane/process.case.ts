@@ -88,9 +88,7 @@ t.test("E7: a control process that lost its disk comes back under a new replica 
   const at = town.controls.findIndex(({ server }) => server !== town.leader);
   const one = town.controls[at];
   if (one === undefined) throw new Error("somebody follows");
-  town.kill(one);
-  one.machine.disk.wipe();
-  one.machine.disk.makeDurableDir(`/${one.id}`);
+  town.lose(one);
   town.startControl(at);
   town.until("it is given a replica", () => (one.server?.engine.groups[0]?.replica ?? 0) > 3);
   town.until("and votes", () => {

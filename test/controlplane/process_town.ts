@@ -131,6 +131,13 @@ export class Town {
     one.machine.powerFailure();
   }
 
+  /** It ends, and its disk is replaced by an empty one. */
+  lose(one: Inhabitant<unknown>): void {
+    this.kill(one);
+    one.machine.disk.wipe();
+    one.machine.disk.makeDurableDir(`/${one.id}`);
+  }
+
   get leader(): ControlProcess | null {
     const leaders = this.controls.flatMap(({ server }) => (server?.service.reign == null ? [] : [server]));
     return leaders.reduce<ControlProcess | null>(

@@ -2,21 +2,14 @@
 import t from "tap";
 import xxhash from "xxhash-wasm";
 import { backupOf, parseBackup, partOf, partsOf } from "../../src/controlplane/backup.ts";
+import type { MetaStore } from "../../src/controlplane/meta_store.ts";
 import { heardOf } from "../../src/controlplane/state.ts";
 import { init, newborn, old, plan, register } from "./bodies.ts";
 import { Driver, id } from "./driver.ts";
-import { type Inhabitant, Town } from "./process_town.ts";
+import { Town } from "./process_town.ts";
 
 const { h64 } = await xxhash();
 const FIRST = { replicas: 3, vnodes: 32, shards: [{ id: "s1", weight: 1, nodes: null }] };
-
-function lose(town: Town, controls: readonly Inhabitant<unknown>[]): void {
-  for (const one of controls) {
-    town.kill(one);
-    one.machine.disk.wipe();
-    one.machine.disk.makeDurableDir(`/${one.id}`);
-  }
-}
 
 function isCounted(town: Town): boolean {
   const { state } = town;
@@ -34,7 +27,7 @@ t.test(
     const [first, second, third] = town.controls;
     if (first === undefined || second === undefined || third === undefined) throw new Error("three of them");
 
-    lose(town, town.controls);
+    for (const one of town.controls) town.lose(one);
     town.restoreId = "11".repeat(16);
     for (const i of [0, 1, 2]) town.startControl(i, true);
     town.until("the nodes are heard", () => isCounted(town));
@@ -42,7 +35,7 @@ t.test(
     for (let i = 0; i < 20; i++) t.equal(town.http("POST", "/settings", { movesMax: 10 + i }).status, 200);
 
     town.kill(third);
-    lose(town, [first, second]);
+    for (const one of [first, second]) town.lose(one);
     town.restoreId = "22".repeat(16);
     town.startControl(0, true);
     town.startControl(1, true);
@@ -62,6 +55,57 @@ t.test(
   },
 );
 
+t.test(
+  "F10: a process with the disk of a restore that no node ever heard of can lead what the next one made",
+  async (t) => {
+    const cluster = "ab".repeat(16);
+    const town = new Town(h64, { seed: 35, controls: 3, nodes: 3, firstLayout: FIRST, cluster });
+    town.startAll(true);
+    town.until("the shard has a leader", () => town.isServed);
+    town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
+    const [first, second, third] = town.controls;
+    const late = town.nodes[2];
+    if (first === undefined || second === undefined || third === undefined || late === undefined)
+      throw new Error("three of each");
+    const isWaiting = (): boolean => town.state?.awaited?.join() === late.id;
+
+    for (const one of town.controls) town.lose(one);
+    town.kill(late); // so this restore does not get beyond its counting
+    town.restoreId = "11".repeat(16);
+    for (const i of [0, 1, 2]) town.startControl(i, true);
+    town.until("it waits for the node that is down", isWaiting);
+    town.until("on all of them", () =>
+      town.controls.every(({ server }) => server?.service.isRestoring === false),
+    );
+    const { restore } = town.state?.version ?? {};
+    // With the next term each writes down how much is committed, so the third finds it again on its own.
+    town.leader?.engine.groups[0]?.core.transfer(3);
+    town.leader?.engine.wake();
+    town.until("the third leads", () => town.leader !== null && town.leader === third.server);
+
+    town.kill(third);
+    for (const one of [first, second]) town.lose(one);
+    town.restoreId = "22".repeat(16);
+    town.startControl(0, true);
+    town.startControl(1, true);
+    town.run(10); // they have begun
+    town.startControl(2);
+    const configNow = () => town.leader?.engine.groups.at(-1)?.core.config;
+    const voterOn = (node: string) => configNow()?.voters.find((voter) => voter.node === node);
+    town.until("the third votes there", () => {
+      return configNow()?.outgoing.length === 0 && (voterOn(third.id)?.replica ?? 0) > 3;
+    });
+    town.until("the second one waits as well", isWaiting);
+    const known = third.server?.groups.map(({ store }) => (store as MetaStore).state.version.restore);
+    t.same(known, [restore, restore], "the numbers do not tell them apart");
+    town.leader?.engine.groups.at(-1)?.core.transfer(voterOn(third.id)?.replica ?? 0);
+    town.leader?.engine.wake();
+    town.until("the third leads", () => town.leader !== null && town.leader === third.server);
+    town.startNode(2);
+    town.until("all nodes are heard", () => isCounted(town));
+  },
+);
+
 t.test("a process that restores alone draws the number of its restore; others must be told it", async (t) => {
   const cluster = "ab".repeat(16);
   const town = new Town(h64, { seed: 34, controls: 1, nodes: 3, firstLayout: FIRST, cluster });
@@ -70,7 +114,7 @@ t.test("a process that restores alone draws the number of its restore; others mu
   town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
   const groups = new Set<number>();
   for (let i = 0; i < 3; i++) {
-    lose(town, town.controls);
+    for (const one of town.controls) town.lose(one);
     town.startControl(0, true);
     town.until("the nodes are heard", () => isCounted(town));
     town.run(3000); // what is made is heard: the next one has a higher number
@@ -83,7 +127,7 @@ t.test("a process that restores alone draws the number of its restore; others mu
   town.kill(one);
   town.startControl(0);
   town.until("a start as always", () => isCounted(town));
-  t.same(groups.has(town.leader?.groups[0]?.group ?? 0), true);
+  t.ok(groups.has(town.leader?.groups[0]?.group ?? 0));
 });
 
 t.test(
