@@ -15,4 +15,5 @@ import "./second_restore.case.ts";
 import "./service.case.ts";
 import "./service_http.case.ts";
 import "./service_random.case.ts";
+import "./spreading.case.ts";
 import "./steps.case.ts";
