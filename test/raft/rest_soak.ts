@@ -8,10 +8,11 @@
  */
 import { strict as assert } from "node:assert";
 import { Prng } from "../../src/base/prng.ts";
-import type { GroupConfig, ReplicaId } from "../../src/raft/types.ts";
+import type { ReplicaId } from "../../src/raft/types.ts";
 import { Cluster, type Packet, type Replica } from "./cluster.ts";
 import { membersOf, Oracle } from "./oracle.ts";
 import { RestLinks } from "./rest_links.ts";
+import { changeOf, configOf, type Mix, namedBy, snapshotIndexOf, textOf } from "./soak_parts.ts";
 
 const MEMBERS_MAX = 5;
 const REPLICAS_MAX = 8;
@@ -20,8 +21,8 @@ const HEAL_ROUNDS_MAX = 800;
 const NOTICE_ROUNDS_MAX = 120;
 const SNAPSHOTS_MAX = 20;
 
-/** Chances out of 1000 in each round. */
-type Mix = Record<
+/** Each has its chance in each round. */
+type Fault =
   | "skip"
   | "sync"
   | "break"
@@ -32,9 +33,7 @@ type Mix = Record<
   | "use"
   | "transfer"
   | "change"
-  | "compact",
-  number
->;
+  | "compact";
 
 export class RestSoak {
   readonly oracle = new Oracle();
@@ -51,7 +50,7 @@ export class RestSoak {
   readonly #random: Prng;
   readonly #links = new RestLinks();
   readonly #cluster: Cluster;
-  readonly #mix: Mix;
+  readonly #mix: Mix<Fault>;
   readonly #paused = new Set<ReplicaId>();
   readonly #wanted: [ReplicaId, ReplicaId][] = [];
   #snapshots: Packet[] = [];
@@ -79,8 +78,6 @@ export class RestSoak {
       compact: some(20),
     };
     const size = random.pick([1, 2, 3, 3, 3, 4, 5]);
-    const voters = Array.from({ length: size }, (_, i) => ({ replica: i + 1, node: `n${i + 1}` }));
-    const config: GroupConfig = { version: 1, voters, outgoing: [], learners: [], nextReplica: size + 1 };
     const jitter = random.fork("jitter");
     const options = {
       rest: null,
@@ -94,7 +91,7 @@ export class RestSoak {
       uncommittedBytesMax: 1000,
       randomOf: () => (bound: number) => jitter.below(bound),
     };
-    this.#cluster = new Cluster(config, options, this.oracle);
+    this.#cluster = new Cluster(configOf(size), options, this.oracle);
     this.oracle.cluster = this.#cluster;
     this.#links.cluster = this.#cluster;
     for (const replica of this.#replicas) this.#dialAll(replica);
@@ -112,7 +109,7 @@ export class RestSoak {
     return [...this.#cluster.replicas.values()];
   }
 
-  #chance(what: keyof Mix): boolean {
+  #chance(what: Fault): boolean {
     return this.#random.chance(this.#mix[what], 1000);
   }
 
@@ -178,11 +175,10 @@ export class RestSoak {
   }
 
   /** Replicas come into being when the config that names them is committed, and end some time after they left. */
-  #arrange({ core }: Replica): void {
-    const { config, configIndex, commitIndex, role } = core;
-    if (role !== "leader" || configIndex > commitIndex) return;
+  #arrange(leader: Replica): void {
+    const members = namedBy(leader);
+    if (members === null) return;
     const { replicas } = this.#cluster;
-    const members = new Set([...config.voters, ...config.outgoing, ...config.learners].map((m) => m.replica));
     for (const id of members) if (!replicas.has(id)) this.#dialAll(this.#cluster.create(id));
     for (const [id, replica] of replicas) {
       if (members.has(id) || !this.#random.chance(1, 50)) continue;
@@ -266,7 +262,7 @@ export class RestSoak {
     );
     for (const replica of leaders) {
       for (let n = random.between(0, 3); n > 0; n--) {
-        const text = `${this.#text++}`.padEnd(random.between(4, 60), ".");
+        const text = textOf(random, this.#text++);
         this.#at(replica, ({ core }) => {
           if (core.proposable(text.length) === null) replica.propose(text);
         });
@@ -288,25 +284,17 @@ export class RestSoak {
   }
 
   #change(replica: Replica): void {
-    const random = this.#random;
-    const { config } = replica.core;
     const members = membersOf(replica);
-    const room = this.#cluster.replicas.size < REPLICAS_MAX && members.length < MEMBERS_MAX;
-    const change = {
-      version: config.version,
-      addLearners: room && random.chance(1, 2) ? [`n${config.nextReplica}`] : [],
-      promote: config.learners.map((member) => member.replica),
-      remove: members.filter(() => random.chance(1, 6)),
-    };
+    const hasRoom = this.#cluster.replicas.size < REPLICAS_MAX && members.length < MEMBERS_MAX;
+    const change = changeOf(this.#random, replica, members, hasRoom, () => true);
     this.#at(replica, ({ core }) => {
       if (core.proposeConfig(change) === null) this.counts.changes++;
     });
   }
 
   #compact(replica: Replica): void {
-    const { core, applied } = replica;
-    const index = this.#random.between(core.snapshotIndex, Math.max(core.snapshotIndex, applied.meta.index));
-    if (index > core.snapshotIndex) this.#at(replica, () => replica.compact(index));
+    const index = snapshotIndexOf(this.#random, replica);
+    if (index > replica.core.snapshotIndex) this.#at(replica, () => replica.compact(index));
   }
 
   // ------------------------------------------------------------------------------------------- what must hold

@@ -5,17 +5,18 @@
  */
 import { strict as assert } from "node:assert";
 import { Prng } from "../../src/base/prng.ts";
-import type { GroupConfig, ReplicaId } from "../../src/raft/types.ts";
+import type { ReplicaId } from "../../src/raft/types.ts";
 import { Cluster, type Replica } from "./cluster.ts";
 import { membersOf, Oracle } from "./oracle.ts";
+import { changeOf, configOf, type Mix, namedBy, snapshotIndexOf, textOf } from "./soak_parts.ts";
 
 const PACKETS_MAX = 150;
 const MEMBERS_MAX = 6;
 const REPLICAS_MAX = 12;
 const HEAL_ROUNDS_MAX = 600;
 
-/** Chances out of 1000 at each step. */
-type Mix = Record<
+/** Each has its chance at each step. */
+type Fault =
   | "lose"
   | "double"
   | "reorder"
@@ -26,15 +27,13 @@ type Mix = Record<
   | "transfer"
   | "compact"
   | "hold"
-  | "tick",
-  number
->;
+  | "tick";
 
 export class Soak {
   readonly oracle = new Oracle();
   readonly #random: Prng;
   readonly #cluster: Cluster;
-  readonly #mix: Mix;
+  readonly #mix: Mix<Fault>;
   readonly #wanted: [ReplicaId, ReplicaId][] = [];
   #read = 0;
   #text = 0;
@@ -58,8 +57,6 @@ export class Soak {
       tick: random.between(100, 500),
     };
     const size = random.pick([3, 3, 4, 5]);
-    const voters = Array.from({ length: size }, (_, i) => ({ replica: i + 1, node: `n${i + 1}` }));
-    const config: GroupConfig = { version: 1, voters, outgoing: [], learners: [], nextReplica: size + 1 };
     const jitter = random.fork("jitter");
     const options = {
       rest: null,
@@ -72,7 +69,7 @@ export class Soak {
       uncommittedBytesMax: 1000,
       randomOf: () => (bound: number) => jitter.below(bound),
     };
-    this.#cluster = new Cluster(config, options, this.oracle);
+    this.#cluster = new Cluster(configOf(size), options, this.oracle);
     this.oracle.cluster = this.#cluster;
   }
 
@@ -81,7 +78,7 @@ export class Soak {
     this.#heal();
   }
 
-  #chance(what: keyof Mix): boolean {
+  #chance(what: Fault): boolean {
     return this.#random.chance(this.#mix[what], 1000);
   }
 
@@ -148,7 +145,7 @@ export class Soak {
     const random = this.#random;
     if (replica.core.role !== "leader") return;
     if (random.chance(1, 4)) {
-      const text = `${this.#text++}`.padEnd(random.between(4, 60), ".");
+      const text = textOf(random, this.#text++);
       this.#at(replica, ({ core }) => {
         const refusal = core.proposable(text.length);
         if (refusal === null) replica.propose(text);
@@ -172,26 +169,19 @@ export class Soak {
 
   #change(replica: Replica): void {
     const random = this.#random;
-    const { config } = replica.core;
     const members = membersOf(replica);
-    const room = this.#cluster.replicas.size < REPLICAS_MAX && members.length < MEMBERS_MAX;
-    const change = {
-      version: config.version,
-      addLearners: room && random.chance(1, 2) ? [`n${config.nextReplica}`] : [],
-      promote: config.learners.map((member) => member.replica).filter(() => random.chance(2, 3)),
-      remove: members.filter(() => random.chance(1, 6)),
-    };
+    const hasRoom = this.#cluster.replicas.size < REPLICAS_MAX && members.length < MEMBERS_MAX;
+    const change = changeOf(random, replica, members, hasRoom, () => random.chance(2, 3));
     this.#at(replica, ({ core }) => {
       if (core.proposeConfig(change) === null) this.counts.changes++;
     });
   }
 
   /** Replicas come into being when the config that names them is committed, and end some time after they left. */
-  #arrange({ core }: Replica): void {
-    const { config, configIndex, commitIndex, role } = core;
-    if (role !== "leader" || configIndex > commitIndex) return;
+  #arrange(replica: Replica): void {
+    const members = namedBy(replica);
+    if (members === null) return;
     const { replicas } = this.#cluster;
-    const members = new Set([...config.voters, ...config.outgoing, ...config.learners].map((m) => m.replica));
     for (const id of members) if (!replicas.has(id)) this.#cluster.create(id);
     for (const id of [...replicas.keys()]) {
       if (!members.has(id) && this.#random.chance(1, 50)) replicas.delete(id);
@@ -233,9 +223,8 @@ export class Soak {
   }
 
   #compact(replica: Replica): void {
-    const { core, applied } = replica;
-    const index = this.#random.between(core.snapshotIndex, Math.max(core.snapshotIndex, applied.meta.index));
-    if (index === core.snapshotIndex || index === 0) return;
+    const index = snapshotIndexOf(this.#random, replica);
+    if (index === replica.core.snapshotIndex) return;
     this.counts.compactions++;
     this.#at(replica, () => replica.compact(index));
   }

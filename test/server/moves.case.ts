@@ -73,6 +73,11 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
   town.killControls();
   let epoch = EPOCH;
   const next = (): number => ++epoch;
+  const moveBack = (moved: Ranges): void => {
+    const back = next();
+    town.begin(back, "s2", "s1", moved);
+    town.untilMoved("s2", "s1", back);
+  };
 
   t.test("told that a move is over, a source whose seal is still to be applied stays sealed", async (t) => {
     const epoch = next();
@@ -109,9 +114,7 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
     town.begin(epoch, "s1", "s2", slots);
     town.untilMoved("s1", "s2", epoch);
     allThere(t, town, client, keys);
-    const back = next();
-    town.begin(back, "s2", "s1", slots);
-    town.untilMoved("s2", "s1", back);
+    moveBack(slots);
   });
 
   t.test("a move under an epoch that the slots are past is aborted, not tried for ever", async (t) => {
@@ -122,7 +125,7 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
     t.equal(town.storeOf("s2").incoming, null);
   });
 
-  t.test("what is sealed is brought to its end before anything else is given away", async () => {
+  t.test("what is sealed is brought to its end before anything else is given away", async (t) => {
     const [sealed, other] = [next(), next()];
     const others = slotsOf(town, "s1", 128).slice(64);
     town.passesMove = () => false;
@@ -130,6 +133,10 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
     town.untilPhase("s1", sealed, "sealed");
     town.begin(other, "s1", "s2", others);
     town.run(300);
+    const { group, node } = town.leaderOf("s1");
+    const told = town.moversOf(node).reportsOf(group);
+    t.notOk(told.some((report) => report.epoch === other));
+    t.equal(town.phase("s1", sealed), "sealed");
     town.passesMove = () => true;
     town.untilPhase("s1", sealed, "unsealed");
     town.begin(other, "s1", "s2", others);
@@ -151,9 +158,7 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
       town.begin(other, "s1", "s2", others);
       town.untilMoved("s1", "s2", other);
       allThere(t, town, client, more);
-      const back = next();
-      town.begin(back, "s2", "s1", others);
-      town.untilMoved("s2", "s1", back);
+      moveBack(others);
       town.call(client, ...more.map((key) => ["DEL", key]));
     },
   );
@@ -201,8 +206,7 @@ t.test("F2, F3: what is late, stale or meant for a former state ends no move and
       return count++ % 10 !== 9;
     };
     town.begin(epoch, "s1", "s2", slots);
-    const chunks = (): boolean => town.phase("s2", epoch) === "owned";
-    town.until("it is owned", chunks);
+    town.untilPhase("s2", epoch, "owned");
     town.passesMove = () => true;
     for (const say of again) say();
     town.untilMoved("s1", "s2", epoch);

@@ -13,20 +13,6 @@ type Node = MoveTown["nodes"][number];
 /** n4 has no replica of the shard. */
 const FOUR = { shards: { s1: ["n1", "n2", "n3"] }, nodes: 4 };
 
-type Gap = { readonly ms: number; readonly replies: readonly string[] };
-
-/** Writes one after the other from now on; how long none was answered by OK, and what was said instead. */
-function gapOf(town: MoveTown, client: SimClient): Gap {
-  const fromUs = town.world.nowUs;
-  const said: string[] = [];
-  for (let i = 0; ; i++) {
-    const [reply = "closed"] = town.call(client, ["SET", "k", `${i}`]);
-    if (reply === "OK") return { ms: (town.world.nowUs - fromUs) / MS, replies: said };
-    said.push(reply);
-    if (said.length > 10) throw new Error(`nothing but ${said.join()}`);
-  }
-}
-
 /** Links between a machine and others carry nothing, and nobody is told. */
 function setCut(
   town: MoveTown,
@@ -39,6 +25,17 @@ function setCut(
     town.net.setCut(node.machine.number, machine.number, cut);
     town.net.setCut(machine.number, node.machine.number, cut);
   }
+}
+
+/** Two elections, if two stood at once. */
+const GAP_MS_MAX = 1300;
+
+/** The client's next write is done before that, and it is not told of an error. */
+function checkGap(t: Pick<typeof import("tap").t, "ok" | "same">, town: MoveTown, client: SimClient): void {
+  const fromUs = town.world.nowUs;
+  t.same(town.call(client, ["SET", "k", "after"]), ["OK"]);
+  const ms = (town.world.nowUs - fromUs) / MS;
+  t.ok(ms < GAP_MS_MAX, `${ms} ms`);
 }
 
 /** A town of that kind with a client at n4, that was served. */
@@ -68,9 +65,7 @@ t.test(
       const { town, client, leader } = withDoor(seed);
       if (seed % 2 === 0) setCut(town, leader, [...town.nodes, ...town.controls], true);
       else leader.machine.pause(20_000 * MS);
-      const gap = gapOf(town, client);
-      t.ok(gap.ms < 1300, `${gap.ms} ms`); // two elections, if two stood at once
-      t.same(gap.replies, [], "and nobody was told of an error");
+      checkGap(t, town, client);
     }
   },
 );
@@ -81,9 +76,7 @@ t.test("H8: a door whose node has a replica hears of the next leader by that", a
     const client = town.client(town.nodes.find((node) => node !== leader)?.id as string);
     town.call(client, ["SET", "k", "before"]);
     leader.machine.pause(20_000 * MS);
-    const gap = gapOf(town, client);
-    t.ok(gap.ms < 1300, `${gap.ms} ms`);
-    t.same(gap.replies, []);
+    checkGap(t, town, client);
   }
 });
 
@@ -111,7 +104,7 @@ t.test("C8, F9: a leader that was paused and wakes up repeats nothing, and is no
 });
 
 t.test("C7: a write on two slots stays with a silent node, and is told what became of it", async (t) => {
-  const { town, leader } = withDoor(1);
+  const { town } = withDoor(1);
   town.call(town.client("n4"), ["SET", "a", "1"]);
   const answers = [600, 20_000].map((ms) => {
     const client = town.client("n4");
@@ -130,7 +123,6 @@ t.test("C7: a write on two slots stays with a silent node, and is told what beca
   });
   t.equal(answers[0], "OK", "it woke up, refused what it found, and the next leader did it");
   t.match(answers[1], /^-UNCERTAIN/);
-  t.ok(leader.server);
 });
 
 t.test(
@@ -144,9 +136,7 @@ t.test(
         town.nodes.filter((node) => node !== door),
         true,
       );
-      const gap = gapOf(town, client);
-      t.ok(gap.ms < 1300, `${gap.ms} ms`);
-      t.same(gap.replies, []);
+      checkGap(t, town, client);
     }
   },
 );

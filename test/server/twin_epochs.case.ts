@@ -25,6 +25,25 @@ function slotsOf(town: MoveTown, shard: string, skip = 0): Ranges {
   return slots.slice(skip);
 }
 
+/** s3 has imported slots of s1, which can say nothing to anybody from here on. */
+function importing(seed: number): { town: MoveTown; others: Ranges } {
+  const town = townOf(seed);
+  const others = slotsOf(town, "s2");
+  const first = town.groupOf("s1");
+  town.apart("s1", "s3");
+  town.passesMove = (_from, _to, message) => message.from !== first;
+  town.begin(EPOCH, "s1", "s3", slotsOf(town, "s1"));
+  town.untilPhase("s3", EPOCH, "importing");
+  return { town, others };
+}
+
+/** Its source hears that the move was aborted, and serves on. */
+function untilServed(town: MoveTown): void {
+  town.passesMove = () => true;
+  town.untilPhase("s1", EPOCH, "unsealed");
+  town.checkAllServed();
+}
+
 t.test("F2: a source has one move under an epoch: other slots and another target are refused", async (t) => {
   const town = townOf(41);
   const client = town.client("n1");
@@ -73,19 +92,11 @@ t.test("F2: a sealed source waits for the word of its own target, whatever anoth
 t.test(
   "F2: a target owns what its import names, and only when that one's source has sealed it",
   async (t) => {
-    const town = townOf(43);
-    const [slots, others] = [slotsOf(town, "s1"), slotsOf(town, "s2")];
-    const first = town.groupOf("s1");
-    town.apart("s1", "s3");
-    town.passesMove = (_from, _to, message) => message.from !== first;
-    town.begin(EPOCH, "s1", "s3", slots);
-    town.untilPhase("s3", EPOCH, "importing");
+    const { town, others } = importing(43);
     town.begin(EPOCH, "s2", "s3", others); // no keys are in either: counts and hashes would agree
     town.untilPhase("s2", EPOCH, "unsealed");
     t.equal(town.phase("s3", EPOCH), "aborted");
-    town.passesMove = () => true;
-    town.untilPhase("s1", EPOCH, "unsealed");
-    town.checkAllServed();
+    untilServed(town);
   },
 );
 
@@ -103,16 +114,8 @@ t.test("F2: what was owned from one shard is not the outcome that another one wa
 });
 
 t.test("F2: a lost shard's slots are not taken under an epoch that is another move's", async () => {
-  const town = townOf(45);
-  const [slots, others] = [slotsOf(town, "s1"), slotsOf(town, "s2")];
-  const first = town.groupOf("s1");
-  town.apart("s1", "s3");
-  town.passesMove = (_from, _to, message) => message.from !== first;
-  town.begin(EPOCH, "s1", "s3", slots);
-  town.untilPhase("s3", EPOCH, "importing");
+  const { town, others } = importing(45);
   town.order("s3", { kind: "take", epoch: EPOCH, from: "s2", to: "s3", slots: others });
   town.untilPhase("s3", EPOCH, "aborted");
-  town.passesMove = () => true;
-  town.untilPhase("s1", EPOCH, "unsealed");
-  town.checkAllServed();
+  untilServed(town);
 });
