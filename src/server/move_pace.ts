@@ -3,7 +3,8 @@
  * notice while somebody does.
  *
  *     nobody asks for anything    CHUNKS_OPEN chunks on their way, two made in a turn
- *     clients are served          one on its way; when it is applied there, a rest REST_TIMES as long as that took
+ *     clients are served          one on its way; when it is applied there, a rest REST_TIMES as long as that took, and
+ *                                 REST_TIMES_LATE when all was copied once
  *
  * A chunk's way (made, sent, synced on a majority, applied, said) goes through the queues that clients' commands wait in, on
  * both sides: processors, log, network. So however busy the machines are, copying has a fixed share of what a client with
@@ -31,6 +32,11 @@ const CHUNKS_PER_TURN = 2;
  * (docs/resharding.md).
  */
 const REST_TIMES = 20;
+/**
+ * What changed meanwhile is less, and must go faster than it changes; how much is left when the slots are sealed, clients
+ * wait for.
+ */
+const REST_TIMES_LATE = 4;
 /** A chunk that took long because a leader died says nothing of the load. */
 const REST_MS_MAX = 500;
 /** A fourth of a second's bytes may leave at once. */
@@ -92,10 +98,11 @@ export class MovePace {
     this.#aloneSinceMs = open === 1 ? nowMs : -1;
   }
 
-  /** Nothing is on its way any more. */
-  taken(nowMs: number): void {
+  /** Nothing is on its way any more. `isLate`: all was copied once. */
+  taken(nowMs: number, isLate: boolean): void {
     if (this.#aloneSinceMs < 0) return;
-    const restMs = Math.min(REST_MS_MAX, REST_TIMES * (nowMs - this.#aloneSinceMs));
+    const times = isLate ? REST_TIMES_LATE : REST_TIMES;
+    const restMs = Math.min(REST_MS_MAX, times * (nowMs - this.#aloneSinceMs));
     this.#restUntilMs = nowMs + restMs;
     this.#aloneSinceMs = -1;
   }

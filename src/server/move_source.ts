@@ -165,7 +165,7 @@ export class MoveSource {
       if (number >= nextChunk) break;
       this.#open.delete(number);
       this.#movedAt = this.#host.tick();
-      if (this.#open.size === 0) this.#pace.taken(this.#host.nowMs());
+      if (this.#open.size === 0) this.#pace.taken(this.#host.nowMs(), this.#copy?.isFirstPass === false);
     }
   }
 

@@ -26,12 +26,15 @@ t.test("while clients are served one chunk goes, and a rest follows that is twen
   t.equal(pace.isBusy, true);
   t.equal(turn(pace, 0, 1000), 1);
   t.equal(turn(pace, 1, 1002), 1, "it is not applied there yet");
-  pace.taken(1010);
+  pace.taken(1010, false);
   t.equal(turn(pace, 0, 1209), 0, "it rests");
   t.equal(turn(pace, 0, 1210), 1);
-  pace.taken(9000);
+  pace.taken(9000, false);
   t.equal(turn(pace, 0, 9499), 0);
   t.equal(turn(pace, 0, 9500), 1, "what took long because of something else delays it so much at most");
+  pace.taken(9510, true);
+  t.equal(turn(pace, 0, 9549), 0);
+  t.equal(turn(pace, 0, 9550), 1, "four times as long when all was copied once");
   t.end();
 });
 
@@ -52,7 +55,7 @@ t.test(
     const pace = new MovePace(0);
     pace.tick(1, 1);
     t.equal(turn(pace, 0, 0), 1);
-    pace.taken(100);
+    pace.taken(100, false);
     t.same([turn(pace, 0, 101), turn(pace, 0, 101, true), turn(pace, 7, 101, true)], [0, 2, 8]);
     t.equal(pace.mayGoOn(2, true), true);
     t.equal(pace.mayGoOn(8, true), false);
