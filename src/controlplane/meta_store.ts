@@ -23,14 +23,7 @@ import type {
   Store,
   StoreSettings,
 } from "../store/types.ts";
-import {
-  BATCH_HEADER_BYTES,
-  batchBody,
-  batchCount,
-  batchEnd,
-  batchKind,
-  batchTimeMs,
-} from "../wire/batch.ts";
+import { batchBody, batchCount, batchKind, batchTimeMs } from "../wire/batch.ts";
 import { CommandView, OP_WRITE_MIN } from "../wire/command.ts";
 import { decodeShape, ShapeError } from "../wire/msgpack.ts";
 import type { ReplySink } from "../wire/reply.ts";
@@ -75,13 +68,13 @@ export class MetaStore implements Store {
 
   #applyCommands(index: Index, batch: Uint8Array, listener: ApplyListener): void {
     const view = this.#view;
-    const end = batchEnd(batch);
+    const body = batchBody(batch);
     const count = batchCount(batch);
-    let at = BATCH_HEADER_BYTES;
+    let at = 0;
     let readable = true;
     for (let ordinal = 0; ordinal < count; ordinal++) {
       const sink = listener.begin(ordinal);
-      readable = readable && view.read(batch, at, end) === null;
+      readable = readable && view.read(body, at, body.length) === null;
       if (!readable) sink.error(MALFORMED);
       else {
         at = view.end;

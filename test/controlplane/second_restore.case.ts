@@ -11,6 +11,24 @@ import { Town } from "./process_town.ts";
 const { h64 } = await xxhash();
 const FIRST = { replicas: 3, vnodes: 32, shards: [{ id: "s1", weight: 1, nodes: null }] };
 
+const CLUSTER = "ab".repeat(16);
+
+/** A cluster with one shard, of whose control plane there is a backup. */
+function backedUp(seed: number, controls: number): Town {
+  const town = new Town(h64, { seed, controls, nodes: 3, firstLayout: FIRST, cluster: CLUSTER });
+  town.startAll(true);
+  town.until("the shard has a leader", () => town.isServed);
+  town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
+  return town;
+}
+
+/** These control processes lose their disks and begin anew, in the restore of that name. */
+function restore(town: Town, at: readonly number[], name: string): void {
+  for (const [i, one] of town.controls.entries()) if (at.includes(i)) town.lose(one);
+  town.restoreId = name.repeat(16);
+  for (const i of at) town.startControl(i, true);
+}
+
 function isCounted(town: Town): boolean {
   const { state } = town;
   return state !== null && state.version.restore > 0 && state.awaited === null;
@@ -19,26 +37,17 @@ function isCounted(town: Town): boolean {
 t.test(
   "F10: of two restores from one backup, a disk of the first is no member of what the second makes",
   async (t) => {
-    const cluster = "ab".repeat(16);
-    const town = new Town(h64, { seed: 33, controls: 3, nodes: 3, firstLayout: FIRST, cluster });
-    town.startAll(true);
-    town.until("the shard has a leader", () => town.isServed);
-    town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
-    const [first, second, third] = town.controls;
-    if (first === undefined || second === undefined || third === undefined) throw new Error("three of them");
+    const town = backedUp(33, 3);
+    const third = town.controls[2];
+    if (third === undefined) throw new Error("three of them");
 
-    for (const one of town.controls) town.lose(one);
-    town.restoreId = "11".repeat(16);
-    for (const i of [0, 1, 2]) town.startControl(i, true);
+    restore(town, [0, 1, 2], "11");
     town.until("the nodes are heard", () => isCounted(town));
     const [before = 0] = town.leader?.groups.map(({ group }) => group) ?? [];
     for (let i = 0; i < 20; i++) t.equal(town.http("POST", "/settings", { movesMax: 10 + i }).status, 200);
 
     town.kill(third);
-    for (const one of [first, second]) town.lose(one);
-    town.restoreId = "22".repeat(16);
-    town.startControl(0, true);
-    town.startControl(1, true);
+    restore(town, [0, 1], "22");
     town.run(10); // they have begun
     town.startControl(2); // with its log of the first restore, which is longer, in a higher term
     town.until("the nodes are heard", () => isCounted(town));
@@ -58,36 +67,25 @@ t.test(
 t.test(
   "F10: a process with the disk of a restore that no node ever heard of can lead what the next one made",
   async (t) => {
-    const cluster = "ab".repeat(16);
-    const town = new Town(h64, { seed: 35, controls: 3, nodes: 3, firstLayout: FIRST, cluster });
-    town.startAll(true);
-    town.until("the shard has a leader", () => town.isServed);
-    town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
-    const [first, second, third] = town.controls;
-    const late = town.nodes[2];
-    if (first === undefined || second === undefined || third === undefined || late === undefined)
-      throw new Error("three of each");
+    const town = backedUp(35, 3);
+    const [third, late] = [town.controls[2], town.nodes[2]];
+    if (third === undefined || late === undefined) throw new Error("three of each");
     const isWaiting = (): boolean => town.state?.awaited?.join() === late.id;
 
-    for (const one of town.controls) town.lose(one);
     town.kill(late); // so this restore does not get beyond its counting
-    town.restoreId = "11".repeat(16);
-    for (const i of [0, 1, 2]) town.startControl(i, true);
+    restore(town, [0, 1, 2], "11");
     town.until("it waits for the node that is down", isWaiting);
     town.until("on all of them", () =>
       town.controls.every(({ server }) => server?.service.isRestoring === false),
     );
-    const { restore } = town.state?.version ?? {};
+    const number = town.state?.version.restore;
     // With the next term each writes down how much is committed, so the third finds it again on its own.
     town.leader?.engine.groups[0]?.core.transfer(3);
     town.leader?.engine.wake();
     town.until("the third leads", () => town.leader !== null && town.leader === third.server);
 
     town.kill(third);
-    for (const one of [first, second]) town.lose(one);
-    town.restoreId = "22".repeat(16);
-    town.startControl(0, true);
-    town.startControl(1, true);
+    restore(town, [0, 1], "22");
     town.run(10); // they have begun
     town.startControl(2);
     const configNow = () => town.leader?.engine.groups.at(-1)?.core.config;
@@ -97,7 +95,7 @@ t.test(
     });
     town.until("the second one waits as well", isWaiting);
     const known = third.server?.groups.map(({ store }) => (store as MetaStore).state.version.restore);
-    t.same(known, [restore, restore], "the numbers do not tell them apart");
+    t.same(known, [number, number], "the numbers do not tell them apart");
     town.leader?.engine.groups.at(-1)?.core.transfer(voterOn(third.id)?.replica ?? 0);
     town.leader?.engine.wake();
     town.until("the third leads", () => town.leader !== null && town.leader === third.server);
@@ -107,11 +105,7 @@ t.test(
 );
 
 t.test("a process that restores alone draws the number of its restore; others must be told it", async (t) => {
-  const cluster = "ab".repeat(16);
-  const town = new Town(h64, { seed: 34, controls: 1, nodes: 3, firstLayout: FIRST, cluster });
-  town.startAll(true);
-  town.until("the shard has a leader", () => town.isServed);
-  town.backup = parseBackup(town.http("GET", "/cluster/backup").text);
+  const town = backedUp(34, 1);
   const groups = new Set<number>();
   for (let i = 0; i < 3; i++) {
     for (const one of town.controls) town.lose(one);
@@ -128,6 +122,11 @@ t.test("a process that restores alone draws the number of its restore; others mu
   town.startControl(0);
   town.until("a start as always", () => isCounted(town));
   t.ok(groups.has(town.leader?.groups[0]?.group ?? 0));
+
+  const untold = new Town(h64, { seed: 36, controls: 3, nodes: 0, cluster: CLUSTER });
+  untold.backup = town.backup;
+  untold.startControl(0, true);
+  t.throws(() => untold.run(10), /processes that restore together need one restore id/);
 });
 
 t.test(
