@@ -32,7 +32,10 @@ export const ROOMS: Readonly<Record<string, readonly Allowance[]>> = {
     ...whole("base", "ring"),
     { room: "raft", typesOnly: true, files: /^types\.ts$/ },
     // Frames and replies, and the words both doors and store answer with: decimals and error texts.
-    { room: "wire", files: /^(batch|command\w*|move_entry|reply|native_reply|decimal|error_text)\.ts$/ },
+    {
+      room: "wire",
+      files: /^(batch|command\w*|move_entry|move_identity|reply|native_reply|decimal|error_text)\.ts$/,
+    },
   ],
   client: whole("base", "wire", "ring", "platform"),
   console: [],

@@ -26,7 +26,8 @@ import { golden, hexDump } from "./script.ts";
 
 const GROUP = 77;
 /** A native reply. */
-const OK = encodedReply();
+const OK = new Writer(16);
+new ReplyEncoder(OK).simple("OK");
 const route = { from: 1, to: 2, term: 9 };
 
 function batch(index: number, term: number, body = utf8(`body of ${index}`), group = GROUP): Uint8Array {
@@ -41,12 +42,6 @@ function batch(index: number, term: number, body = utf8(`body of ${index}`), gro
   };
   sealBatch(bytes, 0, { bodySize: body.length, group, term, index, ...rest });
   return bytes;
-}
-
-function encodedReply(): Uint8Array {
-  const writer = new Writer(16);
-  new ReplyEncoder(writer).simple("OK");
-  return writer.copy();
 }
 
 /** The frames that `write` makes, one after another. */
@@ -213,7 +208,7 @@ const samples: readonly (readonly [string, (encoder: PeerEncoder) => void])[] = 
     "forward replies",
     (encoder) => {
       encoder.beginReplies();
-      encoder.replyBytes(6, 0, OK, 0, OK.length);
+      encoder.replyBytes(6, 0, OK.bytes, 0, OK.length);
       encoder.replyNotLeader(6, 1, 9, "n2");
       encoder.replyError(7, 2, "refused", "TRYAGAIN later, ü");
       encoder.replyError(8, 0, "unknown", "UNCERTAIN leader lost");
@@ -494,7 +489,7 @@ t.test("a message that no peer would take is a bug here, and says so", async (t)
   t.throws(
     write((encoder) => {
       encoder.beginReplies();
-      encoder.replyBytes(1, 0, OK, 1, 1);
+      encoder.replyBytes(1, 0, OK.bytes, 1, 1);
     }),
     /holds a reply/,
   );
