@@ -17,10 +17,10 @@ import {
   isVoter,
   leaveJoint,
 } from "./config.ts";
-import { rouse } from "./rest.ts";
+import { rouse, silenceOf } from "./rest.ts";
 import { appendSealed, becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
-import { ENTRY_KIND, type Refusal, type ReplicaId } from "./types.ts";
+import { ENTRY_KIND, type Member, type Refusal, type ReplicaId } from "./types.ts";
 
 /**
  * A learner has caught up when it replicates and lags by no more entries than this. An entry is a turn's batch:
@@ -34,7 +34,8 @@ export type ConfigRefusal =
   | ConfigProblem
   | "term_not_committed"
   | "change_in_flight"
-  | "not_caught_up";
+  | "not_caught_up"
+  | "majority_silent";
 
 export function proposeConfig(s: RaftState, change: ConfigChange): ConfigRefusal | null {
   if (s.role !== "leader") return "not_leader";
@@ -48,6 +49,8 @@ export function proposeConfig(s: RaftState, change: ConfigChange): ConfigRefusal
   }
   const config = changeConfig(s.log.config, change);
   if (typeof config === "string") return config;
+  if (isJoint(config) && !(isMostlyHeard(s, config.voters) && isMostlyHeard(s, config.outgoing)))
+    return "majority_silent";
   appendSealed(s, ENTRY_KIND.config, encodeConfig(config));
   return null;
 }
@@ -55,8 +58,23 @@ export function proposeConfig(s: RaftState, change: ConfigChange): ConfigRefusal
 function hasCaughtUp(s: RaftState, replica: ReplicaId): boolean {
   const progress = s.progress.get(replica);
   assert(progress !== undefined, "a leader tracks its learners");
-  if (s.ticks - progress.contactTick >= s.options.electionTicksMin) return false;
-  return progress.state === "replicate" && s.log.lastIndex - progress.match <= PROMOTION_LAG_MAX;
+  return (
+    isHeard(s, replica) &&
+    progress.state === "replicate" &&
+    s.log.lastIndex - progress.match <= PROMOTION_LAG_MAX
+  );
+}
+
+/** A joint config is in force from its append on, and both majorities end it: begun without one, it would stop the group. */
+function isMostlyHeard(s: RaftState, members: readonly Member[]): boolean {
+  return 2 * members.filter(({ replica }) => isHeard(s, replica)).length > members.length;
+}
+
+function isHeard(s: RaftState, replica: ReplicaId): boolean {
+  if (replica === s.self) return true;
+  const progress = s.progress.get(replica);
+  assert(progress !== undefined, "a leader tracks its members");
+  return silenceOf(s, replica, s.ticks - progress.contactTick) < s.options.electionTicksMin;
 }
 
 /** After every input of a leader: does what a committed config asks for. */
