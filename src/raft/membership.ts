@@ -17,10 +17,11 @@ import {
   isVoter,
   leaveJoint,
 } from "./config.ts";
+import { jointValue } from "./quorum.ts";
 import { rouse, silenceOf } from "./rest.ts";
 import { appendSealed, becomeFollower } from "./roles.ts";
 import type { RaftState } from "./state.ts";
-import { ENTRY_KIND, type Member, type Refusal, type ReplicaId } from "./types.ts";
+import { ENTRY_KIND, type GroupConfig, type Member, type Refusal, type ReplicaId } from "./types.ts";
 
 /**
  * A learner has caught up when it replicates and lags by no more entries than this. An entry is a turn's batch:
@@ -49,8 +50,7 @@ export function proposeConfig(s: RaftState, change: ConfigChange): ConfigRefusal
   }
   const config = changeConfig(s.log.config, change);
   if (typeof config === "string") return config;
-  if (isJoint(config) && !(isMostlyHeard(s, config.voters) && isMostlyHeard(s, config.outgoing)))
-    return "majority_silent";
+  if (isJoint(config) && !answers(s, config)) return "majority_silent";
   appendSealed(s, ENTRY_KIND.config, encodeConfig(config));
   return null;
 }
@@ -58,23 +58,25 @@ export function proposeConfig(s: RaftState, change: ConfigChange): ConfigRefusal
 function hasCaughtUp(s: RaftState, replica: ReplicaId): boolean {
   const progress = s.progress.get(replica);
   assert(progress !== undefined, "a leader tracks its learners");
-  return (
-    isHeard(s, replica) &&
-    progress.state === "replicate" &&
-    s.log.lastIndex - progress.match <= PROMOTION_LAG_MAX
-  );
+  if (!isRecent(s, contactTickOf(s, replica))) return false;
+  return progress.state === "replicate" && s.log.lastIndex - progress.match <= PROMOTION_LAG_MAX;
 }
 
 /** A joint config is in force from its append on, and both majorities end it: begun without one, it would stop the group. */
-function isMostlyHeard(s: RaftState, members: readonly Member[]): boolean {
-  return 2 * members.filter(({ replica }) => isHeard(s, replica)).length > members.length;
+function answers(s: RaftState, { voters, outgoing }: GroupConfig): boolean {
+  const contactTick = ({ replica }: Member): number => contactTickOf(s, replica);
+  return isRecent(s, jointValue(voters.map(contactTick), outgoing.map(contactTick)));
 }
 
-function isHeard(s: RaftState, replica: ReplicaId): boolean {
-  if (replica === s.self) return true;
+function isRecent(s: RaftState, contactTick: number): boolean {
+  return s.ticks - contactTick < s.options.electionTicksMin;
+}
+
+function contactTickOf(s: RaftState, replica: ReplicaId): number {
+  if (replica === s.self) return s.ticks;
   const progress = s.progress.get(replica);
   assert(progress !== undefined, "a leader tracks its members");
-  return silenceOf(s, replica, s.ticks - progress.contactTick) < s.options.electionTicksMin;
+  return s.ticks - silenceOf(s, replica, s.ticks - progress.contactTick);
 }
 
 /** After every input of a leader: does what a committed config asks for. */
