@@ -158,7 +158,7 @@ export class OperatedCluster {
   }
 
   /** To one of the nodes that run. */
-  connect(): Promise<RespConnection> {
+  async connect(): Promise<RespConnection> {
     const running = this.nodes.filter((node) => !node.isDown);
     const node = running[Math.floor(Math.random() * running.length)];
     if (node === undefined) throw new Error("no node runs");

@@ -348,6 +348,7 @@ async function reshard(
 
 async function run(cluster: OperatedCluster): Promise<number> {
   const callers: Caller[] = [];
+  let during: ReturnType<Load["start"]> | null = null;
   try {
     await fill(cluster);
     for (let i = 0; i < clients; i++)
@@ -369,21 +370,23 @@ async function run(cluster: OperatedCluster): Promise<number> {
       await before.stop();
       noteLatency(figures, "before", load);
     }
-    const during = clients > 0 ? load.start(rate) : null;
+    if (clients > 0) during = load.start(rate);
     let isOver = false;
     const killing = values.kill ? kills(cluster, () => isOver) : Promise.resolve(0);
-    const { ms, id } = await reshard(cluster, "/shard/add", {});
-    if (values.back) await reshard(cluster, "/shard/remove", { id });
+    const added = await reshard(cluster, "/shard/add", {});
+    let { ms } = added;
+    if (values.back) ms += (await reshard(cluster, "/shard/remove", { id: added.id })).ms;
     isOver = true;
     figures.kills = await killing;
     await during?.stop();
-    if (during !== null) noteLatency(figures, "during", load);
+    if (clients > 0) noteLatency(figures, "during", load);
     await noteMoves(cluster, figures, ms);
     for (const member of [...cluster.controls, ...cluster.nodes]) if (!member.running) member.start();
     await judge(cluster);
     judgeFigures(figures);
     return report(figures, cluster.problems);
   } finally {
+    void during?.stop();
     for (const caller of callers) caller.close();
   }
 }

@@ -5,7 +5,7 @@
  */
 import type { MoveMessage } from "../wire/move_message.ts";
 
-/** An answer takes a few milliseconds: after so long whoever answered last is not the only one who is asked. */
+/** An answer takes a few milliseconds: after so long without one whoever answered last is not the only one who is asked. */
 const SILENT_TICKS = 30;
 /** Each is given so long to answer; then whatever is said next goes to the next one. */
 const TURN_TICKS = 10;
@@ -35,7 +35,11 @@ export class MoveLine {
   #hint = "";
   /** Tick of the last word of a leader. */
   heardAt = Number.NEGATIVE_INFINITY;
-  readonly #beganAt: number;
+  /**
+   * Tick of the first word that no leader has answered; -1: none. Silence is counted from there: a copy that rests says
+   * nothing, and whoever has just answered it is no suspect for that.
+   */
+  #askedAt = -1;
   /** Who is asked now while nobody answers, and since when. Counted as asked: the clock alone would go round in step with it. */
   #turn = 0;
   #turnAt = 0;
@@ -43,7 +47,6 @@ export class MoveLine {
   constructor(group: number, host: MoveSideHost) {
     this.#group = group;
     this.#host = host;
-    this.#beganAt = host.tick();
   }
 
   /** `node` answered as the leader. */
@@ -51,6 +54,7 @@ export class MoveLine {
     this.#node = node;
     this.#hint = "";
     this.heardAt = this.#host.tick();
+    this.#askedAt = -1;
   }
 
   /** `node` does not lead, and says who does. */
@@ -65,14 +69,15 @@ export class MoveLine {
   }
 
   #destination(): string {
-    const silentTicks = this.#host.tick() - Math.max(this.heardAt, this.#beganAt);
+    const now = this.#host.tick();
+    if (this.#askedAt < 0) this.#askedAt = now;
+    const silentTicks = now - this.#askedAt;
     const candidates = [...new Set([this.#node, this.#hint, this.#host.leaderOf(this.#group)])].filter(
       (node) => node !== "",
     );
     if (silentTicks < SILENT_TICKS && candidates.length > 0) return candidates[0] as string;
     for (const node of this.#host.holdersOf(this.#group))
       if (!candidates.includes(node)) candidates.push(node);
-    const now = this.#host.tick();
     if (now - this.#turnAt >= TURN_TICKS) {
       this.#turn++;
       this.#turnAt = now;
