@@ -4,7 +4,7 @@ import yargs, { type CommandModule } from "yargs";
 import { createPlatform } from "../platform/node.ts";
 import { createHttp } from "../platform/node_http.ts";
 import type { Log, Platform } from "../platform/platform.ts";
-import { markCommandWords } from "./argv_words.ts";
+import { markCommandWords, unknownOptions } from "./argv_words.ts";
 import { clusterCommand } from "./cluster_command.ts";
 import { controlCommand } from "./control_command.ts";
 import { EXIT, EXIT_CODES_TEXT } from "./exit_codes.ts";
@@ -24,13 +24,17 @@ function exitWith(error: CliError): never {
   process.exit(error.exitCode);
 }
 
-/** yargs calls it with a message for bad usage, and with what a verb threw. */
-function fail(message: string | undefined, error: Error | undefined): never {
+/** yargs calls it with a message for bad usage, and with what a verb threw; `usage` is its own, whatever its types say. */
+function fail(message: string | undefined, error: Error | undefined, usage?: unknown): never {
   if (error instanceof CliError) exitWith(error);
   if (error !== undefined && error.name !== "YError") throw error;
   const verb = process.argv[2] ?? "";
   const about = verb === "" || verb.startsWith("-") || !VERBS.includes(verb) ? "" : ` ${verb}`;
-  exitWith(new CliError(EXIT.usage, message ?? "bad usage", "", `See: nucleus${about} --help`));
+  const help = (usage as { help?(): string } | undefined)?.help?.() ?? "";
+  const unknown = help === "" ? [] : unknownOptions(process.argv.slice(2), help);
+  const isNamed = unknown.every((word) => message?.includes(word.slice(2)));
+  const why = !isNamed ? `There is no option ${unknown.join(", ")} here.` : "";
+  exitWith(new CliError(EXIT.usage, message ?? "bad usage", why, `See: nucleus${about} --help`));
 }
 
 /** All that a server may use. */

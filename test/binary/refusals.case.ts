@@ -53,7 +53,7 @@ t.test("refusals: a flag that no verb has, and what a verb lacks", async (t) => 
     });
     t.equal(status, 2, verb);
     t.equal(stdout, "", verb);
-    t.match(stderr, /such-a-flag|Missing required|Not enough/, verb);
+    t.match(stderr, /such-a-flag/, verb);
     t.match(stderr, /--help/, `${verb}: what to do next`);
   }
 });

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import t from "tap";
 import { fromUtf8, utf8 } from "../../src/base/bytes.ts";
-import { markCommandWords } from "../../src/cli/argv_words.ts";
+import { markCommandWords, unknownOptions } from "../../src/cli/argv_words.ts";
 import { exitCodeOfReply } from "../../src/cli/exit_codes.ts";
 import { plain } from "../../src/cli/output.ts";
 import { explainText, helpText } from "../../src/cli/repl_colon.ts";
@@ -33,6 +33,16 @@ t.test("a line is split into words as redis-cli does", async (t) => {
   t.same(words(`SET k "a`), null);
   t.same(words(`SET k "a"b`), null);
   t.same(splitLine(`"\\xff\\x00"`), [Uint8Array.of(0xff, 0)], "bytes, not text");
+});
+
+t.test("a mistyped option is called by its name, also where a required one is missing", (t) => {
+  const help = "  --id  This node's id  [required]\n  --listen  HOST:PORT\n  --init  First start";
+  const unknown = (line: string): string => unknownOptions(line.split(" "), help).join(" ");
+  t.equal(unknown("node --id n1 --listn 127.0.0.1:7001 --init"), "--listn");
+  t.equal(unknown("node --id=n1 --listen=127.0.0.1:7001 --no-init"), "");
+  t.equal(unknown("node --idd=n1 --bare"), "--idd --bare");
+  t.equal(unknown("repl -- GET --json"), "", "words of a command are its own");
+  t.end();
 });
 
 t.test("what follows repl's own options belongs to the command, however it looks", async (t) => {
