@@ -6,7 +6,7 @@
  *     --binary PATH      the program; dist/nucleus, or dist/nucleus.mjs with --runtime node
  *     --nodes N          storage nodes (6), --shards N at first (2): then one is added, and removed with --back
  *     --keys N           loaded before (100000), values of --value bytes (100)
- *     --clients N        connections that INCR, SET and GET, half over RESP and half native (8); 0 = an idle cluster
+ *     --clients N        connections that INCR, SET, DEL and GET, half over RESP and half native (8); 0 = an idle cluster
  *     --rate R           commands a second of all together (open loop); 0 = a share of the peak that is measured first
  *     --share F          that share (0.5)
  *     --outstanding N    commands under way on each connection while the peak is measured (1)
@@ -16,17 +16,17 @@
  *     --figures          also judge figures: pauses, keys a second, latency
  *     --seed N, --json, --keep
  *
- * Exit code 1 if a key is missing or twice, a sum is wrong, a slot is not served just once, a process ended by itself, or
+ * Exit code 1 if a key is missing, twice, or back after its deletion, a sum or a value is wrong, a slot is not served just once, a process ended by itself, or
  * the plan does not end; with --figures also if the pauses' median is above 10 ms or one above 50 ms (under load), or less
  * than 50,000 keys move in a second (idle), or p99 at the given share is more than three times what it was before.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Prng } from "../src/base/prng.ts";
-import type { RespConnection } from "../src/cli/resp_connection.ts";
-import { connect, type NucleusClient } from "../src/client/index.ts";
 import { SLOT_COUNT } from "../src/ring/slot.ts";
+import { type Caller, NativeCaller, RespCaller } from "./callers.ts";
 import { type OperatedCluster, onOperated } from "./operated.ts";
+import { OwnKey } from "./own_key.ts";
 import type { NodeProcess } from "./processes.ts";
 import { chosenProgram, PROGRAM_OPTIONS } from "./program.ts";
 
@@ -35,6 +35,7 @@ const PAUSE_P99_MS_MAX = 50;
 const IDLE_KEYS_PER_SECOND_MIN = 50_000;
 const P99_TIMES_MAX = 3;
 const COUNTERS = 400;
+const OWN_KEYS_EACH = 16;
 const BATCH = 1000;
 const PEAK_SECONDS = 5;
 const BASE_SECONDS = 10;
@@ -95,116 +96,43 @@ function hearError(text: string): void {
   said.set(word, (said.get(word) ?? 0) + 1);
 }
 
-/** One connection of either kind; `call` never throws. */
-type Caller = { incr(counter: Counter): Promise<void>; get(key: string): Promise<void>; close(): void };
-
-class RespCaller implements Caller {
-  readonly #cluster: OperatedCluster;
-  #opening: Promise<RespConnection> | null = null;
-
-  constructor(cluster: OperatedCluster) {
-    this.#cluster = cluster;
-  }
-
-  async #connection(): Promise<RespConnection | null> {
-    this.#opening ??= this.#cluster.connect();
-    try {
-      return await this.#opening;
-    } catch {
-      this.#opening = null;
-      await sleep(20);
-      return null;
-    }
-  }
-
-  async incr(counter: Counter): Promise<void> {
-    const connection = await this.#connection();
-    if (connection === null) return;
-    try {
-      const reply = await connection.call(["INCR", counter.name], 10_000);
-      if (reply.kind === "integer") counter.acked++;
-      else if (reply.kind === "error") {
-        hearError(reply.text);
-        if (reply.text.startsWith("UNCERTAIN")) counter.unknown++;
-      }
-    } catch {
-      counter.unknown++;
-      this.#opening = null;
-    }
-  }
-
-  async get(key: string): Promise<void> {
-    const connection = await this.#connection();
-    if (connection === null) return;
-    try {
-      const reply = await connection.call(["GET", key], 10_000);
-      if (reply.kind === "nil") problems.push(`${key} is not there`);
-      else if (reply.kind === "error") hearError(reply.text);
-    } catch {
-      this.#opening = null;
-    }
-  }
-
-  close(): void {
-    void this.#opening?.then((connection) => connection.close()).catch(() => {});
-  }
-}
-
-class NativeCaller implements Caller {
-  readonly #client: NucleusClient<string>;
-
-  constructor(cluster: OperatedCluster) {
-    this.#client = connect(cluster.url, { timeoutMs: 10_000 });
-  }
-
-  async incr(counter: Counter): Promise<void> {
-    try {
-      await this.#client.incr(counter.name);
-      counter.acked++;
-    } catch (error) {
-      hearError((error as Error).message);
-      if ((error as Error).name === "OutcomeUnknownError") counter.unknown++;
-    }
-  }
-
-  async get(key: string): Promise<void> {
-    try {
-      if ((await this.#client.get(key)) === undefined) problems.push(`${key} is not there`);
-    } catch (error) {
-      hearError((error as Error).message);
-    }
-  }
-
-  close(): void {
-    void this.#client.close();
-  }
-}
+/** One connection, and the keys that it alone writes. */
+type Client = { readonly caller: Caller; readonly ownKeys: readonly OwnKey[] };
 
 class Load {
-  readonly #callers: readonly Caller[];
+  readonly #clients: readonly Client[];
   #running = false;
   #done = 0;
   latenciesMs: number[] = [];
 
-  constructor(callers: readonly Caller[]) {
-    this.#callers = callers;
+  constructor(clients: readonly Client[]) {
+    this.#clients = clients;
   }
 
-  async #one(caller: Caller): Promise<void> {
+  async #one(client: Client): Promise<void> {
     const beganMs = performance.now();
-    if (random.below(10) < 5) await caller.incr(counters[random.below(COUNTERS)] as Counter);
-    else await caller.get(keyOf(random.below(keys)));
+    await this.#command(client, random.below(10));
     this.latenciesMs.push(performance.now() - beganMs);
     this.#done++;
+  }
+
+  /** Of ten commands three are INCR, two SET or DEL, one reads what was so written, four read what was loaded. */
+  async #command({ caller, ownKeys }: Client, lot: number): Promise<void> {
+    const own = lot < 3 ? undefined : ownKeys[random.below(ownKeys.length)];
+    if (lot >= 6) return checkLoaded(caller, keyOf(random.below(keys)));
+    if (own === undefined || own.isBusy) return addOne(caller, counters[random.below(COUNTERS)] as Counter);
+    if (lot < 5) return random.below(4) === 0 ? own.del(caller) : own.set(caller);
+    const problem = await own.check(caller);
+    if (problem !== null) problems.push(problem);
   }
 
   /** Closed loop: what the cluster does at most with so many commands under way on each connection, in a second. */
   async most(outstanding: number, seconds: number): Promise<number> {
     this.#running = true;
     this.#done = 0;
-    const lanes = this.#callers.flatMap((caller) =>
+    const lanes = this.#clients.flatMap((client) =>
       Array.from({ length: outstanding }, async () => {
-        while (this.#running) await this.#one(caller);
+        while (this.#running) await this.#one(client);
       }),
     );
     await sleep(seconds * 1000);
@@ -222,7 +150,7 @@ class Load {
     const timer = setInterval(() => {
       const due = ((performance.now() - beganMs) / 1000) * rate;
       for (; sent < due && pending.size < 20_000; sent++) {
-        const call = this.#one(this.#callers[sent % this.#callers.length] as Caller);
+        const call = this.#one(this.#clients[sent % this.#clients.length] as Client);
         pending.add(call);
         void call.finally(() => pending.delete(call));
       }
@@ -233,6 +161,16 @@ class Load {
     };
     return { stop };
   }
+}
+
+async function addOne(caller: Caller, counter: Counter): Promise<void> {
+  const outcome = await caller.incr(counter.name);
+  if (outcome === "done") counter.acked++;
+  if (outcome === "unknown") counter.unknown++;
+}
+
+async function checkLoaded(caller: Caller, key: string): Promise<void> {
+  if ((await caller.get(key)) === null) problems.push(`${key} is not there`);
 }
 
 function keyOf(i: number): string {
@@ -277,7 +215,7 @@ async function kills(cluster: OperatedCluster, isOver: () => boolean): Promise<n
 
 // ------------------------------------------------------------------------------------------- judging
 
-async function judge(cluster: OperatedCluster): Promise<void> {
+async function judge(cluster: OperatedCluster, ownKeys: readonly OwnKey[]): Promise<void> {
   const connection = await cluster.connect();
   const ask = async (...words: string[]): Promise<string> => {
     const reply = await connection.call(words, 30_000);
@@ -290,8 +228,15 @@ async function judge(cluster: OperatedCluster): Promise<void> {
     if (!(sum >= acked && sum <= acked + unknown))
       problems.push(`${name} is ${sum}; ${acked} were acknowledged and ${unknown} unknown`);
   }
+  let present = keys + COUNTERS;
+  for (const own of ownKeys) {
+    const text = await ask("GET", own.name);
+    const problem = own.problemOf(text === "nil" ? null : text);
+    if (problem !== null) problems.push(problem);
+    if (text !== "nil") present++;
+  }
   const size = await ask("DBSIZE");
-  if (size !== String(keys + COUNTERS)) problems.push(`DBSIZE is ${size}, not ${keys + COUNTERS}`);
+  if (size !== String(present)) problems.push(`DBSIZE is ${size}, not ${present}`);
   const value = "v".repeat(Number(values.value));
   for (let from = 0; from < keys; from += BATCH) {
     const all = Array.from({ length: Math.min(BATCH, keys - from) }, (_, i) => ask("GET", keyOf(from + i)));
@@ -311,7 +256,7 @@ async function judge(cluster: OperatedCluster): Promise<void> {
       found.add(name);
     }
   } while (cursor !== "0");
-  if (found.size !== keys + COUNTERS) problems.push(`SCAN finds ${found.size} keys`);
+  if (found.size !== present) problems.push(`SCAN finds ${found.size} keys`);
   connection.close();
   await checkSlots(cluster);
 }
@@ -346,14 +291,22 @@ async function reshard(
   return { ms: performance.now() - beganMs, id: begun.textOrNull("shard") ?? "" };
 }
 
+function clientOf(cluster: OperatedCluster, i: number): Client {
+  const caller =
+    i % 2 === 0
+      ? new RespCaller(() => cluster.connect(), hearError)
+      : new NativeCaller(cluster.url, hearError);
+  const ownKeys = Array.from({ length: OWN_KEYS_EACH }, (_, k) => new OwnKey(`own:${i}:${k}`));
+  return { caller, ownKeys };
+}
+
 async function run(cluster: OperatedCluster): Promise<number> {
-  const callers: Caller[] = [];
+  const loading: Client[] = [];
   let during: ReturnType<Load["start"]> | null = null;
   try {
     await fill(cluster);
-    for (let i = 0; i < clients; i++)
-      callers.push(i % 2 === 0 ? new RespCaller(cluster) : new NativeCaller(cluster));
-    const load = new Load(callers);
+    for (let i = 0; i < clients; i++) loading.push(clientOf(cluster, i));
+    const load = new Load(loading);
     const figures: Record<string, number> = { keys, clients, seed };
     let rate = Number(values.rate);
     if (clients > 0) {
@@ -382,12 +335,15 @@ async function run(cluster: OperatedCluster): Promise<number> {
     if (clients > 0) noteLatency(figures, "during", load);
     await noteMoves(cluster, figures, ms);
     for (const member of [...cluster.controls, ...cluster.nodes]) if (!member.running) member.start();
-    await judge(cluster);
+    await judge(
+      cluster,
+      loading.flatMap(({ ownKeys }) => ownKeys),
+    );
     judgeFigures(figures);
     return report(figures, cluster.problems);
   } finally {
     void during?.stop();
-    for (const caller of callers) caller.close();
+    for (const { caller } of loading) caller.close();
   }
 }
 
