@@ -39,6 +39,7 @@ const OWN_KEYS_EACH = 16;
 const BATCH = 1000;
 const PEAK_SECONDS = 5;
 const BASE_SECONDS = 10;
+const SAY_MS_MIN = 10_000;
 
 const { values } = parseArgs({
   options: {
@@ -197,7 +198,9 @@ async function kills(cluster: OperatedCluster, isOver: () => boolean): Promise<n
   let count = 0;
   while (!isOver()) {
     await sleep(500 + random.below(2000));
-    const shards = (await cluster.live()).list("shards");
+    const live = await cluster.live().catch(() => null); // whoever was asked may have just come back
+    if (live === null) continue;
+    const shards = live.list("shards");
     const leader = shards[random.below(Math.max(1, shards.length))]?.textOrNull("leader") ?? null;
     const isControl = random.below(4) === 0;
     const victim: NodeProcess | undefined = isControl
@@ -281,8 +284,15 @@ async function reshard(
   const begun = await cluster.ask("POST", path, body);
   const epoch = begun.number("epoch");
   const leftMs = Math.max(1, endMs - performance.now());
+  let saidMs = beganMs;
   const isOver = async (): Promise<boolean> => {
     const status = await cluster.reshard().catch(() => null); // whoever was asked was killed just now
+    const nowMs = performance.now();
+    if (status?.active === true && nowMs - saidMs >= SAY_MS_MIN) {
+      saidMs = nowMs;
+      const seconds = Math.round((nowMs - beganMs) / 1000);
+      say(`  plan ${epoch}, ${seconds} s: ${status.keysMoved.toLocaleString("en")} keys have moved`);
+    }
     return status?.active === false && status.last?.number === epoch;
   };
   // Each look costs the control plane some of what is measured.

@@ -34,7 +34,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { type ConfigChange, includes } from "./config.ts";
-import { campaign, countOwnVote, sendOwedVote } from "./election.ts";
+import { campaign, countOwnVote, loseLeader, sendOwedVote } from "./election.ts";
 import { sendOwedAck } from "./follower.ts";
 import {
   advanceMembership,
@@ -343,6 +343,11 @@ export class RaftCore {
   /** Stands for election now, by pre-vote, if it may. */
   campaign(): void {
     campaign(this.#s);
+  }
+
+  /** The connection to the leader's node is gone: the leader may be, too. */
+  loseLeader(): void {
+    loseLeader(this.#s);
   }
 
   /** Gives up leadership, if it has it: the node found itself unfit to lead. */

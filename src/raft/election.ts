@@ -11,6 +11,7 @@
  * Replies to requests of real votes wait for the disk in the same way; pre-votes promise nothing and wait for
  * nothing.
  */
+import { leaveRest } from "./rest.ts";
 import { becomeCandidate, becomeFollower, becomeLeader, becomePrecandidate, mayCampaign } from "./roles.ts";
 import type { RaftState } from "./state.ts";
 import type { VoteReply, VoteRequest } from "./types.ts";
@@ -21,6 +22,20 @@ export function campaign(s: RaftState): void {
   becomePrecandidate(s);
   if (s.voteOutcome() === "won") standForElection(s, false);
   else requestVotes(s, "prevote");
+}
+
+/**
+ * No connection joins this node to the leader's any more, as when a process ends: a follower does not wait its time out. It asks
+ * at a moment of its own within half of the shortest one, so that two seldom ask at once. If only the connection broke, whoever
+ * still hears the leader refuses (`isLoyal`), and the leader's next word has this replica follow it again.
+ */
+export function loseLeader(s: RaftState): void {
+  if (s.role !== "follower" || s.leader === 0) return;
+  leaveRest(s);
+  const { electionTicksMin, random } = s.options;
+  const waitTicks = 1 + random(Math.ceil(electionTicksMin / 2));
+  s.leaderSilence = electionTicksMin;
+  s.electionElapsed = Math.max(s.electionElapsed, s.electionTimeout - waitTicks);
 }
 
 /** The real election, in a new term. `transfer`: the leader itself asked for it. */

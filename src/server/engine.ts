@@ -247,6 +247,7 @@ export class Engine {
       onForwardReply: (row) => this.routing.onForwardReply(row),
       onForwardDown: (from) => this.routing.onForwardDown(from),
       onSilent: (from) => this.roster.rouse(from),
+      onLost: (node) => this.roster.lose(node),
       onRoutes: (node) => this.roster.rouse(node),
       wake: () => this.wake(),
     });

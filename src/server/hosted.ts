@@ -212,9 +212,13 @@ export class HostedReplica {
   /** Its rest hangs on that node. */
   restsWith(node: string): boolean {
     const { core, isLeader } = this.group;
-    return isLeader
-      ? membersOf(core.config).some((member) => member.node === node)
-      : this.#nodeOf(core.leader) === node;
+    return isLeader ? membersOf(core.config).some((member) => member.node === node) : this.follows(node);
+  }
+
+  /** Its leader is there, as far as it knows. */
+  follows(node: string): boolean {
+    const { core, isLeader } = this.group;
+    return !isLeader && this.#nodeOf(core.leader) === node;
   }
 
   /** The node stops. */

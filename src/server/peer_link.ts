@@ -42,7 +42,8 @@ export type LinkHost = {
   onFrame(link: PeerLink, frame: PeerFrame): void;
   /** The hello was exchanged: frames can be sent. */
   onUp(link: PeerLink): void;
-  onDown(link: PeerLink): void;
+  /** `byPeer`: the other side ended it, or the network did; not this one. */
+  onDown(link: PeerLink, byPeer: boolean): void;
 };
 
 export class PeerLink implements ConnectionEvents {
@@ -199,7 +200,7 @@ export class PeerLink implements ConnectionEvents {
   onDrain(): void {}
 
   onClose(reason: string): void {
-    this.#ended(reason);
+    this.#ended(reason, "warn", true);
   }
 
   /** Cuts the connection; frames on their way are lost. `level`: wanted ends are no reason to worry. */
@@ -208,10 +209,10 @@ export class PeerLink implements ConnectionEvents {
     if (connection === null) return;
     connection.events = DEAF;
     connection.destroy();
-    this.#ended(reason, level);
+    this.#ended(reason, level, false);
   }
 
-  #ended(reason: string, level: LogLevel = "warn"): void {
+  #ended(reason: string, level: LogLevel, byPeer: boolean): void {
     const wasUp = this.isUp;
     this.#connection = null;
     this.#output = null;
@@ -224,7 +225,7 @@ export class PeerLink implements ConnectionEvents {
       class: this.kind,
       reason,
     });
-    this.#host.onDown(this);
+    this.#host.onDown(this, byPeer);
   }
 
   tick(): void {

@@ -48,6 +48,8 @@ export type PeersHost = {
   onForwardDown(node: string): void;
   /** That node was not heard for too long to share rests (raft/rest.ts). */
   onSilent(node: string): void;
+  /** That node ended the connection over which its leaders speak, as it does when its process ends. */
+  onLost(node: string): void;
   /** The replicas on that node became reachable for rests, or are so no more; null: on any node. */
   onRoutes(node: string | null): void;
   wake(): void;
@@ -121,7 +123,7 @@ export class Peers {
       held: (link: PeerLink) => this.#heldFor(link),
       onFrame: (link: PeerLink, frame: PeerFrame) => this.#onFrame(link, frame),
       onUp: (link: PeerLink) => this.#onUp(link),
-      onDown: (link: PeerLink) => this.#onDown(link),
+      onDown: (link: PeerLink, byPeer: boolean) => this.#onDown(link, byPeer),
     };
     const control = new PeerLink(peer, "control", linkHost);
     const forward = new PeerLink(peer, "forward", linkHost);
@@ -421,14 +423,15 @@ export class Peers {
     }
   }
 
-  #onDown(link: PeerLink): void {
+  #onDown(link: PeerLink, byPeer: boolean): void {
     const remote = this.#remotes.get(link.peer.id);
     if (link.kind === "forward" && remote !== undefined) {
       remote.server.onDown();
       this.#host.onForwardDown(link.peer.id);
     }
-    if (link.kind === "control") this.#rerouteRests(link.peer.id);
-    else this.#reroute();
+    if (link.kind !== "control") return this.#reroute();
+    this.#rerouteRests(link.peer.id);
+    if (byPeer) this.#host.onLost(link.peer.id);
   }
 
   /** A connection whose caller says that it is a node; `bytes` came behind the preamble. */

@@ -73,6 +73,15 @@ export class Roster {
     }
   }
 
+  /** No connection joins this node to that one any more: whoever follows its replica looks for another leader soon. */
+  lose(node: string): void {
+    for (const seat of this.#numbers.keys()) {
+      if (seat.hosted?.follows(node) !== true) continue;
+      seat.hosted.group.core.loseLeader();
+      this.wake(seat);
+    }
+  }
+
   /** This node itself stood still (hazard H3). */
   holdElections(): void {
     this.rouse(null);

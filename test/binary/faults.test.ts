@@ -2,7 +2,7 @@
 import "./disk.case.ts";
 import "./fuzz.case.ts";
 import "./kill.case.ts";
-import "./own_key.case.ts";
 import "./managed.case.ts";
+import "./own_key.case.ts";
 import "./replacement.case.ts";
 import "./restore.case.ts";

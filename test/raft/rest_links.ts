@@ -160,7 +160,9 @@ export class RestLinks {
     end.state = "down";
     end.isBroken = false;
     end.coming = [];
-    if (wasUp && at.up) rouse(at, peer);
+    if (!wasUp || !at.up) return;
+    rouse(at, peer);
+    if (at.core.leader === peer) at.core.loseLeader();
   }
 
   /** Ends that have something to notice. */

@@ -12,7 +12,7 @@
  * Commands (ID: a replica; IDS: "1,2", default all):
  *
  *     cluster IDS [learners=IDS] [window=N] [windowBytes=N] [appendBytes=N] [uncommitted=N] [rest=TICKS]
- *     campaign|hold|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read|ask ID NUMBER   answer ID
+ *     campaign|hold|lose|stepdown ID      tick ID [N]        propose ID TEXT..      fill ID BYTES     read|ask ID NUMBER   answer ID
  *     elect ID IDS      ID campaigns among IDS, who forget their leader, up to the moment it leads
  *     config ID [version=N] [add=NODE,..] [promote=IDS] [remove=IDS]           transfer ID TO
  *     look|rouse ID     what a driver does with a group at rest           silent ID TICKS   what it knows of a node
@@ -90,6 +90,7 @@ export class Script {
     away: ({ words }) => void this.#away.add(idOf(words[0])),
     there: ({ words }) => void this.#away.delete(idOf(words[0])),
     hold: ({ words }) => this.#at(words[0], (r) => r.core.holdElection()),
+    lose: ({ words }) => this.#at(words[0], (r) => r.core.loseLeader()),
     stepdown: ({ words }) => this.#at(words[0], (r) => r.core.stepDown()),
     tick: ({ words }) => this.#at(words[0], (r) => repeat(words[1] ?? "1", () => r.core.tick())),
     propose: ({ words }) => this.#at(words[0], (r) => each(words.slice(1), (text) => this.#propose(r, text))),

@@ -37,7 +37,7 @@ t.test(
 );
 
 t.test("A1-A10, B1-B8, C1, C2, C5, H3: groups that rest keep every promise, and wake up", async (t) =>
-  soakAll(t, 150, REST_ROUNDS, 15, (seed) => new RestSoak(seed)),
+  soakAll(t, 200, REST_ROUNDS, 15, (seed) => new RestSoak(seed)),
 );
 
 t.test("a driver that rouses nobody when a node falls silent is found out", async (t) => {

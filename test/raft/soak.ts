@@ -27,6 +27,7 @@ type Fault =
   | "transfer"
   | "compact"
   | "hold"
+  | "part"
   | "tick";
 
 export class Soak {
@@ -54,6 +55,7 @@ export class Soak {
       transfer: some(40),
       compact: some(20),
       hold: some(5),
+      part: some(5),
       tick: random.between(100, 500),
     };
     const size = random.pick([3, 3, 4, 5]);
@@ -197,6 +199,7 @@ export class Soak {
     }
     if (this.#chance("cut")) this.#cut();
     if (this.#chance("hold")) this.#at(replica, ({ core }) => core.holdElection());
+    if (this.#chance("part")) this.#at(replica, ({ core }) => core.loseLeader());
     if (this.#chance("compact")) this.#compact(replica);
     if (this.#wanted.length > 0 && random.chance(1, 10)) this.#stream();
   }

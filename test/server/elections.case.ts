@@ -4,6 +4,7 @@ import xxhash from "xxhash-wasm";
 import { keysIn, MoveTown, type Ranges } from "./town.ts";
 
 const { h64 } = await xxhash();
+const SHORTEST_ELECTION_MS = 300;
 const APART = { shards: { s1: ["n1", "n2", "n3"], s2: ["n4", "n5", "n6"] }, nodes: 6 };
 
 function keyIn(town: MoveTown, shard: string): string {
@@ -27,11 +28,30 @@ t.test(
     leader.machine.kill();
     const before = client.replies.length;
     client.pipeline(["GET", mine], ["SET", mine, "2"], ["SET", other, "2"], ["GET", mine], ["GET", other]);
-    town.run(100);
+    town.run(5);
     t.notOk(town.leading("s1"), "there is no new leader yet");
     t.same(town.call(watch, ["GET", other]), ["2"]);
     town.until("all are answered", () => client.replies.length === before + 5);
     t.same(client.replies.slice(before), ["1", "OK", "OK", "2", "2"], "in the order in which they were sent");
+    t.end();
+  },
+);
+
+t.test(
+  "the end of a leader's process is noticed by its connections: nobody waits an election timeout for it",
+  (t) => {
+    for (const seed of [1, 2, 3]) {
+      const town = MoveTown.started(h64, { ...APART, seed });
+      const key = keyIn(town, "s1");
+      const leader = town.leaderOf("s1").node;
+      const client = town.client(town.leaderOf("s2").node.id);
+      t.same(town.call(client, ["SET", key, "1"]), ["OK"]);
+      leader.server = null;
+      leader.machine.kill();
+      town.run(SHORTEST_ELECTION_MS - 50);
+      t.ok(town.leading("s1"), `seed ${seed}`);
+      t.same(town.call(client, ["GET", key]), ["1"], "nothing is lost");
+    }
     t.end();
   },
 );
