@@ -34,15 +34,25 @@ export class RespCaller implements Caller {
     this.#hear = hear;
   }
 
+  /** One that is open, as far as is known here: what is sent over it is sent. */
   async #connection(): Promise<RespConnection | null> {
     this.#opening ??= this.#open();
+    const opening = this.#opening;
     try {
-      return await this.#opening;
+      const connection = await opening;
+      if (!connection.closed) return connection;
+      this.#forget(opening);
+      return this.#connection();
     } catch {
-      this.#opening = null;
+      this.#forget(opening);
       await sleep(DIAL_AGAIN_MS);
       return null;
     }
+  }
+
+  /** Unless another one has taken its place by now. */
+  #forget(opening: Promise<RespConnection>): void {
+    if (this.#opening === opening) this.#opening = null;
   }
 
   async #write(...words: readonly string[]): Promise<Outcome> {
@@ -54,8 +64,7 @@ export class RespCaller implements Caller {
       this.#hear(reply.text);
       return reply.text.startsWith("UNCERTAIN") ? "unknown" : "refused";
     } catch {
-      this.#opening = null;
-      return "unknown";
+      return "unknown"; // it closed, or is closed by the time-out
     }
   }
 
@@ -80,7 +89,7 @@ export class RespCaller implements Caller {
       if (reply.kind === "bulk") return Buffer.from(reply.bytes).toString();
       this.#hear(reply.kind === "error" ? reply.text : `GET answered with ${reply.kind}`);
     } catch {
-      this.#opening = null;
+      // as above
     }
     return undefined;
   }

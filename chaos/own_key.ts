@@ -42,7 +42,11 @@ export class OwnKey {
     this.#isBusy = true;
     const held = await caller.get(this.name);
     this.#isBusy = false;
-    return held === undefined ? null : this.problemOf(held);
+    if (held === undefined) return null;
+    const problem = this.problemOf(held);
+    // A value that was seen took effect, and does so once: it is there from now on.
+    if (problem === null && held !== null && this.#possible.delete(held)) this.#acked = held;
+    return problem;
   }
 
   problemOf(held: string | null): string | null {

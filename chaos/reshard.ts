@@ -16,9 +16,10 @@
  *     --figures          also judge figures: pauses, keys a second, latency
  *     --seed N, --json, --keep
  *
- * Exit code 1 if a key is missing, twice, or back after its deletion, a sum or a value is wrong, a slot is not served just once, a process ended by itself, or
- * the plan does not end; with --figures also if the pauses' median is above 10 ms or one above 50 ms (under load), or less
- * than 50,000 keys move in a second (idle), or p99 at the given share is more than three times what it was before.
+ * Exit code 1 if a key is missing, twice, or back after its deletion, a sum or a value is wrong, a slot is not served just
+ * once, a process ended by itself, or the plan does not end; with --figures also if the pauses' median is above 10 ms or one
+ * above 50 ms (under load), or less than 50,000 keys move in a second (idle), or p99 at the given share is more than three
+ * times what it was before.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";

@@ -27,6 +27,9 @@ export function unknownOptions(argv: readonly string[], help: string): string[] 
   const end = argv.indexOf("--");
   const words = argv.slice(0, end < 0 ? argv.length : end);
   const asked = words.filter((word) => word.startsWith("--")).map((word) => word.split("=", 1)[0] as string);
-  return asked.filter((word) => !known.has(word) && !known.has(word.replace(/^--no-/, "--")));
+  return asked.filter((word) => {
+    const dashed = word.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`); // yargs takes both
+    return !known.has(dashed) && !known.has(dashed.replace(/^--no-/, "--"));
+  });
 }
 const OPTION = /--[a-z][a-z-]*/g;

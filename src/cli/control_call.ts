@@ -123,7 +123,11 @@ async function attempt(address: Address, words: readonly string[]): Promise<Fiel
   try {
     connection = await RespConnection.open(address);
   } catch (error) {
-    return { error: notReached(error), isPassing: false, isSent: false };
+    const failed = notReached(error);
+    if (codeOf(error) !== "ECLOSED") return { error: failed, isPassing: false, isSent: false };
+    // A node that is just starting lets go of whoever comes too early; nothing was asked yet.
+    const early = new CliError(EXIT.unavailable, failed.message, failed.why, failed.next);
+    return { error: early, isPassing: true, isSent: false };
   }
   try {
     return readAnswer(await connection.call(words, ANSWER_MS_MAX));

@@ -31,7 +31,7 @@ function fail(message: string | undefined, error: Error | undefined, usage?: unk
   const verb = process.argv[2] ?? "";
   const about = verb === "" || verb.startsWith("-") || !VERBS.includes(verb) ? "" : ` ${verb}`;
   const help = (usage as { help?(): string } | undefined)?.help?.() ?? "";
-  const unknown = help === "" ? [] : unknownOptions(process.argv.slice(2), help);
+  const unknown = help === "" ? [] : unknownOptions(markCommandWords(process.argv.slice(2)), help);
   const isNamed = unknown.every((word) => message?.includes(word.slice(2)));
   const why = !isNamed ? `There is no option ${unknown.join(", ")} here.` : "";
   exitWith(new CliError(EXIT.usage, message ?? "bad usage", why, `See: nucleus${about} --help`));

@@ -9,7 +9,8 @@
  * The nodes pulse each other. As long as a node is heard, its leaders count as heard by the followers here that rest, and
  * its followers by the leaders here; that is what heartbeats would have said. When it is not heard for most of an election
  * timeout, when its connection ends or another begins, the driver rouses every group that shares a rest with it. Time goes
- * on from the last pulse, so elections come when they would have come, each at its own drawn moment.
+ * on from the last pulse, so elections come when they would have come, each at its own drawn moment; or soon, where the leader's node
+ * ended the connection (election.ts, `loseLeader`).
  *
  * What must hold: **a follower rests only while its leader leads and knows of it**, or it would wait for ever for one who
  * is none. So
@@ -113,9 +114,11 @@ export function leaveRest(s: RaftState): void {
   s.send({ kind: "heartbeat_reply", from: s.self, to: s.leader, term: s.term, round: 0, rest: 0 });
 }
 
+/** A leader is heard at once then: whoever came back may be about to look for another one. */
 export function endRest(s: RaftState): void {
-  if (s.role === "leader") rouse(s);
-  else leaveRest(s);
+  if (s.role !== "leader") leaveRest(s);
+  else if (s.rest === 0) sendHeartbeats(s);
+  else rouse(s);
 }
 
 /** Now and then, while it rests. */

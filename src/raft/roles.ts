@@ -1,7 +1,7 @@
 /**
  * The four roles and the ways between them (thesis figure 3.3, with the pre-vote of 9.6):
  *
- *     follower -> precandidate      heard no leader for one election timeout
+ *     follower -> precandidate      heard no leader for one election timeout, or its connection ended
  *     precandidate -> candidate     a quorum would vote for it; only now does the term rise
  *     candidate -> leader           a quorum voted for it, its own disk included
  *     any -> follower               a higher term, a leader, a lost vote, a leader without contact

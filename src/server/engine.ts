@@ -423,6 +423,7 @@ export class Engine {
 
   #onTicked(elapsedMs: number): void {
     if (this.#stopped) return;
+    this.roster.ticked();
     this.wal?.tick(elapsedMs);
     this.#askTurn();
   }

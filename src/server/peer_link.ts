@@ -28,7 +28,8 @@ const QUEUED_BYTES_MAX = 20 * MiB;
 const CONTROL_BYTES_MAX = QUEUED_BYTES_MAX + 20 * MiB;
 /** 3 s without a frame; the control class has pulses (timing.ts), the others a ping every second. */
 const SILENCE_TICKS_MAX = 300;
-const REDIAL_TICKS_MIN = 5;
+/** At once at first: followers look for another leader soon when all of one's connections break. */
+const REDIAL_TICKS_MIN = 1;
 const REDIAL_TICKS_MAX = 25;
 
 /** Who this node is to others. The cluster is "" until it is known; nobody is dialled before. */

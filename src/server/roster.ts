@@ -20,6 +20,7 @@ export class Roster {
   readonly #awake = new Set<Seat>();
   readonly #resting: readonly Set<Seat>[] = Array.from({ length: CLASSES }, () => new Set<Seat>());
   readonly #numbers = new Map<Seat, number>();
+  readonly #lost = new Set<string>();
   #ticks = 0;
 
   /** A place that is new here. */
@@ -75,11 +76,19 @@ export class Roster {
 
   /** No connection joins this node to that one any more: whoever follows its replica looks for another leader soon. */
   lose(node: string): void {
-    for (const seat of this.#numbers.keys()) {
-      if (seat.hosted?.follows(node) !== true) continue;
-      seat.hosted.group.core.loseLeader();
-      this.wake(seat);
+    this.#lost.add(node);
+  }
+
+  /** No tick is owed any more (ticker.ts): those slept through would have eaten the moment that each replica draws here. */
+  ticked(): void {
+    for (const node of this.#lost) {
+      for (const seat of this.#numbers.keys()) {
+        if (seat.hosted?.follows(node) !== true) continue;
+        seat.hosted.group.core.loseLeader();
+        this.wake(seat);
+      }
     }
+    this.#lost.clear();
   }
 
   /** This node itself stood still (hazard H3). */

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
+import { askControl } from "../../src/cli/control_call.ts";
 import { exitCodeOf } from "../../src/cli/exit_codes.ts";
 import { failedCallText, Session } from "../../src/cli/repl_session.ts";
 import { RespConnection } from "../../src/cli/resp_connection.ts";
@@ -124,4 +125,15 @@ t.test("when its node dies a session does not repeat a write; the next call goes
   t.same(await session.call(["SET", "k", "v"]), { kind: "simple", text: "OK" });
   t.same(seen, ["first SET", "moved", "second SET"]);
   await close();
+});
+
+t.test("a node that lets go of whoever comes too early is asked again", async (t) => {
+  let early = 2;
+  const server = await serve((words, socket) => {
+    if (early-- > 0) return void socket.destroy();
+    socket.write(words[0] === "HELLO" ? HELLO : '*2\r\n:200\r\n$11\r\n{"ok":true}\r\n');
+  });
+  const fields = await askControl({ host, port: server.port }, { method: "GET", path: "/health" });
+  t.equal(fields.flag("ok"), true);
+  await server.close();
 });

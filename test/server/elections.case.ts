@@ -55,3 +55,20 @@ t.test(
     t.end();
   },
 );
+
+t.test("A6: a connection that breaks between two nodes deposes nobody", (t) => {
+  for (const seed of [1, 2, 3]) {
+    const town = MoveTown.started(h64, { ...APART, seed });
+    const { node, group } = town.leaderOf("s1");
+    const { term } = group.core;
+    const follower = town.nodes.slice(0, 3).find((other) => other !== node) as typeof node;
+    for (let i = 0; i < 5; i++) {
+      town.net.resetBetween(node.machine.number, follower.machine.number);
+      town.net.resetBetween(follower.machine.number, node.machine.number);
+      town.run(300);
+    }
+    t.equal(town.leaderOf("s1").node, node, `seed ${seed}`);
+    t.equal(group.core.term, term);
+  }
+  t.end();
+});
