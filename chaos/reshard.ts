@@ -12,6 +12,8 @@
  *     --outstanding N    commands under way on each connection while the peak is measured (1)
  *     --warm N           seconds of such load before anything is measured: programs are compiled while they run (15)
  *     --kill             kills leaders of both sides and of the control plane at random while slots move (3 control processes)
+ *     --kill-every N     seconds between one that is back and the next kill, in the mean (1.5): a copy begins anew with each
+ *                        leader of its source, so large moves want some peace
  *     --seconds N        no run goes on for longer (240)
  *     --figures          also judge figures: pauses, keys a second, latency
  *     --seed N, --json, --keep
@@ -57,6 +59,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "240" },
     seed: { type: "string" },
     kill: { type: "boolean", default: false },
+    "kill-every": { type: "string", default: "1.5" },
     back: { type: "boolean", default: false },
     figures: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
@@ -196,9 +199,10 @@ async function fill(cluster: OperatedCluster): Promise<void> {
 // ------------------------------------------------------------------------------------------- faults
 
 async function kills(cluster: OperatedCluster, isOver: () => boolean): Promise<number> {
+  const killMs = 1000 * Number(values["kill-every"]);
   let count = 0;
   while (!isOver()) {
-    await sleep(500 + random.below(2000));
+    await sleep(killMs / 2 + random.below(killMs));
     const live = await cluster.live().catch(() => null); // whoever was asked may have just come back
     if (live === null) continue;
     const shards = live.list("shards");
