@@ -91,11 +91,17 @@ export function advanceMembership(s: RaftState): void {
   }
 }
 
-/** Removed, and that is committed (hazard E6): names a successor that has everything, and steps down. */
+/**
+ * Removed, and that is committed (hazard E6): names a successor that has everything, and steps down. While clients write nobody
+ * has, so it is a transfer, which freezes the log; to another one if that takes an election timeout.
+ */
 function retire(s: RaftState): void {
-  const successor = s.voterProgress.find(({ match }) => match === s.log.lastIndex);
-  if (successor !== undefined) sendTimeoutNow(s, successor.replica);
-  becomeFollower(s, s.term, 0);
+  if (s.transferTo === 0) {
+    const voters = s.voterProgress.filter(({ replica }) => isRecent(s, contactTickOf(s, replica)));
+    const successor = voters.sort((a, b) => b.match - a.match)[0];
+    if (successor !== undefined) beginTransfer(s, successor.replica);
+  }
+  if (s.transferTo === 0 || s.timeoutNowSent) becomeFollower(s, s.term, 0);
 }
 
 /** Why a transfer does not begin. */
