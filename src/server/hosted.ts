@@ -171,6 +171,7 @@ export class HostedReplica {
   get isRemoved(): boolean {
     const { core, replica, store } = this.group;
     const { config, configIndex } = core;
+    if (core.role === "leader") return false; // it has yet to see to a successor, or the others wait an election timeout
     if (config === this.#configSeen || configIndex > store.appliedIndex) return false;
     this.#configSeen = config; // with this one in force it is a member for good
     if (replica >= config.nextReplica || membersOf(config).some((member) => member.replica === replica))
