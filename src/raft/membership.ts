@@ -125,10 +125,13 @@ export function beginTransfer(s: RaftState, to: ReplicaId): TransferRefusal | nu
   return null;
 }
 
-/** Sends the order as soon as the target has everything: with the log frozen, that point is fixed. */
+/**
+ * Sends the order as soon as the target has everything: with the log frozen, that point is fixed. And as soon as all of it is
+ * committed: who is removed from the group would not hear any more what became of the last proposals.
+ */
 export function advanceTransfer(s: RaftState): void {
   if (s.transferTo === 0 || s.timeoutNowSent) return;
-  if (s.progress.get(s.transferTo)?.match !== s.log.lastIndex) return;
+  if (s.progress.get(s.transferTo)?.match !== s.log.lastIndex || s.commit !== s.log.lastIndex) return;
   s.timeoutNowSent = true;
   sendTimeoutNow(s, s.transferTo);
 }
