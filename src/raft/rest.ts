@@ -116,9 +116,10 @@ export function leaveRest(s: RaftState): void {
 
 /** A leader is heard at once then: whoever came back may be about to look for another one. */
 export function endRest(s: RaftState): void {
-  if (s.role !== "leader") leaveRest(s);
-  else if (s.rest === 0) sendHeartbeats(s);
-  else rouse(s);
+  if (s.role !== "leader") return leaveRest(s);
+  const isGreeted = s.rest !== 0; // `rouse` does it
+  rouse(s);
+  if (!isGreeted) sendHeartbeats(s);
 }
 
 /** Now and then, while it rests. */

@@ -171,7 +171,8 @@ export class HostedReplica {
   get isRemoved(): boolean {
     const { core, replica, store } = this.group;
     const { config, configIndex } = core;
-    if (core.role === "leader") return false; // it has yet to see to a successor, or the others wait an election timeout
+    // It may have to name a successor yet, or to say so, or to answer for what is committed.
+    if (core.role === "leader" || core.hasWork || store.appliedIndex < core.commitIndex) return false;
     if (config === this.#configSeen || configIndex > store.appliedIndex) return false;
     this.#configSeen = config; // with this one in force it is a member for good
     if (replica >= config.nextReplica || membersOf(config).some((member) => member.replica === replica))
